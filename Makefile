@@ -1,0 +1,64 @@
+# The front door: `make help` lists what can be done. Each target makes .venv first if it must.
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+BIN := .venv/bin
+RECIPE ?= smollm2
+STAMP := .venv/.installed
+
+.PHONY: help setup lock run test test-slow check bench serve golden compile wheel image clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(STAMP) ## make .venv with the locked packages and the two backbones
+
+$(STAMP): requirements.lock backbones.lock pyproject.toml
+	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock -r backbones.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock: $(STAMP) ## resolve the versions again
+	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 \
+		--extra data --extra train --extra export --extra pipelines --extra serve --extra dev \
+		--no-emit-package torch --no-header --output-file requirements.lock
+
+run: $(STAMP) ## run the pipeline (RECIPE=smoke|minilm|smollm2 DATA=... TEST=... ARGS=...)
+	$(BIN)/rewardlab run --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(TEST),--test $(TEST)) $(ARGS)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(STAMP) ## run the long tests too
+	$(BIN)/python -m pytest -n 2
+
+check: $(STAMP) ## lint, types, layers and sizes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --verbose
+	$(BIN)/python -m tests.sizes
+
+bench: $(STAMP) ## run the benchmarks quickly, results in build/
+	mkdir -p build
+	$(BIN)/python -m benchmarks.spine --quick --json build/spine.json
+
+serve: $(STAMP) ## serve the champion on port 8080
+	$(BIN)/rewardlab serve $(ARGS)
+
+golden: $(STAMP) ## record the golden IR again; refuses a dirty tree
+	test -z "$$(git status --porcelain)" || { echo "commit first: golden values are recorded from a clean tree"; exit 1; }
+	$(BIN)/rewardlab compile
+
+compile: $(STAMP) ## compile the pipeline to build/reward_model.yaml
+	$(BIN)/rewardlab compile --out build/reward_model.yaml
+
+wheel: $(STAMP) ## build the published library from rewardlab/ alone
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist rewardlab
+
+image: ## build the train and serve images with docker, podman or buildah
+	@echo "images: not built by this version, see CHANGELOG.md" && exit 1
+
+clean: ## remove .venv, builds and state of runs
+	rm -rf .venv build dist runs .rewardlab .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,27 @@
+"""Component: measure the bundle."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def evaluate(
+    settings: str,
+    digest: str,
+    splits_digest: str,
+    champion: str,
+    bundle: dsl.Input[dsl.Model],
+    splits: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Output[dsl.Artifact],
+) -> str:
+    """Measure the bundle and the champion on the test split; return the digest of the evaluation."""
+    from pathlib import Path
+
+    from rewardlab.config import settings_config
+    from steps.evaluate import EvaluateConfig, evaluate
+
+    test, target = Path(splits.path) / "test.jsonl.gz", Path(evaluation.path)
+    return evaluate(
+        settings_config(EvaluateConfig, settings), Path(bundle.path), test, target, champion=champion
+    ).digest

@@ -1,0 +1,26 @@
+"""Component: write and seal the bundle."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def export(
+    settings: str,
+    digest: str,
+    splits_digest: str,
+    model: dsl.Input[dsl.Model],
+    splits: dsl.Input[dsl.Dataset],
+    bundle: dsl.Output[dsl.Model],
+    parity: dsl.Output[dsl.Artifact],
+) -> str:
+    """Export, calibrate and seal; return the bundle's digest."""
+    from pathlib import Path
+
+    from rewardlab.config import settings_config
+    from steps.export import ExportConfig, export
+
+    lineage = {"model": digest, "splits": splits_digest}
+    config, folder = settings_config(ExportConfig, settings), Path(bundle.path)
+    return export(config, Path(model.path), Path(splits.path), folder, Path(parity.path), lineage=lineage).digest

@@ -1,0 +1,16 @@
+"""Component: read any known format into preference groups."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def ingest(settings: str, digest: str, data: dsl.Input[dsl.Dataset], groups: dsl.Output[dsl.Dataset]) -> str:
+    """Read any known format into preference groups; return the digest."""
+    from pathlib import Path
+
+    from rewardlab.config import settings_config
+    from steps.ingest import IngestConfig, ingest
+
+    return ingest(settings_config(IngestConfig, settings), Path(data.path), Path(groups.path)).digest

@@ -1,0 +1,15 @@
+"""Component: make the candidate champion."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def promote(run_id: str, label: str, champion: str, decision: dsl.Input[dsl.Artifact]) -> str:
+    """Move the champion's alias unless it has moved since; return what happened."""
+    from pathlib import Path
+
+    from steps.promote import promote
+
+    return promote(run_id, label, Path(decision.path), champion).decision

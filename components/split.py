@@ -1,0 +1,16 @@
+"""Component: assign train, validation, calibration and test, and drop what leaks."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def split(settings: str, digest: str, accepted: dsl.Input[dsl.Dataset], splits: dsl.Output[dsl.Dataset]) -> str:
+    """Assign train, validation, calibration and test, and drop what leaks; return the digest."""
+    from pathlib import Path
+
+    from rewardlab.config import settings_config
+    from steps.split import SplitConfig, split
+
+    return split(settings_config(SplitConfig, settings), Path(accepted.path), Path(splits.path)).digest

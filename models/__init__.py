@@ -1,0 +1,1 @@
+"""The reward model: backbone, pooling, head, losses, batches and checkpoints."""

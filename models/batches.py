@@ -1,0 +1,146 @@
+"""Right-padded batches of whole preference groups, cut by a budget of tokens.
+
+Shapes: B sequences (the responses of all groups), T tokens, C comparisons, R = B rewards.
+"""
+# ruff: noqa: N815
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.losses import Targets
+from rewardlab.groups import Comparison
+
+_WINDOW = 512
+"""Groups sorted together: enough to fill batches with equals, few enough that the order stays random."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenGroup:
+    """A preference group as token ids: one int32 sequence per response, prompt included."""
+
+    id: str
+    sequences: tuple[NDArray[np.int32], ...]
+    comparisons: tuple[Comparison, ...] = ()
+    scores: tuple[float, ...] | None = None
+
+    @property
+    def longest(self) -> int:
+        """Return the number of tokens of the longest sequence."""
+        return max(map(len, self.sequences))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Right-padded sequences of whole groups and what is known about their rewards."""
+
+    ids_BT: Tensor
+    lengths_B: Tensor
+    targets: Targets
+    group_ids: tuple[str, ...]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch on a device."""
+        return replace(
+            self,
+            ids_BT=self.ids_BT.to(device),
+            lengths_B=self.lengths_B.to(device),
+            targets=self.targets.to(device),
+        )
+
+
+def collate(groups: Sequence[TokenGroup], *, pad_id: int) -> Batch:
+    """Pad groups on the right into one batch; row order is group by group, response by response."""
+    sequences = [sequence for group in groups for sequence in group.sequences]
+    lengths_B = torch.tensor([len(sequence) for sequence in sequences])
+    ids_BT = torch.full((len(sequences), int(lengths_B.max())), pad_id)
+    for row_T, sequence in zip(ids_BT, sequences, strict=True):
+        row_T[: len(sequence)] = torch.as_tensor(sequence)
+    return Batch(
+        ids_BT=ids_BT,
+        lengths_B=lengths_B,
+        targets=make_targets(groups),
+        group_ids=tuple(group.id for group in groups),
+    )
+
+
+def make_targets(groups: Sequence[TokenGroup]) -> Targets:
+    """Gather the comparisons and scores of groups over one flat vector of rewards."""
+    starts = np.cumsum([0, *(len(group.sequences) for group in groups)])
+    compared = [
+        (start + entry.better, start + entry.worse, entry.strength, entry.margin, 1 / len(group.comparisons))
+        for start, group in zip(starts, groups, strict=False)
+        for entry in group.comparisons
+    ]
+    better, worse, strength, margin, weight = zip(*compared, strict=True) if compared else ((),) * 5
+    return Targets(
+        better_C=torch.tensor(better, dtype=torch.long),
+        worse_C=torch.tensor(worse, dtype=torch.long),
+        strength_C=torch.tensor(strength, dtype=torch.float32),
+        margin_C=torch.tensor([np.nan if value is None else value for value in margin], dtype=torch.float32),
+        weight_C=torch.tensor(weight, dtype=torch.float32),
+        num_groups=len(groups),
+        **_score_targets(groups),
+    )
+
+
+def epoch_batches(groups: Sequence[TokenGroup], *, budget: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
+    """Return one epoch's batches as indices of groups: the same for the same seed and epoch.
+
+    Groups are shuffled, sorted by length within windows, cut so that no batch holds more than `budget` padded tokens,
+    and the batches shuffled.
+
+    Raises:
+        ValueError: one group alone exceeds the budget.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    order = generator.permutation(len(groups)).tolist()
+    batches: list[tuple[int, ...]] = []
+    for start in range(0, len(order), _WINDOW):
+        window = sorted(order[start : start + _WINDOW], key=lambda index: groups[index].longest)
+        batches += cut_batches(groups, window, budget=budget)
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def cut_batches(groups: Sequence[TokenGroup], order: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
+    """Cut indices of groups, in their order, into batches of at most `budget` padded tokens.
+
+    Raises:
+        ValueError: one group alone exceeds the budget.
+    """
+    batches: list[tuple[int, ...]] = []
+    current: list[int] = []
+    rows = longest = 0
+    for index in order:
+        group = groups[index]
+        if len(group.sequences) * group.longest > budget:
+            raise ValueError(
+                f"group {group.id!r} has {len(group.sequences)} responses of up to {group.longest} tokens, the budget "
+                f"is {budget} tokens: raise it or lower the limits of the read-out"
+            )
+        if current and (rows + len(group.sequences)) * max(longest, group.longest) > budget:
+            batches.append(tuple(current))
+            current, rows, longest = [], 0, 0
+        current.append(index)
+        rows, longest = rows + len(group.sequences), max(longest, group.longest)
+    return [*batches, tuple(current)] if current else batches
+
+
+def _score_targets(groups: Sequence[TokenGroup]) -> dict[str, Tensor]:
+    sizes = [len(group.sequences) for group in groups]
+    scores = [group.scores or (np.nan,) * size for group, size in zip(groups, sizes, strict=True)]
+    return {
+        "score_R": torch.tensor([score for row in scores for score in row], dtype=torch.float32),
+        "score_weight_R": torch.tensor(
+            [
+                float(group.scores is not None) / size
+                for group, size in zip(groups, sizes, strict=True)
+                for _ in range(size)
+            ]
+        ),
+        "group_R": torch.repeat_interleave(torch.tensor(sizes)),
+    }

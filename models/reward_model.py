@@ -1,0 +1,105 @@
+"""The reward model: a pretrained backbone and a reward head.
+
+Shapes: B sequences, T tokens, D width.
+"""
+
+from operator import attrgetter
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from models.backbone import Kind, backbone_kind, load_backbone
+from models.config import ModelConfig
+from models.head import RewardHead
+from rewardlab.readout import Pooling
+
+
+class RewardModel(nn.Module):
+    """Scores right-padded sequences of token ids; traceable, since nothing depends on the values of its inputs."""
+
+    def __init__(self, backbone: PreTrainedModel, head: RewardHead, *, kind: Kind) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.kind = kind
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """Return the backbone's configuration, which exporters ask for."""
+        return self.backbone.config
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return one fp32 reward per row, rewards_B; row b of ids_BT is its first `lengths_B[b]` ids.
+
+        The arguments have the names that exporters give to the graph's inputs.
+        """
+        positions_T = torch.arange(input_ids.shape[1], device=input_ids.device)
+        mask_BT = positions_T[None, :] < lengths[:, None]
+        hidden_BTD = self.backbone(
+            input_ids=input_ids, attention_mask=self._attention_mask(mask_BT, positions_T)
+        ).last_hidden_state
+        rewards_B: Tensor = self.head(hidden_BTD, mask_BT)
+        return rewards_B
+
+    def _attention_mask(self, mask_BT: Tensor, positions_T: Tensor) -> Tensor | None:
+        """Return what the backbone needs: padding on the right is out of sight of a causal one.
+
+        The exporter gets the causal mask as a tensor: transformers makes its own with vmap, which has no ONNX form.
+        """
+        if self.kind == "encoder":
+            return mask_BT.long()
+        if torch.onnx.is_in_onnx_export():
+            return (positions_T[None, :] <= positions_T[:, None])[None, None]
+        return None
+
+
+def build_model(config: ModelConfig, folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> RewardModel:
+    """Build the reward model on a prepared backbone: head seeded and in fp32, backbone in `dtype`.
+
+    Raises:
+        ValueError: the pooling cannot work with the backbone, or there are fewer layers than are to be frozen.
+    """
+    kind = backbone_kind(folder)
+    check_pooling(config.pooling, kind)
+    backbone = load_backbone(folder, dropout=config.dropout, dtype=dtype)
+    freeze_lower(backbone, config.freeze_layers)
+    head = RewardHead(backbone.config.hidden_size, pooling=config.pooling, kind=config.head, seed=seed)
+    return RewardModel(backbone, head, kind=kind)
+
+
+def check_pooling(pooling: Pooling, kind: Kind) -> None:
+    """Refuse a read-out that cannot see the response."""
+    if pooling == "cls" and kind == "causal":
+        raise ValueError("cls pooling reads the first token, which in a causal backbone sees no other: use last_token")
+
+
+def freeze_lower(backbone: PreTrainedModel, num_layers: int) -> None:
+    """Freeze the embeddings and the lower layers: autograd then records nothing of them.
+
+    Raises:
+        ValueError: the backbone has fewer layers.
+    """
+    if num_layers == 0:
+        return
+    layers = _layers(backbone)
+    if num_layers > len(layers):
+        raise ValueError(f"freeze_layers is {num_layers}, the backbone has {len(layers)} layers")
+    upper = {id(parameter) for layer in layers[num_layers:] for parameter in layer.parameters()}
+    last = list(layers[num_layers - 1].parameters())[-1]
+    for parameter in backbone.parameters():  # in order of registration: embeddings, layers, final norm
+        parameter.requires_grad_(id(parameter) in upper)
+        if parameter is last:
+            return
+
+
+def _layers(backbone: PreTrainedModel) -> nn.ModuleList:
+    for path in ("layers", "h", "encoder.layer", "decoder.layers", "transformer.layer"):
+        try:
+            layers = attrgetter(path)(backbone)
+        except AttributeError:
+            continue
+        if isinstance(layers, nn.ModuleList):
+            return layers
+    raise ValueError(f"the layers of a {type(backbone).__name__} are not known: set freeze_layers to 0")

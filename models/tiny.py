@@ -1,0 +1,87 @@
+"""Tiny random backbones: whole pipelines run on them in seconds, offline and with the same bytes every time."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedModel, PreTrainedTokenizerFast
+
+CHATML_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""SmolLM2's template without its default system prompt."""
+
+_WIDTH = 64
+_SHAPE = {
+    "hidden_size": _WIDTH,
+    "intermediate_size": 4 * _WIDTH,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "pad_token_id": 0,
+}
+
+
+def write_tiny(name: str, target: Path) -> None:
+    """Write the seeded backbone `tiny` (2-layer Llama) or `tiny-encoder` (2-layer BERT), both of width 64."""
+    tokenizer = _chat_tokenizer() if name == "tiny" else _encoder_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = _llama(len(tokenizer)) if name == "tiny" else _bert(len(tokenizer))
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def byte_tokenizer(specials: tuple[str, ...]) -> Tokenizer:
+    """Return a tokenizer with one token per byte: the special tokens first, then 256 bytes and no merges."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate((*specials, *letters))}
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(specials))
+    return tokenizer
+
+
+def _chat_tokenizer() -> PreTrainedTokenizerFast:
+    pad, start, end = specials = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=byte_tokenizer(specials),
+        pad_token=pad,
+        bos_token=start,
+        eos_token=end,
+        chat_template=CHATML_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _encoder_tokenizer() -> PreTrainedTokenizerFast:
+    pad, start, end = specials = ("[PAD]", "[CLS]", "[SEP]")
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=byte_tokenizer(specials),
+        pad_token=pad,
+        cls_token=start,
+        sep_token=end,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _llama(num_tokens: int) -> PreTrainedModel:
+    config = LlamaConfig(  # type: ignore[no-untyped-call]
+        **_SHAPE,
+        vocab_size=num_tokens,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        bos_token_id=1,
+        eos_token_id=2,
+        tie_word_embeddings=True,
+    )
+    return LlamaModel(config)
+
+
+def _bert(num_tokens: int) -> PreTrainedModel:
+    config = BertConfig(**_SHAPE, vocab_size=num_tokens, max_position_embeddings=512)  # type: ignore[no-untyped-call]
+    return BertModel(config)  # type: ignore[no-untyped-call]

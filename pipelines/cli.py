@@ -1,0 +1,269 @@
+"""The command line: `rewardlab COMMAND`. Exit codes: 0 done, 1 failed or bad data, 2 wrong usage, 3 rejected."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from rewardlab.home import DEFAULT_NAME
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="smoke, minilm or smollm2.")]
+DataOption = Annotated[str, typer.Option("--data", help="File or folder of preferences; without it, data.dvc.")]
+TestOption = Annotated[str, typer.Option("--test", help="File or folder that is all the test data.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="A recipe's setting, such as train.epochs=2.")]
+ModelOption = Annotated[str, typer.Option("--model", help="Bundle folder, version, alias or models:/NAME@ALIAS.")]
+NameOption = Annotated[str, typer.Option("--name", help="Registered model.")]
+ParseOption = Annotated[str | None, typer.Option("--parse", help="Format of the rows, such as hh; else recognised.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")]
+
+
+@app.command()
+def run(  # noqa: PLR0913 (one parameter an option)
+    recipe: RecipeOption = "smollm2",
+    data: DataOption = "",
+    test: TestOption = "",
+    name: Annotated[str, typer.Option(help="Registered model; by default one a data set.")] = "",
+    revision: Annotated[str, typer.Option(help="Git revision of data.dvc.")] = "",
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Reuse finished steps.")] = True,
+    settings: SetOption = None,
+) -> None:
+    """Run the pipeline: data to a promoted, or rejected, reward model."""
+    from pipelines.local import Source, default_name
+    from pipelines.local import run as run_pipeline
+    from pipelines.recipes import recipe as find_recipe
+
+    chosen = find_recipe(recipe, _settings(settings))
+    source = Source(data=_absolute(data), test=_absolute(test), revision=revision)
+    summary = run_pipeline(chosen, source, name=name or default_name(data), cache=cache)
+    _tell(summary)
+    raise typer.Exit({"rejected": 3, "failed": 1}.get(summary["decision"], 0))
+
+
+@app.command()
+def ingest(
+    data: Annotated[Path, typer.Option(help="File or folder of preferences.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    parse: ParseOption = None,
+) -> None:
+    """Read data of any known format into preference groups."""
+    from steps.ingest import IngestConfig
+    from steps.ingest import ingest as run_ingest
+
+    report = run_ingest(IngestConfig(parse=parse), data, out)
+    typer.echo(f"{report.num_groups} groups in {out}, {report.num_unreadable} rows unreadable")
+    for reason, count in report.unreadable.items():
+        typer.echo(f"  {count} x {reason}")
+
+
+@app.command("make-data")
+def make_data(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("data"),
+    num_prompts: Annotated[int, typer.Option(help="Number of prompts.")] = 1200,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+) -> None:
+    """Generate the embedded data set."""
+    from steps.make_data import MakeDataConfig
+    from steps.make_data import make_data as run_make_data
+
+    typer.echo(run_make_data(MakeDataConfig(num_prompts=num_prompts, seed=seed), out).to_json())
+
+
+@app.command("compile")
+def compile_(out: Annotated[Path | None, typer.Option(help="IR file; by default the committed one.")] = None) -> None:
+    """Compile the pipeline to Kubeflow IR."""
+    from pipelines.ir import GOLDEN, compile_pipeline, ir_digest
+
+    target = out or GOLDEN
+    compile_pipeline(target)
+    typer.echo(f"{target} {ir_digest(target)}")
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for model and bundle.")],
+    recipe: RecipeOption = "smollm2",
+    data: DataOption = "",
+    test: TestOption = "",
+    settings: SetOption = None,
+) -> None:
+    """Train and export without gate or registry: from data to a bundle in a folder."""
+    from pipelines.local import Source
+    from pipelines.recipes import recipe as find_recipe
+    from pipelines.training import train_bundle
+
+    source = Source(data=_absolute(data), test=_absolute(test))
+    typer.echo(f"bundle: {train_bundle(find_recipe(recipe, _settings(settings)), source, out)}")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Labelled preferences of any known format.")],
+    model: ModelOption = "champion",
+    json: JsonOption = None,
+    parse: ParseOption = None,
+    name: NameOption = DEFAULT_NAME,
+) -> None:
+    """Measure a model on labelled data."""
+    from pipelines.measuring import evaluate_reference, table
+    from rewardlab.files import write_json
+
+    result = evaluate_reference(model, data, parse=parse, name=name)
+    if json:
+        write_json(json, result)
+    typer.echo(table(result))
+
+
+@app.command()
+def score(
+    source: Annotated[Path, typer.Option("--in", help="JSON lines {id?, prompt, responses}.")],
+    target: Annotated[Path, typer.Option("--out", help="JSON lines {id?, rewards, truncated, model}.")],
+    model: ModelOption = "champion",
+    parse: ParseOption = None,
+    name: NameOption = DEFAULT_NAME,
+) -> None:
+    """Score responses, line by line."""
+    from pipelines.scoring import score_file
+
+    bad = score_file(source, target, model=model, parse=parse, name=name)
+    if bad:
+        _fail(f'{bad} lines could not be scored: see their "error" in {target}')
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Bundle folder, version, alias or models:/NAME@ALIAS.")],
+    second: Annotated[str, typer.Argument(help="The other one.")],
+    data: Annotated[Path, typer.Option(help="Labelled preferences of any known format.")],
+    json: JsonOption = None,
+    parse: ParseOption = None,
+    name: NameOption = DEFAULT_NAME,
+) -> None:
+    """Compare two models on the same labelled data."""
+    from pipelines.measuring import compare_references, comparison_table
+    from rewardlab.files import write_json
+
+    result = compare_references((first, second), data, parse=parse, name=name)
+    if json:
+        write_json(json, result)
+    typer.echo(comparison_table(result))
+
+
+@app.command()
+def serve(
+    model: ModelOption = "champion",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    name: NameOption = DEFAULT_NAME,
+) -> None:
+    """Serve a model: resolves the reference, then becomes `python -m serving --bundle PATH`."""
+    from pipelines.scoring import serve_reference
+
+    serve_reference(model, host=host, port=port, name=name)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="Version that passed the gate.")], name: NameOption = DEFAULT_NAME
+) -> None:
+    """Make a version champion that passed the gate."""
+    from pipelines.registry import promote_version
+
+    typer.echo(promote_version(name, version))
+
+
+@app.command()
+def rollback(name: NameOption = DEFAULT_NAME) -> None:
+    """Make the previous champion champion again."""
+    from pipelines.registry import roll_back
+
+    typer.echo(roll_back(name))
+
+
+@app.command()
+def models(name: NameOption = DEFAULT_NAME, json: JsonOption = None) -> None:
+    """List the versions of a registered model."""
+    from pipelines.registry import list_versions, versions_table
+    from rewardlab.files import write_json
+
+    versions = list_versions(name)
+    if json:
+        write_json(json, versions)
+    typer.echo(versions_table(versions) if versions else f"{name} has no versions")
+
+
+@app.command()
+def report(run_id: Annotated[str, typer.Argument(help="Run; by default the newest.")] = "latest") -> None:
+    """Say how a run ended and where its report is."""
+    from rewardlab.files import read_json
+
+    summary = Path("runs") / run_id / "summary.json"
+    if not summary.is_file():
+        raise ValueError(f"there is no {summary}: runs are listed in runs/")
+    _tell(read_json(summary))
+
+
+@app.command()
+def doctor(name: Annotated[str, typer.Option("--recipe", help="Recipe to check for.")] = "smollm2") -> None:
+    """Check dependencies, disk, ports, registry and backbone."""
+    from pipelines.doctor import check
+
+    findings = check(name)
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.name}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    keep: Annotated[int, typer.Option(help="Newest runs to keep.")] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove what old runs left on this machine; registered versions stay."""
+    from pipelines.cleaning import clean
+
+    for line in clean(keep=keep, dry_run=dry_run):
+        typer.echo(line)
+
+
+def main() -> None:
+    """Run the command line; errors of the user's making are one line, not a traceback."""
+    try:
+        app()
+    except (ValueError, OSError, ArithmeticError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"rewardlab: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    typer.echo(f"decision: {summary['decision']} ({summary['reason']})")
+    for key in ("model", "report"):
+        if summary.get(key):
+            typer.echo(f"{key}: {summary[key]}")
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else ""
+
+
+def _settings(given: list[str] | None) -> dict[str, Any]:
+    """Parse KEY=VALUE; the value is JSON, or else text."""
+    import json
+
+    settings = {}
+    for item in given or []:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set takes KEY=VALUE, got {item!r}")
+        try:
+            settings[key] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key] = value
+    return settings

@@ -1,0 +1,157 @@
+"""Run the committed IR on this machine, one process a step, with the same components as a cluster."""
+
+import logging
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pipelines.ir import GOLDEN, ir_digest
+from pipelines.recipes import Recipe, named
+from pipelines.source import ROOT, source_digest
+from pipelines.watch import Watch, terminal
+from rewardlab.config import Config, settings_config, settings_json
+from rewardlab.files import read_json, write_json
+from rewardlab.home import DEFAULT_NAME, home, tracking_uri
+from steps.fetch import FetchConfig
+from steps.register import RegisterConfig
+from steps.report import ReportConfig, failed_summary
+from steps.resolve import ResolveConfig
+
+_MODULES = ("ingest", "validate", "split", "tokenize", "train", "export", "evaluate", "audit", "gate")
+_PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
+_QUIET = {
+    "DO_NOT_TRACK": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "PYTHONWARNINGS": "ignore",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source(Config):
+    """The data of a run: a path, or a DVC revision of the repository where the path is empty; and test data, if any."""
+
+    data: str = ""
+    test: str = ""
+    repository: str = str(ROOT)
+    revision: str = ""
+
+
+def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dict[str, Any]:
+    """Run the pipeline and return the summary that is also in `runs/ID/summary.json`.
+
+    Args:
+        recipe: the configuration of every step.
+        source: which data.
+        name: the registered model.
+        cache: whether finished steps are reused.
+    """
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe.name}-{secrets.token_hex(2)}"
+    run_folder = Path("runs").absolute() / run_id
+    run_folder.mkdir(parents=True)
+    _point_latest(run_folder)
+    arguments = pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder=run_folder)
+    write_json(run_folder / "recipe.json", recipe.to_dict())
+    watch = Watch(run_folder, terminal())
+    with _quiet_environment(), redirect_stdout(watch), _logged(watch):
+        _execute(arguments, cache=cache)
+    watch.close()
+    summary = run_folder / "summary.json"
+    if not summary.is_file():
+        write_json(summary, failed_summary(settings_config(ReportConfig, arguments["report_settings"]), run_folder))
+    result: dict[str, Any] = read_json(summary)
+    return result
+
+
+def pipeline_arguments(recipe: Recipe, source: Source, *, name: str, run_id: str, run_folder: Path) -> dict[str, str]:
+    """Return the pipeline's arguments: each step's configuration and the digest of its code."""
+    place = source.to_dict()
+    lineage = {
+        "recipe": recipe.name,
+        "git_commit": git_commit(),
+        "ir_digest": ir_digest(),
+        "image": os.environ.get("REWARDLAB_IMAGE", "local"),
+    }
+    versions = {package: version(package) for package in _PACKAGES}
+    configs: dict[str, Config] = {step: getattr(recipe, step) for step in _MODULES}
+    configs["resolve"] = ResolveConfig(name=name, **place)
+    configs["fetch"] = FetchConfig(data_md5="", **place)
+    configs["register"] = RegisterConfig(name=name, run_id=run_id, lineage=lineage, data_md5="")
+    configs["report"] = ReportConfig(name=name, run_id=run_id, lineage=lineage, versions=versions)
+    settings = {
+        f"{step}_settings": settings_json(config, source_digest(f"steps.{step}")) for step, config in configs.items()
+    }
+    return {"run_id": run_id, "run_folder": str(run_folder), **settings}
+
+
+def default_name(data: str) -> str:
+    """Return the registered model of a data set: one of its own for each path."""
+    stem = Path(data).name.partition(".")[0]
+    return f"{DEFAULT_NAME}-{stem}" if stem else DEFAULT_NAME
+
+
+def git_commit() -> str:
+    """Return the commit of this checkout, `-dirty` where files differ from it; `unknown` outside git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip() or "unknown"
+
+
+def _execute(arguments: dict[str, str], *, cache: bool) -> None:
+    from kfp import components, local
+
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(home() / "steps"),
+        raise_on_error=False,
+        enable_caching=cache,
+        cache_root=str(home() / "cache"),
+    )
+    components.load_component_from_file(str(GOLDEN))(**arguments)
+
+
+@contextmanager
+def _quiet_environment() -> Iterator[None]:
+    """Give the steps' processes one registry and one home, and keep telemetry off."""
+    wanted = {**_QUIET, "REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri()}
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+@contextmanager
+def _logged(watch: Watch) -> Iterator[None]:
+    """Send what kfp logs between tasks, such as cache hits, to the watch too."""
+    root = logging.getLogger()
+    level, handler = root.level, logging.StreamHandler(watch)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def _point_latest(run_folder: Path) -> None:
+    """Point `runs/latest` at the newest run, atomically."""
+    fresh = run_folder.parent / f".latest-{run_folder.name}"
+    fresh.symlink_to(run_folder.name)
+    fresh.replace(run_folder.parent / "latest")

@@ -1,0 +1,93 @@
+"""The life cycle of a reward model as one Kubeflow pipeline."""
+
+from kfp import dsl
+
+from components.audit import audit
+from components.evaluate import evaluate
+from components.export import export
+from components.fetch import fetch
+from components.gate import gate
+from components.ingest import ingest
+from components.promote import promote
+from components.register import register
+from components.report import report
+from components.resolve import resolve
+from components.split import split
+from components.tokenize import tokenize
+from components.train import train
+from components.validate import validate
+
+
+@dsl.pipeline(name="reward-model", description="Preference data to a promoted reward model.")
+def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
+    run_id: str,
+    run_folder: str,
+    resolve_settings: str,
+    fetch_settings: str,
+    ingest_settings: str,
+    validate_settings: str,
+    split_settings: str,
+    tokenize_settings: str,
+    train_settings: str,
+    export_settings: str,
+    evaluate_settings: str,
+    audit_settings: str,
+    gate_settings: str,
+    register_settings: str,
+    report_settings: str,
+) -> None:
+    """Take preference data to a promoted reward model.
+
+    1. `resolve` what data and champion are at this moment (never reused), 2. `fetch` the data, 3. `ingest` it into
+    preference groups, 4. `validate` and quarantine, 5. `split` by family, 6. `tokenize`, 7. `train`, 8. `export` and
+    seal the bundle, 9. `evaluate` and 10. `audit` it, 11. `gate` it, 12. `register` it whatever the verdict,
+    13. `promote` it if the gate says true. `report` writes how it ended, however it ended.
+
+    Args:
+        run_id: names the run; its evidence and outcome are found under it in MLflow.
+        run_folder: where `report` writes the summary and the page.
+        resolve_settings: like every `*_settings`, the step's configuration and source digest as canonical JSON.
+    """
+    ending = report(settings=report_settings, run_folder=run_folder).set_caching_options(False)
+    with dsl.ExitHandler(ending):
+        now = resolve(settings=resolve_settings).set_caching_options(False)
+        md5s = {"data_md5": now.outputs["data_md5"], "test_md5": now.outputs["test_md5"]}
+        champion = now.outputs["champion"]
+        data = fetch(settings=fetch_settings, **md5s).outputs
+        groups = ingest(settings=ingest_settings, digest=data["Output"], data=data["data"]).outputs
+        accepted = validate(settings=validate_settings, digest=groups["Output"], groups=groups["groups"]).outputs
+        splits = split(settings=split_settings, digest=accepted["Output"], accepted=accepted["accepted"]).outputs
+        tokens = tokenize(settings=tokenize_settings, digest=splits["Output"], splits=splits["splits"]).outputs
+        model = train(settings=train_settings, digest=tokens["Output"], tokens=tokens["tokens"]).outputs
+        test = {"splits": splits["splits"], "splits_digest": splits["Output"]}
+        sealed = export(settings=export_settings, digest=model["Output"], model=model["model"], **test).outputs
+        candidate = {"digest": sealed["Output"], "bundle": sealed["bundle"]}
+        measured = evaluate(settings=evaluate_settings, champion=champion, **candidate, **test).outputs
+        probed = audit(settings=audit_settings, **candidate, **test).outputs
+        evidence = {
+            "evaluation": measured["evaluation"],
+            "findings": probed["findings"],
+            "parity": sealed["parity"],
+            "splits": splits["splits"],
+        }
+        decided = gate(
+            settings=gate_settings,
+            digest=sealed["Output"],
+            digests=f"{measured['Output']} {probed['Output']}",
+            champion=champion,
+            **evidence,
+        )
+        decision = decided.outputs["decision"]
+        version = register(
+            settings=register_settings,
+            data_md5=md5s["data_md5"],
+            bundle=sealed["bundle"],
+            model=model["model"],
+            accepted=accepted["accepted"],
+            decision=decision,
+            **evidence,
+        ).set_caching_options(False)
+        with dsl.If(decided.outputs["Output"] == True, name="passed"):  # noqa: E712 (compiles to a condition)
+            promote(run_id=run_id, label=version.output, champion=champion, decision=decision).set_caching_options(
+                False
+            )

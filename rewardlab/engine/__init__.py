@@ -1,0 +1,5 @@
+"""The scoring engine: one ONNX Runtime session that evaluation, audits, the server and the library share."""
+
+from rewardlab.engine.engine import Engine, Scores
+
+__all__ = ["Engine", "Scores"]

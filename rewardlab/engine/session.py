@@ -1,0 +1,59 @@
+"""ONNX Runtime behind one function: token sequences in, rewards out."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+Sequences = Sequence[Sequence[int]]
+TOKEN_BUDGET = 2048
+"""Padded tokens in one forward pass: on CPU larger batches are slower, not faster."""
+
+
+class Session:
+    """Runs a reward model's graph: `input_ids` [B, T] and `lengths` [B] (int64) to `rewards` [B] (float32)."""
+
+    def __init__(self, model: Path, *, pad_id: int, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._pad_id = pad_id
+
+    def run(self, sequences: Sequences, on_progress: Callable[[int], object] | None = None) -> npt.NDArray[np.float32]:
+        """Return the reward of each sequence, in the order given."""
+        rewards = np.empty(len(sequences), dtype=np.float32)
+        for rows in _batches(sequences):
+            ids, lengths = _pad([sequences[row] for row in rows], self._pad_id)
+            inputs = {"input_ids": ids, "lengths": lengths}
+            rewards[rows] = self._session.run(["rewards"], inputs, self._run_options)[0]
+            if on_progress:
+                on_progress(len(rows))
+        return rewards
+
+
+def _batches(sequences: Sequences) -> Iterator[list[int]]:
+    """Yield row numbers in batches of like length, each within the token budget."""
+    batch: list[int] = []
+    for row in sorted(range(len(sequences)), key=lambda row: len(sequences[row])):
+        if batch and (len(batch) + 1) * len(sequences[row]) > TOKEN_BUDGET:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _pad(sequences: Sequences, pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    ids = np.full((len(sequences), int(lengths.max())), pad_id, dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = sequence
+    return ids, lengths

@@ -1,0 +1,17 @@
+"""Where rewardlab keeps what it makes on a machine, and where its registry is."""
+
+import os
+from pathlib import Path
+
+DEFAULT_NAME = "reward-model"
+"""The registered model of the embedded data set."""
+
+
+def home() -> Path:
+    """Return the folder for state: `REWARDLAB_HOME`, else `.rewardlab` in the current folder."""
+    return Path(os.environ.get("REWARDLAB_HOME") or ".rewardlab").absolute()
+
+
+def tracking_uri() -> str:
+    """Return MLflow's address: `MLFLOW_TRACKING_URI`, else a SQLite file in `home()`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"

@@ -1,0 +1,54 @@
+"""Find the bundle that a reference names: a folder, a version, an alias or a `models:/` address."""
+
+import re
+from pathlib import Path
+
+from rewardlab.bundle import MANIFEST
+from rewardlab.home import DEFAULT_NAME, tracking_uri
+
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+
+
+def resolve(ref: str, *, name: str = DEFAULT_NAME) -> tuple[Path, str | None]:
+    """Return the bundle's folder and its label `NAME/VERSION` (None for a bare folder).
+
+    Args:
+        ref: a bundle folder, a version number, an alias, `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
+        name: the registered model that a bare version or alias belongs to.
+
+    Raises:
+        ValueError: nothing of that name exists, or the registry cannot be reached.
+    """
+    folder = Path(ref)
+    if folder.is_dir():
+        if not (folder / MANIFEST).is_file():
+            raise ValueError(f"{ref} is a folder, but not a bundle: it holds no {MANIFEST}")
+        return folder, None
+    if "/" in ref and not ref.startswith("models:/"):
+        raise ValueError(f"there is no folder {ref}")
+    address = (
+        ref if ref.startswith("models:/") else f"models:/{name}/{ref}" if ref.isdigit() else f"models:/{name}@{ref}"
+    )
+    match = _ADDRESS.fullmatch(address)
+    if not match:
+        raise ValueError(
+            f"{ref!r} is no reference: give a folder, a version, an alias, models:/NAME/VERSION or models:/NAME@ALIAS"
+        )
+    return _registered(**match.groupdict())
+
+
+def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path, str]:
+    """Ask MLflow, the only place in this package that imports it."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient(tracking_uri=tracking_uri())
+    try:
+        found = (
+            client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias or "")
+        )
+        source = mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), tracking_uri=tracking_uri())
+    except MlflowException as error:
+        wanted = f"version {version}" if version else f"alias {alias!r}"
+        raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {error.message}") from error
+    return Path(source), f"{name}/{found.version}"

@@ -1,0 +1,103 @@
+"""Token trees: a prompt's ids once, and the ids of each response that hangs from it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from rewardlab.chat import render, unused_character
+from rewardlab.files import file_digest
+from rewardlab.groups import Message
+from rewardlab.readout import ReadOut
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTree:
+    """Ids of `[prompt | response 1 | ... | response K]`; response i is read as `prompt + responses[i]`."""
+
+    prompt: tuple[int, ...]
+    responses: tuple[tuple[int, ...], ...]
+    truncated: tuple[bool, ...]
+
+    def sequence(self, index: int) -> tuple[int, ...]:
+        """Return the ids that are read for one response; the last one is scored by `last_token` pooling."""
+        return self.prompt + self.responses[index]
+
+
+class TreeTokenizer:
+    """Turns prompts and responses into token trees as a read-out says.
+
+    Special tokens in what people wrote stay text: a response that holds `<|im_end|>` does not end its turn. Not to
+    be shared between threads.
+
+    Raises:
+        ValueError: `tokenizer.json` is not the one the read-out was made for.
+    """
+
+    def __init__(self, tokenizer: Path, readout: ReadOut) -> None:
+        if (digest := file_digest(tokenizer)) != readout.tokenizer_digest:
+            raise ValueError(
+                f"{tokenizer} has sha256 {digest[:12]}, the read-out was made for {readout.tokenizer_digest[:12]}: "
+                "rewards would be read from other tokens"
+            )
+        self.readout = readout
+        self._markup, self._text = open_tokenizers(tokenizer)
+        specials = [token.content for token in self._markup.get_added_tokens_decoder().values() if token.special]
+        self._special = re.compile("|".join(map(re.escape, sorted(specials, key=len, reverse=True))) or r"(?!)")
+
+    def tree(self, prompt: Sequence[Message], responses: Sequence[str]) -> TokenTree:
+        """Tokenize one group.
+
+        Raises:
+            ValueError: the template refuses the conversation.
+        """
+        prompt_ids, prompt_cut = self._prompt(tuple(prompt))
+        readout = self.readout
+        limit = readout.response_limit
+        encoded = [encoding.ids for encoding in self._text.encode_batch_fast(list(responses), add_special_tokens=False)]
+        return TokenTree(
+            readout.prefix + prompt_ids + readout.separator,
+            tuple(tuple(ids[:limit]) + readout.end for ids in encoded),
+            tuple(prompt_cut or len(ids) > limit for ids in encoded),
+        )
+
+    def _prompt(self, prompt: tuple[Message, ...]) -> tuple[tuple[int, ...], bool]:
+        """Return the prompt's ids within its limit: the oldest turns go first, then the oldest tokens."""
+        limit = self.readout.prompt_limit
+        ids = self._render(prompt)
+        if len(ids) <= limit:
+            return tuple(ids), False
+        system = prompt[:1] if prompt[0].role == "system" else ()
+        for start in range(len(system) + 1, len(prompt)):
+            if prompt[start].role != "user":
+                continue
+            ids = self._render(system + prompt[start:])
+            if len(ids) <= limit:
+                break
+        return tuple(ids[-limit:]), True
+
+    def _render(self, prompt: tuple[Message, ...]) -> list[int]:
+        """Render and tokenize; special tokens that people wrote are held apart by a character that is not theirs."""
+        mark = unused_character(turn.content for turn in prompt)
+        held = tuple(Message(turn.role, self._special.sub(rf"{mark}\g<0>{mark}", turn.content)) for turn in prompt)
+        text = render(self.readout.template, held, special_tokens=self.readout.special_tokens)
+        pieces = text.split(mark)
+        if len(pieces) % 2 == 0:
+            raise ValueError("the chat template cuts a message inside a special token that it holds")
+        ids: list[int] = []
+        for index, piece in enumerate(pieces):
+            tokenizer = self._text if index % 2 else self._markup
+            ids += tokenizer.encode(piece, add_special_tokens=False).ids if piece else []
+        return ids
+
+
+def open_tokenizers(tokenizer: Path) -> tuple[Tokenizer, Tokenizer]:
+    """Return a `tokenizer.json` twice: one parses special tokens, one reads them as plain text."""
+    markup, text = Tokenizer.from_file(str(tokenizer)), Tokenizer.from_file(str(tokenizer))
+    for each in (markup, text):
+        each.no_padding()
+        each.no_truncation()
+    text.encode_special_tokens = True
+    return markup, text

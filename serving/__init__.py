@@ -1,0 +1,1 @@
+"""The scoring server: one sealed bundle behind HTTP, without torch or transformers."""

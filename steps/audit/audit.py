@@ -1,0 +1,109 @@
+"""Run every probe through the engine that will serve the bundle."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewardlab.bundle import Bundle
+from rewardlab.config import Config
+from rewardlab.engine import Engine
+from rewardlab.files import file_digest, read_groups, write_json
+from rewardlab.groups import Message, PreferenceGroup, prompt_text
+from rewardlab.metrics import share
+from steps.audit.probes import EDITS, ORDERS, Edit, Order
+from steps.progress import progress
+
+Case = tuple[tuple[Message, ...], str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditConfig(Config):
+    """How many answers of the test set are edited, and how many examples are shown."""
+
+    num_answers: int = 100
+    num_examples: int = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditReport(Config):
+    """The digest of the written audit."""
+
+    digest: str
+
+
+def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditReport:
+    """Write what each probe found.
+
+    For an order the rate is how often it holds, for an edit how often it raised the reward; a tie counts 1/2.
+
+    Raises:
+        ValueError: the test file holds no labelled answer to edit.
+    """
+    opened = Bundle.open(bundle)
+    answers = list(islice(_best_answers(read_groups(test)), config.num_answers))
+    if not answers:
+        raise ValueError(f"{test} holds no preferred answer that could be edited")
+    engine = Engine(opened)
+    probes: dict[str, Any] = {}
+    with progress(len(ORDERS) + len(EDITS), "audit", unit="probes") as bar:
+        for name, order in ORDERS.items():
+            probes[name] = _probe("order", order, _order_cases(order), engine, config)
+            bar.update()
+        for name, edit in EDITS.items():
+            cases = [(prompt, text, edit.apply(prompt[-1].content, text)) for prompt, text in answers]
+            probes[name] = _probe("edit", edit, cases, engine, config)
+            bar.update()
+    write_json(target, {"bundle": opened.digest, "test_digest": file_digest(test), "probes": probes})
+    return AuditReport(digest=file_digest(target))
+
+
+def _best_answers(groups: Iterable[PreferenceGroup]) -> Iterator[tuple[tuple[Message, ...], str]]:
+    """Yield each group's prompt and the answer that wins most of its comparisons."""
+    for group in groups:
+        if group.comparisons:
+            yield group.prompt, group.responses[_favourite(group)]
+
+
+def _favourite(group: PreferenceGroup) -> int:
+    wins = np.zeros(len(group.responses))
+    for entry in group.comparisons:
+        wins[entry.better] += entry.strength
+        wins[entry.worse] += 1.0 - entry.strength
+    return int(wins.argmax())
+
+
+def _order_cases(order: Order) -> list[Case]:
+    """Return the cases with the worse answer first, so that in every probe "raised" means the second won."""
+    return [((Message("user", request),), worse, better) for request, better, worse in order.rows]
+
+
+def _probe(
+    kind: str, probe: Order | Edit, cases: Sequence[Case], engine: Engine, config: AuditConfig
+) -> dict[str, Any]:
+    scores = engine.score_many([(prompt, (before, after)) for prompt, before, after in cases])
+    rewards = np.array([each.rewards for each in scores])
+    shift = rewards[:, 1] - rewards[:, 0]
+    outcomes = np.where(shift > 0, 1.0, np.where(shift == 0, 0.5, 0.0))
+    rate = share(outcomes, np.arange(len(outcomes)))
+    assert rate is not None
+    order = np.argsort(shift if kind == "order" else -shift, kind="stable")[: config.num_examples]
+    return {
+        "kind": kind,
+        "expectation": probe.expectation,
+        "rate": rate.to_dict(),
+        "shift_sd": float(shift.mean() / engine.bundle.calibration.sd) if engine.bundle.calibration.sd > 0 else None,
+        "num": len(cases),
+        "examples": [
+            {
+                "prompt": prompt_text(cases[row][0])[-800:],
+                "before": cases[row][1][:800],
+                "after": cases[row][2][:800],
+                "rewards": rewards[row].tolist(),
+            }
+            for row in order
+        ],
+    }

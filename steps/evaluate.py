@@ -1,0 +1,253 @@
+"""Measure a bundle on labelled groups, through the engine that will serve it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewardlab.bundle import Bundle
+from rewardlab.config import Config
+from rewardlab.engine import Engine
+from rewardlab.files import file_digest, read_groups, write_json
+from rewardlab.groups import PreferenceGroup, prompt_text
+from rewardlab.metrics import Estimate, PairTable, accuracy, labelled_pairs, reliability, scored_pairs
+from rewardlab.references import resolve
+from steps.progress import progress
+from steps.registry import ChampionRecord
+from steps.statistics import paired_difference, spearman
+
+Rewards = list[list[float]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig(Config):
+    """What is measured. `score_aspect` names the ratings that stand for the truth where there are any."""
+
+    name: str = "reward-model"
+    score_aspect: str = "gold"
+    num_mistakes: int = 20
+    num_scatter: int = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateReport(Config):
+    """The digest of the written evaluation."""
+
+    digest: str
+    accuracy: float
+
+
+def evaluate(config: EvaluateConfig, bundle: Path, test: Path, target: Path, *, champion: str = "") -> EvaluateReport:
+    """Measure the bundle, and the champion beside it, on the test groups; write the evaluation as JSON.
+
+    Args:
+        config: what is measured.
+        bundle: the candidate's folder.
+        test: a file of groups.
+        target: the JSON file to write.
+        champion: the champion's record as JSON, or nothing.
+
+    Raises:
+        ValueError: the test file is empty or holds groups that the model was trained on.
+    """
+    groups = list(read_groups(test))
+    test_digest = file_digest(test)
+    result = measure(config, Bundle.open(bundle), groups)
+    result["data"] = {"path": test.name, "md5": file_digest(test, "md5"), **_sizes(groups)}
+    result["test_digest"] = test_digest
+    result |= _against_champion(config, result.pop("pairs"), groups, test_digest, champion)
+    write_json(target, result)
+    return EvaluateReport(digest=file_digest(target), accuracy=_value(result["metrics"]["accuracy"]))
+
+
+def measure(config: EvaluateConfig, bundle: Bundle, groups: Sequence[PreferenceGroup]) -> dict[str, Any]:
+    """Return every metric of a bundle on the groups, and under `pairs` the scored comparisons.
+
+    Raises:
+        ValueError: there are no groups, or some were trained on.
+    """
+    if not groups:
+        raise ValueError("there is nothing to evaluate on: the test set is empty")
+    if seen := bundle.trained_on(groups):
+        raise ValueError(
+            f"{len(seen)} of {len(groups)} groups were trained on ({', '.join(seen[:5])}): accuracy on them says "
+            "nothing; evaluate on other data"
+        )
+    rewards = score(bundle, groups)
+    pairs = labelled_pairs(groups, rewards)
+    characters = [[float(len(text)) for text in group.responses] for group in groups]
+    return {
+        "model": bundle.label,
+        "bundle": bundle.digest,
+        "metrics": {
+            "accuracy": _estimate(accuracy(pairs)),
+            "accuracy_gold": _estimate(accuracy(scored_pairs(groups, rewards, config.score_aspect))),
+            "ece": _calibration(pairs, bundle.calibration.temperature),
+            "spearman": _rank_agreement(groups, rewards, config.score_aspect),
+            "length_correlation": _length_correlation(rewards, characters),
+        },
+        "subsets": _by_subset(groups, rewards),
+        "baselines": {
+            "length": _estimate(accuracy(labelled_pairs(groups, characters))),
+            "overlap": _estimate(accuracy(labelled_pairs(groups, [_overlaps(group) for group in groups]))),
+        },
+        "rewards": distribution(rewards),
+        "scatter": _scatter(rewards, characters, config.num_scatter),
+        "mistakes": _mistakes(groups, rewards, config.num_mistakes),
+        "pairs": pairs,
+    }
+
+
+def score(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Rewards:
+    """Return one reward per response of each group."""
+    total = sum(len(group.responses) for group in groups)
+    with progress(total, f"score {bundle.label}", unit="responses") as bar:
+        scores = Engine(bundle).score_many(
+            [(group.prompt, group.responses) for group in groups], on_progress=bar.update
+        )
+    return [list(each.rewards) for each in scores]
+
+
+def distribution(rewards: Rewards) -> dict[str, Any]:
+    """Return moments, quantiles and a histogram of all rewards."""
+    flat = np.concatenate([np.asarray(each) for each in rewards])
+    counts, edges = np.histogram(flat, bins=30)
+    return {
+        "mean": float(flat.mean()),
+        "sd": float(flat.std()),
+        "min": float(flat.min()),
+        "max": float(flat.max()),
+        "num": len(flat),
+        "quantiles": {str(at): float(np.quantile(flat, at)) for at in (0.05, 0.25, 0.5, 0.75, 0.95)},
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }
+
+
+def _against_champion(
+    config: EvaluateConfig, pairs: PairTable, groups: Sequence[PreferenceGroup], test_digest: str, champion: str
+) -> dict[str, Any]:
+    """Return the champion's figures on the same comparisons; one gated on another test set counts as none."""
+    if not champion:
+        return {"champion": None, "champion_note": f"{config.name} has no champion"}
+    record = ChampionRecord.from_json(champion)
+    if record.test_digest != test_digest:
+        return {"champion": None, "champion_note": f"{record.label} was gated on another test set and counts as none"}
+    bundle = Bundle.open(resolve(f"models:/{record.label}")[0], record.label)
+    theirs = labelled_pairs(groups, score(bundle, groups))
+    return {
+        "champion": {
+            "model": record.label,
+            "bundle": bundle.digest,
+            "accuracy": _estimate(accuracy(theirs)),
+            "difference": _estimate(paired_difference(pairs, theirs)),
+            "subsets": _changes(groups, pairs, theirs),
+        },
+        "champion_note": "",
+    }
+
+
+def _changes(groups: Sequence[PreferenceGroup], ours: PairTable, theirs: PairTable) -> dict[str, Any]:
+    """Return for each subset the champion's accuracy and the candidate's minus it."""
+    subset = np.array([group.subset for group in groups for _ in group.comparisons])
+    return {
+        name: {
+            "accuracy": _estimate(accuracy(theirs.select(subset == name))),
+            "difference": _estimate(paired_difference(ours.select(subset == name), theirs.select(subset == name))),
+        }
+        for name in sorted(set(subset) - {""})
+    }
+
+
+def _calibration(pairs: PairTable, temperature: float) -> dict[str, Any] | None:
+    after, before = reliability(pairs, temperature), reliability(pairs, 1.0)
+    if after is None or before is None:
+        return None
+    return {
+        "value": after.ece,
+        "before": before.ece,
+        "brier": after.brier,
+        "nll": after.nll,
+        "temperature": temperature,
+        "num": after.num,
+        "bins": list(after.bins),
+    }
+
+
+def _rank_agreement(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) -> dict[str, Any] | None:
+    """Return Spearman's correlation of rewards and ratings over all rated responses."""
+    rated = [
+        (given, group.scores[aspect]) for group, given in zip(groups, rewards, strict=True) if aspect in group.scores
+    ]
+    flat = [reward for given, _ in rated for reward in given]
+    value = spearman(flat, [rating for _, ratings in rated for rating in ratings])
+    return None if value is None else {"value": value, "aspect": aspect, "num": len(flat)}
+
+
+def _length_correlation(rewards: Rewards, characters: Rewards) -> dict[str, Any] | None:
+    """Return the mean over prompts of Spearman's correlation of reward and response length."""
+    each = [spearman(given, lengths) for given, lengths in zip(rewards, characters, strict=True)]
+    known = [value for value in each if value is not None]
+    return {"value": float(np.mean(known)), "num": len(known)} if known else None
+
+
+def _by_subset(groups: Sequence[PreferenceGroup], rewards: Rewards) -> dict[str, Any]:
+    names = sorted({group.subset for group in groups if group.subset})
+    chosen = {name: [index for index, group in enumerate(groups) if group.subset == name] for name in names}
+    return {
+        name: {"accuracy": _estimate(accuracy(labelled_pairs([groups[i] for i in rows], [rewards[i] for i in rows])))}
+        for name, rows in chosen.items()
+    }
+
+
+def _overlaps(group: PreferenceGroup) -> list[float]:
+    """Return for each response the share of its words that the prompt holds too."""
+    known = set(prompt_text(group.prompt).casefold().split())
+    words = [response.casefold().split() for response in group.responses]
+    return [sum(word in known for word in each) / max(len(each), 1) for each in words]
+
+
+def _scatter(rewards: Rewards, characters: Rewards, limit: int) -> list[list[float]]:
+    points = [
+        [length, reward]
+        for given, lengths in zip(rewards, characters, strict=True)
+        for length, reward in zip(lengths, given, strict=True)
+    ]
+    keep = np.linspace(0, len(points) - 1, min(limit, len(points))).astype(int)
+    return [points[index] for index in keep]
+
+
+def _mistakes(groups: Sequence[PreferenceGroup], rewards: Rewards, limit: int) -> list[dict[str, Any]]:
+    """Return the comparisons that the rewards get most wrong."""
+    wrong = [
+        (given[entry.better] - given[entry.worse], group, entry, given)
+        for group, given in zip(groups, rewards, strict=True)
+        for entry in group.comparisons
+        if entry.strength > 0.5 and given[entry.better] < given[entry.worse]
+    ]
+    wrong.sort(key=lambda row: row[0])
+    return [
+        {
+            "id": group.id,
+            "subset": group.subset,
+            "prompt": prompt_text(group.prompt)[-1500:],
+            "better": group.responses[entry.better][:1500],
+            "worse": group.responses[entry.worse][:1500],
+            "rewards": [given[entry.better], given[entry.worse]],
+            "strength": entry.strength,
+        }
+        for _, group, entry, given in wrong[:limit]
+    ]
+
+
+def _sizes(groups: Sequence[PreferenceGroup]) -> dict[str, int]:
+    return {"groups": len(groups), "comparisons": sum(len(group.comparisons) for group in groups)}
+
+
+def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
+    return estimate.to_dict() if estimate else None
+
+
+def _value(estimate: dict[str, Any] | None) -> float:
+    return float("nan") if estimate is None else float(estimate["value"])

@@ -1,0 +1,5 @@
+"""Write and seal the bundle: what is evaluated, registered and served."""
+
+from steps.export.export import ExportConfig, ExportReport, export
+
+__all__ = ["ExportConfig", "ExportReport", "export"]

@@ -1,0 +1,151 @@
+"""Write and seal the bundle: ONNX, tokenizer, read-out, calibration, golden texts and fingerprints."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewardlab.bundle import (
+    CALIBRATION,
+    FINGERPRINTS,
+    GOLDEN,
+    MODEL,
+    READOUT,
+    TOKENIZER,
+    Calibration,
+    fingerprints,
+    seal,
+)
+from rewardlab.config import Config
+from rewardlab.engine.session import Session
+from rewardlab.files import atomic_path, read_groups, read_json, write_json
+from rewardlab.groups import PreferenceGroup
+from rewardlab.metrics import labelled_pairs
+from rewardlab.readout import ReadOut
+from rewardlab.tokens import TreeTokenizer
+from steps.export.graph import write_onnx
+from steps.export.parity import Rewards, Sequences, check_parity, measure_int8, torch_rewards
+from steps.progress import progress
+from steps.statistics import fit_temperature
+
+_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig(Config):
+    """What is sealed with the model."""
+
+    name: str = "reward-model"
+    licence: str = "unspecified"
+    num_golden: int = 16
+    num_calibration: int = 2000
+    num_int8: int = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportReport(Config):
+    """The bundle's digest and how well the engines agree."""
+
+    digest: str
+    parity: dict[str, Any]
+    int8: dict[str, Any]
+    size_bytes: int
+    temperature: float
+
+
+def export(
+    config: ExportConfig, model: Path, splits: Path, target: Path, findings: Path, *, lineage: Mapping[str, str]
+) -> ExportReport:
+    """Export the trained model and seal it with its calibration.
+
+    Args:
+        config: what is sealed.
+        model: a trained model's folder.
+        splits: the folder with the calibration and training groups.
+        target: the bundle's folder.
+        findings: a JSON file for the report.
+        lineage: digests of what the model was made from, for the manifest.
+
+    Raises:
+        ValueError: torch and ONNX Runtime disagree, or the calibration split cannot calibrate.
+    """
+    from models.checkpoint import load_model
+
+    groups = list(islice(read_groups(splits / "calibration.jsonl.gz"), config.num_calibration))
+    if not groups:
+        raise ValueError("the calibration split is empty: give more data or a larger calibration share")
+    trained, _, readout = load_model(model)
+    sequences, ends = _sequences(model / TOKENIZER, readout, groups)
+    with atomic_path(target) as scratch:
+        scratch.mkdir()
+        write_onnx(trained, scratch / MODEL)
+        shutil.copyfile(model / TOKENIZER, scratch / TOKENIZER)
+        write_json(scratch / READOUT, readout.to_dict())
+        session = Session(scratch / MODEL, pad_id=readout.pad_id)
+        with progress(len(sequences), "calibrate", unit="responses") as bar:
+            rewards = session.run(sequences, bar.update)
+        num_golden = int(ends[min(config.num_golden, len(groups)) - 1])
+        parity = check_parity(torch_rewards(trained, sequences[:num_golden]), rewards[:num_golden])
+        per_group = [piece.tolist() for piece in np.split(rewards, ends[:-1])]
+        calibration = _calibrate(groups, per_group, rewards)
+        write_json(scratch / CALIBRATION, calibration.to_dict())
+        _write_golden(scratch / GOLDEN, groups[: config.num_golden], per_group)
+        np.save(scratch / FINGERPRINTS, np.sort(_training_fingerprints(splits)), allow_pickle=False)
+        few = groups[: config.num_int8]
+        int8 = measure_int8(scratch / MODEL, readout.pad_id, few, sequences[: int(ends[len(few) - 1])])
+        facts = {
+            "name": config.name,
+            "licence": config.licence,
+            "precision": "fp32",
+            "lineage": dict(lineage),
+            "model": read_json(model / "reward_model.json"),
+            "parity": parity,
+            "int8": int8,
+            "versions": {name: version(name) for name in ("torch", "transformers", "onnx", "onnxruntime", "optimum")},
+        }
+        digest = seal(scratch, facts)
+        size = sum(path.stat().st_size for path in scratch.iterdir())
+    report = ExportReport(digest=digest, parity=parity, int8=int8, size_bytes=size, temperature=calibration.temperature)
+    write_json(findings, report.to_dict())
+    return report
+
+
+def _sequences(
+    tokenizer: Path, readout: ReadOut, groups: Sequence[PreferenceGroup]
+) -> tuple[Sequences, "np.ndarray[Any, np.dtype[np.int64]]"]:
+    """Return every response's token sequence and where each group ends."""
+    reader = TreeTokenizer(tokenizer, readout)
+    trees = [reader.tree(group.prompt, group.responses) for group in groups]
+    sequences = [tree.sequence(index) for tree in trees for index in range(len(tree.responses))]
+    return sequences, np.cumsum([len(tree.responses) for tree in trees])
+
+
+def _calibrate(
+    groups: Sequence[PreferenceGroup], per_group: Sequence[Sequence[float]], rewards: Rewards
+) -> Calibration:
+    pairs = labelled_pairs(groups, per_group)
+    return Calibration(
+        temperature=fit_temperature(pairs),
+        mean=float(rewards.mean(dtype=np.float64)),
+        sd=float(rewards.std(dtype=np.float64)),
+        quantiles={str(at): float(np.quantile(rewards, at)) for at in _QUANTILES},
+        num_comparisons=len(pairs.better),
+    )
+
+
+def _write_golden(target: Path, groups: Sequence[PreferenceGroup], rewards: Sequence[Sequence[float]]) -> None:
+    rows = (
+        {"prompt": group.to_dict()["prompt"], "responses": list(group.responses), "rewards": given}
+        for group, given in zip(groups, rewards, strict=False)
+    )
+    target.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def _training_fingerprints(splits: Path) -> "np.ndarray[Any, np.dtype[np.uint64]]":
+    return fingerprints(list(read_groups(splits / "train.jsonl.gz")))

@@ -1,0 +1,86 @@
+"""Bring the data that `resolve` named, and check that they are the same."""
+
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewardlab.config import Config
+from rewardlab.files import atomic_path, tree_digest
+from steps.sources import data_md5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchConfig(Config):
+    """Where data are, as in `ResolveConfig`, and which md5 they must have."""
+
+    repository: str = "."
+    revision: str = ""
+    data: str = ""
+    test: str = ""
+    data_md5: str
+    test_md5: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchReport(Config):
+    """What was brought."""
+
+    num_files: int
+    num_bytes: int
+    digest: str
+
+
+def fetch(config: FetchConfig, target: Path) -> FetchReport:
+    """Write the folder `target`: `data/`, and `test/` where there are test data of their own.
+
+    Raises:
+        ValueError: the data cannot be reached, or are not those with the md5 given.
+    """
+    if bool(config.test) != bool(config.test_md5):
+        raise ValueError(f"test and test_md5 belong together, got {config.test!r} and {config.test_md5!r}")
+    with atomic_path(target) as scratch:
+        if config.data:
+            _copy(Path(config.data), scratch / "data", config.data_md5)
+        else:
+            _get(config, scratch / "data")
+        if config.test:
+            _copy(Path(config.test), scratch / "test", config.test_md5)
+    files = [path for path in target.rglob("*") if path.is_file()]
+    return FetchReport(
+        num_files=len(files), num_bytes=sum(path.stat().st_size for path in files), digest=tree_digest(target)
+    )
+
+
+def _copy(source: Path, target: Path, md5: str) -> None:
+    """Copy a folder's contents, or a file into the folder `target`."""
+    if not source.exists():
+        raise ValueError(f"there is no data at {source}")
+    target.mkdir(parents=True)
+    if source.is_file():
+        shutil.copy(source, target)
+        _check(target / source.name, md5, str(source))
+    else:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        _check(target, md5, str(source))
+
+
+def _get(config: FetchConfig, target: Path) -> None:
+    """Bring `data` of a DVC repository from its cache or its remote."""
+    where = f"data of {config.repository} at {config.revision or 'its working tree'}"
+    target.parent.mkdir(parents=True)
+    with warnings.catch_warnings(action="ignore"):  # DVC warns of its own deprecations
+        from dvc.api import DVCFileSystem
+        from dvc.exceptions import DvcException
+        from dvc.scm import SCMError
+
+        try:
+            DVCFileSystem(config.repository, rev=config.revision or None).get("data", str(target), recursive=True)
+        except (OSError, DvcException, SCMError) as error:
+            raise ValueError(f"cannot bring {where}: {error}") from error
+    _check(target, config.data_md5, where)
+
+
+def _check(path: Path, md5: str, where: str) -> None:
+    if (found := data_md5(path)) != md5:
+        raise ValueError(f"{where} has md5 {found}, the run was resolved to {md5}: it has changed, resolve again")

@@ -1,0 +1,102 @@
+"""Write how a run ended, however it ended: the summary for programs and the page for people."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardlab.config import Config
+from rewardlab.files import read_json, write_json, write_text
+from steps.registry import connect, pipeline_run
+from steps.report.page import render
+from steps.report.record import Record
+
+_PARTS = ("evaluation", "audit", "gate", "validation", "split", "training", "export")
+_METRICS = ("accuracy", "accuracy_gold", "ece", "spearman", "length_correlation")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig(Config):
+    """Which run, and what is known of it before it starts."""
+
+    name: str
+    run_id: str
+    lineage: dict[str, str]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportReport(Config):
+    """How the run ended."""
+
+    decision: str
+
+
+def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportReport:
+    """Collect the evidence from the registry, write `summary.json` and `report.html`, and keep the page with MLflow.
+
+    Args:
+        config: which run.
+        run_folder: is written to; `steps.json` in it, if the runner made one, holds seconds, reuse and failures.
+        state: `SUCCEEDED`, or how the pipeline ended instead.
+    """
+    run_folder.mkdir(parents=True, exist_ok=True)
+    client = connect()
+    run = pipeline_run(client, config.run_id)
+    tags = {key.removeprefix("rewardlab."): value for key, value in client.get_run(run).data.tags.items()}
+    documents = {
+        entry.path.rpartition("/")[2].removesuffix(".json"): client.download_artifacts(run, entry.path)
+        for entry in client.list_artifacts(run, "reports")
+    }
+    parts = {name: read_json(Path(documents[name])) for name in _PARTS if name in documents}
+    ended = state == "SUCCEEDED" and "decision" in tags
+    summary = _summary(config, run_folder, parts, tags) if ended else failed_summary(config, run_folder)
+    for name, document in parts.items():
+        write_json(run_folder / "reports" / f"{name}.json", document)
+    write_json(run_folder / "summary.json", summary)
+    write_text(run_folder / "report.html", render(Record(summary=summary, **parts)))
+    client.log_artifact(run, str(run_folder / "report.html"))
+    client.log_artifact(run, str(run_folder / "summary.json"))
+    client.set_tag(run, "rewardlab.decision", summary["decision"])
+    client.set_terminated(run, "FINISHED" if ended else "FAILED")
+    return ReportReport(decision=summary["decision"])
+
+
+def failed_summary(config: ReportConfig, run_folder: Path) -> dict[str, Any]:
+    """Return the summary of a run that ended before a decision."""
+    failed = _progress(run_folder)["failed"]
+    reason = "; ".join(f"{step}: {text}" for step, text in failed.items()) or f"no decision, see {run_folder}/log.txt"
+    return {**_summary(config, run_folder, {}, {}), "decision": "failed", "reason": reason}
+
+
+def _summary(
+    config: ReportConfig, run_folder: Path, parts: Mapping[str, Any], tags: Mapping[str, str]
+) -> dict[str, Any]:
+    evaluation = parts.get("evaluation", {})
+    progress = _progress(run_folder)
+    page = run_folder / "report.html"
+    return {
+        "model": tags.get("model"),
+        "data": evaluation.get("data"),
+        "metrics": evaluation.get("metrics", dict.fromkeys(_METRICS)),
+        "subsets": evaluation.get("subsets", {}),
+        "decision": tags.get("decision"),
+        "reason": tags.get("reason"),
+        "recipe": config.lineage["recipe"],
+        "seconds": progress["seconds"],
+        "reused": progress["reused"],
+        "versions": config.versions,
+        "lineage": {**config.lineage, "run_id": config.run_id, "data_md5": tags.get("data_md5")},
+        "report": str(page),
+    }
+
+
+def _progress(run_folder: Path) -> dict[str, Any]:
+    """Return what the local runner noted of steps; on a cluster there is no such file."""
+    notes = run_folder / "steps.json"
+    if not notes.is_file():
+        print(f"{notes} is not there: seconds and reuse of steps are unknown", file=sys.stderr)
+        return {"seconds": {}, "reused": [], "failed": {}}
+    found: dict[str, Any] = read_json(notes)
+    return found

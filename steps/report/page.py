@@ -1,0 +1,133 @@
+"""Render a run's record as one self-contained HTML page."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+
+from steps.report import findings, plots, words
+from steps.report.record import Record
+
+_SECTIONS = (
+    ("gate", "Gate rules"),
+    ("subsets", "Accuracy by subset"),
+    ("baselines", "Baselines"),
+    ("audits", "Audits"),
+    ("calibration", "Calibration"),
+    ("rewards", "Rewards"),
+    ("length", "Response length"),
+    ("mistakes", "Worst mistakes"),
+    ("training", "Training"),
+    ("export", "Parity and INT8"),
+    ("data", "Data and split"),
+    ("lineage", "Lineage and versions"),
+    ("time", "Time per step"),
+)
+
+
+def render(record: Record) -> str:
+    """Return the page's HTML; equal records give equal text.
+
+    The texts of prompts and responses are hostile: everything is escaped, and the page's own policy forbids scripts
+    and network access. A part that is `None` reads "not measured".
+    """
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            summary=record.summary,
+            record=record,
+            sections=_SECTIONS,
+            max_rows=plots.MAX_ROWS,
+            answers=findings.answers(record),
+            findings=findings.findings(record),
+            unknowns=findings.unknowns(record),
+            champion=findings.champion(record),
+            metrics=(record.evaluation or record.summary).get("metrics") or {},
+            subsets=findings.subsets(record),
+            changes=findings.subset_changes(record),
+            baselines=_baselines(record),
+            probe_limits=findings.probe_limits(record),
+            failed_rules=findings.failed_rules(record),
+            plots=_plots(record),
+        )
+    )
+    return words.clean(page)
+
+
+def _environment() -> Environment:
+    # ChainableUndefined: `ece.value` of a missing `ece` prints "not measured", which the tests hold it to.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for write in (words.interval, words.difference, words.duration, words.clip, words.sentence):
+        environment.filters[write.__name__] = _or_missing(write)
+    environment.filters |= {"num": _or_missing(words.number), "plain": _or_missing(words.plain)}
+    environment.filters |= {"percent": _or_missing(words.percent), "facts": _facts, "share": _share}
+    return environment
+
+
+def _or_missing(write: Any) -> Any:
+    def written(value: Any, *options: Any) -> str:
+        return words.MISSING if value is None or isinstance(value, ChainableUndefined) else write(value, *options)
+
+    return written
+
+
+def _facts(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield names and texts of a nested document, inner names joined by a dot."""
+    if not isinstance(values, Mapping):
+        return
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value and "value" not in value:
+            yield from _facts(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, str) else words.plain(value)
+
+
+def _share(value: Any, whole: Any) -> str:
+    """Return a bar's length as a CSS percentage."""
+    return f"{100 * value / whole:.1f}%" if whole and isinstance(value, int | float) else "0%"
+
+
+def _baselines(record: Record) -> dict[str, Mapping[str, Any]]:
+    """Return the free scorers and the champion, for the table and the first figure."""
+    other = (findings.champion(record) or {}).get("accuracy")
+    return findings.baselines(record) | ({"champion": other} if other else {})
+
+
+def _plots(record: Record) -> dict[str, Any]:
+    evaluation = record.evaluation or {}
+    metrics = evaluation.get("metrics") or {}
+    return {
+        "standing": plots.forest(_standing(record), key="standing", title="Accuracy beside the baselines"),
+        "subsets": plots.forest(_subset_rows(record), key="subset", title="Accuracy by subset"),
+        "audits": plots.forest(_probe_rows(record), key="audit", title="Rate of each audit probe", label="rate"),
+        "training": plots.training_curve(record.training),
+        "calibration": plots.reliability_plot(metrics.get("ece")),
+        "rewards": plots.histogram(evaluation.get("rewards")),
+        "length": plots.length_scatter(evaluation.get("scatter")),
+    }
+
+
+def _standing(record: Record) -> list[plots.Row]:
+    others = [plots.Row(name, measure, main=False) for name, measure in _baselines(record).items()]
+    return [plots.Row("candidate", findings.accuracy(record)), *reversed(others)]
+
+
+def _subset_rows(record: Record) -> list[plots.Row]:
+    theirs = (findings.champion(record) or {}).get("subsets") or {}
+    return [
+        plots.Row(name, each.get("accuracy"), ghost=(theirs.get(name) or {}).get("accuracy"))
+        for name, each in findings.subsets(record).items()
+    ]
+
+
+def _probe_rows(record: Record) -> list[plots.Row]:
+    probes = (record.audit or {}).get("probes") or {}
+    return [plots.Row(name, probe.get("rate"), main=probe.get("kind") == "order") for name, probe in probes.items()]

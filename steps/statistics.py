@@ -1,0 +1,55 @@
+"""Statistics that need scipy, shared by the steps that report them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rewardlab.metrics import Estimate, PairTable, cluster_bootstrap, negative_log_likelihood
+
+Floats = npt.NDArray[np.float64]
+
+
+def fit_temperature(pairs: PairTable) -> float:
+    """Return the temperature that minimises the labels' cross-entropy (Guo et al. 2017, section 4.2).
+
+    It is looked for within 1e-3 to 1e3 times the spread of the margins.
+
+    Raises:
+        ValueError: there is no comparison, or all rewards are equal.
+    """
+    from scipy.optimize import minimize_scalar
+
+    margins = pairs.better - pairs.worse
+    spread = float(np.sqrt(np.mean(margins**2))) if len(margins) else 0.0
+    if not spread > 0:
+        raise ValueError(
+            f"a temperature needs comparisons with different rewards, got {len(margins)} of spread {spread}"
+        )
+    found = minimize_scalar(
+        lambda log: negative_log_likelihood(pairs, spread * float(np.exp(log))),
+        bounds=(np.log(1e-3), np.log(1e3)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return spread * float(np.exp(found.x))
+
+
+def spearman(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> float | None:
+    """Return Spearman's rank correlation; None when a side is constant or has fewer than two values."""
+    from scipy.stats import spearmanr
+
+    if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    return float(spearmanr(first, second).statistic)
+
+
+def paired_difference(candidate: PairTable, champion: PairTable, *, seed: int = 0) -> Estimate | None:
+    """Return the candidate's accuracy minus the champion's on the same comparisons, bootstrapped by prompt."""
+    if not np.array_equal(candidate.strength, champion.strength):
+        raise ValueError("candidate and champion were not scored on the same comparisons")
+    difference = candidate.decided.wins - champion.decided.wins
+    if not len(difference):
+        return None
+    low, high = cluster_bootstrap(difference, candidate.decided.cluster, seed=seed)
+    return Estimate(value=float(difference.mean()), low=low, high=high, num=len(difference))

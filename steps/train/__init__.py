@@ -1,0 +1,6 @@
+"""Fit the reward model to tokenized groups."""
+
+from steps.train.config import TrainConfig, TrainReport
+from steps.train.train import train
+
+__all__ = ["TrainConfig", "TrainReport", "train"]

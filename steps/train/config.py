@@ -1,0 +1,54 @@
+"""The configuration of training and what it reports."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.config import Loss, ModelConfig
+from rewardlab.config import Config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig(Config):
+    """AdamW with warm-up and decay (Loshchilov & Hutter 2019), best checkpoint by validation accuracy.
+
+    A step takes `groups_per_step` groups, cut into micro-batches of at most `token_budget` padded tokens.
+    `validate_every` counts steps, `patience` validations without a better accuracy.
+    """
+
+    model: ModelConfig
+    loss: Loss = "bradley_terry"
+    seed: int = 0
+    epochs: int = 1
+    max_groups: int = 0
+    groups_per_step: int = 32
+    token_budget: int = 8192
+    learning_rate: float = 1e-5
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_share: float = 0.1
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    clip_norm: float = 1.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    validate_every: int = 20
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "groups_per_step", "token_budget", "validate_every", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "head_learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is positive, got {getattr(self, name)}")
+        if not 0 <= self.warmup_share < 1:
+            raise ValueError(f"warmup_share is in [0, 1), got {self.warmup_share}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainReport(Config):
+    """How training went; also `training.json` beside the weights, with the history of validations."""
+
+    digest: str
+    num_groups: int
+    num_steps: int
+    best_step: int
+    best_accuracy: float

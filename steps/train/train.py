@@ -1,0 +1,95 @@
+"""Train the reward model from token stores to a folder of weights."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from models.config import COMPARED, Loss
+from rewardlab.files import atomic_path, read_json, tree_digest, write_json
+from rewardlab.readout import ReadOut
+from rewardlab.tokenstore import StoredGroup, TokenStore
+from steps.train.config import TrainConfig, TrainReport
+from steps.train.marker import diverged, refuse_retry
+
+if TYPE_CHECKING:
+    from models.batches import TokenGroup
+
+
+def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> TrainReport:
+    """Fit the model and write weights, tokenizer, read-out and `training.json`.
+
+    Args:
+        config: how to train.
+        tokens: the folder that `tokenize` wrote.
+        target: the model's folder.
+        state: a folder outside the artifacts, the same for each retry; a diverged run leaves its marker there.
+
+    Raises:
+        DivergedError: the loss is not finite, now or in an earlier try of the same.
+        ValueError: there is nothing to train or validate on.
+    """
+    refuse_retry(state)
+    import torch
+
+    from models.backbone import prepare_backbone
+    from models.checkpoint import save_model
+    from models.reward_model import build_model
+    from steps.train.loop import NotFiniteError, Trainer
+    from steps.train.tracking import Tracker
+
+    groups = _load(tokens / "train", config.loss, config.max_groups)
+    validation = _load(tokens / "validation", config.loss, 0)
+    readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
+    started = time.perf_counter()
+    torch.manual_seed(config.seed)
+    folder = prepare_backbone(config.model.backbone)
+    model = build_model(config.model, folder, seed=config.seed)
+    checkpoint = state / f"best-{os.getpid()}.safetensors"
+    tracker = Tracker(config)
+    trainer = Trainer(model, config, pad_id=readout.pad_id, num_groups=len(groups), checkpoint=checkpoint)
+    try:
+        history = trainer.fit(groups, validation, tracker.log)
+    except NotFiniteError as error:
+        tracker.end("FAILED")
+        kept = checkpoint if checkpoint.is_file() else None
+        raise diverged(state, step=error.step, groups=error.groups, loss=error.loss, checkpoint=kept) from error
+    tracker.end("FINISHED")
+    report = {
+        "num_groups": len(groups),
+        "num_steps": history.num_steps,
+        "best_step": history.best_step,
+        "best_accuracy": history.best_accuracy,
+    }
+    with atomic_path(target) as scratch:
+        save_model(model.cpu(), config.model, readout, backbone_folder=folder, target=scratch)
+        details = {"history": history.rows, "seconds": time.perf_counter() - started, "mlflow_run": tracker.run_id}
+        digest = tree_digest(scratch)
+        write_json(scratch / "training.json", {**report, **details, "config": config.to_dict()})
+    checkpoint.unlink()
+    return TrainReport(digest=digest, **report)
+
+
+def _load(folder: Path, loss: Loss, limit: int) -> "Sequence[TokenGroup]":
+    """Return the groups of a store that carry what the loss learns from; a limit of 0 takes all."""
+    from models.batches import TokenGroup
+
+    store = TokenStore(folder)
+    stored = (store[index] for index in range(len(store)))
+    kept = (each for each in stored if (each.comparisons if loss in COMPARED else each.scores))
+    groups = [
+        TokenGroup(id=each.id, sequences=_sequences(each), comparisons=each.comparisons, scores=each.scores)
+        for each in kept
+    ]
+    if not groups:
+        wanted = "comparisons" if loss in COMPARED else "scores"
+        raise ValueError(f"the {folder.name} split holds no group with {wanted}, which {loss} needs: give more data")
+    return groups[:limit] if limit else groups
+
+
+def _sequences(group: StoredGroup) -> tuple[npt.NDArray[np.int32], ...]:
+    return tuple(np.concatenate([group.prompt, response]) for response in group.responses)

@@ -1,0 +1,5 @@
+"""The validation step: which rows are quarantined and whether the data may be trained on."""
+
+from steps.validate.validate import ValidateConfig, ValidateReport, validate
+
+__all__ = ["ValidateConfig", "ValidateReport", "validate"]

@@ -1,0 +1,78 @@
+"""The expectations: the one definition of a bad row and of data that must not be trained on."""
+
+from typing import Any
+
+MANY = 100
+"""From this many groups on, a share says something; below, biases are reported and do not fail the data."""
+_LONGEST = 1_000_000
+_RATING = 1e6
+
+
+def row_expectations(max_responses: int) -> list[Any]:
+    """Return what must hold for every row; a row that fails is quarantined, the name is its reason."""
+    return [
+        _between("id_is_given", "id_characters", 1, 1000),
+        _between("has_2_or_more_responses", "num_responses", 2, max_responses),
+        _between("prompt_is_given", "prompt_characters", 1, _LONGEST),
+        _between("no_turn_is_empty", "shortest_turn", 1, None),
+        _between("no_response_is_empty", "shortest_response", 1, None),
+        _between("no_response_is_too_long", "longest_response", None, _LONGEST),
+        _in_set("roles_alternate", "roles_alternate", [True]),
+        _in_set("prompt_ends_with_user", "last_role", ["user", "tool"]),
+        _in_set("responses_differ", "responses_distinct", [True]),
+        _between("text_is_clean", "unclean_characters", 0, 0),
+        _between("responses_hold_no_turn_marker", "turn_markers", 0, 0),
+        _in_set("has_a_label", "labelled", [True]),
+        _between("strength_is_at_least_half", "lowest_strength", 0.5, 1.0),
+        _between("strength_is_at_most_one", "highest_strength", 0.5, 1.0),
+        _between("scores_are_not_too_low", "lowest_score", -_RATING, None),
+        _between("scores_are_not_too_high", "highest_score", None, _RATING),
+        _between("no_pair_is_compared_twice", "repeated_pairs", 0, 0),
+        _between("is_no_copy_of_an_earlier_row", "copies_before", 0, 0),
+    ]
+
+
+def table_expectations(*, min_groups: int, max_quarantine_share: float, num_groups: int) -> list[Any]:
+    """Return what must hold for the data as a whole, measured over the rows that are not quarantined."""
+    enough = num_groups >= MANY
+    unique = _library().ExpectColumnValuesToBeUnique(column="id", meta=_meta("ids_are_unique", critical=True))
+    prompts = _library().ExpectColumnUniqueValueCountToBeBetween(
+        column="prompt_key", min_value=2, meta=_meta("prompts_differ", critical=False)
+    )
+    return [
+        _library().ExpectColumnSumToBeBetween(
+            column="accepted", min_value=min_groups, meta=_meta("enough_groups_are_left", critical=True)
+        ),
+        unique,
+        _mean("few_rows_are_quarantined", "quarantined", 0.0, max_quarantine_share, critical=True),
+        _mean("ties_are_not_most_labels", "tie_share", 0.0, 0.8, critical=enough),
+        _mean("length_does_not_decide", "longer_wins", 0.1, 0.9, critical=enough),
+        _mean("rows_agree_with_one_another", "contradicts", 0.0, 0.1, critical=False),
+        _mean("responses_per_prompt", "num_responses", 2, None, critical=False),
+        prompts,
+    ]
+
+
+def _library() -> Any:
+    """Return the module of expectations, which does not declare its exports to type checkers."""
+    import great_expectations.expectations as gxe
+
+    return gxe
+
+
+def _meta(name: str, *, critical: bool) -> dict[str, Any]:
+    return {"name": name, "critical": critical}
+
+
+def _between(name: str, column: str, low: float | None, high: float | None) -> Any:
+    meta = _meta(name, critical=False)
+    return _library().ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high, meta=meta)
+
+
+def _in_set(name: str, column: str, values: list[Any]) -> Any:
+    return _library().ExpectColumnValuesToBeInSet(column=column, value_set=values, meta=_meta(name, critical=False))
+
+
+def _mean(name: str, column: str, low: float | None, high: float | None, *, critical: bool) -> Any:
+    meta = _meta(name, critical=critical)
+    return _library().ExpectColumnMeanToBeBetween(column=column, min_value=low, max_value=high, meta=meta)

@@ -1,0 +1,89 @@
+"""Batches: whole groups, right padding, a budget, and the same order for the same seed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models.batches import TokenGroup, collate, cut_batches, epoch_batches
+from rewardlab.groups import Comparison
+
+
+def _group(name: str, *lengths: int) -> TokenGroup:
+    sequences = tuple(np.arange(1, length + 1, dtype=np.int32) for length in lengths)
+    entry = Comparison(better=1, worse=0, strength=0.9, margin=0.5)
+    return TokenGroup(id=name, sequences=sequences, comparisons=(entry,) if len(lengths) > 1 else ())
+
+
+def _many(num: int = 700) -> list[TokenGroup]:
+    generator = np.random.default_rng(0)
+    return [_group(str(index), *generator.integers(1, 60, generator.integers(1, 5))) for index in range(num)]
+
+
+def _padded(groups: list[TokenGroup], batch: tuple[int, ...]) -> int:
+    chosen = [groups[index] for index in batch]
+    return sum(len(group.sequences) for group in chosen) * max(group.longest for group in chosen)
+
+
+def test_sequences_are_padded_on_the_right() -> None:
+    batch = collate([_group("a", 3, 1), _group("b", 2)], pad_id=9)
+    assert batch.ids_BT.tolist() == [[1, 2, 3], [1, 9, 9], [1, 2, 9]]
+    assert batch.lengths_B.tolist() == [3, 1, 2]
+    assert batch.ids_BT.dtype == batch.lengths_B.dtype == torch.int64
+    assert batch.group_ids == ("a", "b")
+
+
+def test_targets_point_into_the_rows() -> None:
+    scored = TokenGroup(id="c", sequences=(np.ones(1, dtype=np.int32),) * 2, scores=(0.5, 1.0))
+    targets = collate([_group("a", 1), _group("b", 1, 1), scored], pad_id=0).targets
+    assert (targets.better_C.tolist(), targets.worse_C.tolist()) == ([2], [1])
+    assert targets.strength_C.tolist() == pytest.approx([0.9])
+    assert targets.margin_C.tolist() == [0.5]
+    assert targets.group_R.tolist() == [0, 1, 1, 2, 2]
+    assert targets.score_R.tolist()[3:] == [0.5, 1.0]
+    assert all(map(math.isnan, targets.score_R.tolist()[:3]))
+    assert targets.score_weight_R.tolist() == [0.0, 0.0, 0.0, 0.5, 0.5]
+
+
+def test_weights_of_a_group_sum_to_one() -> None:
+    entries = tuple(Comparison(better=i, worse=j) for i in range(4) for j in range(i + 1, 4))
+    four = TokenGroup(id="d", sequences=(np.ones(1, dtype=np.int32),) * 4, comparisons=entries)
+    targets = collate([four, _group("a", 1, 1)], pad_id=0).targets
+    assert targets.weight_C.sum().item() == pytest.approx(2.0)
+    assert targets.weight_C[:6].sum().item() == pytest.approx(1.0)
+
+
+def test_no_batch_exceeds_the_budget_and_no_group_is_lost() -> None:
+    groups = _many()
+    batches = epoch_batches(groups, budget=512, seed=1, epoch=0)
+    assert max(_padded(groups, batch) for batch in batches) <= 512
+    assert sorted(index for batch in batches for index in batch) == list(range(len(groups)))
+
+
+def test_little_is_padding() -> None:
+    groups = _many()
+    batches = epoch_batches(groups, budget=2048, seed=1, epoch=0)
+    real = sum(len(sequence) for group in groups for sequence in group.sequences)
+    assert real / sum(_padded(groups, batch) for batch in batches) > 0.6
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    groups = _many(100)
+    orders = [epoch_batches(groups, budget=512, seed=seed, epoch=epoch) for seed, epoch in ((1, 0), (1, 0), (1, 1))]
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0] != epoch_batches(groups, budget=512, seed=2, epoch=0)
+
+
+def test_a_group_beyond_the_budget_is_refused() -> None:
+    with pytest.raises(ValueError, match="'big' has 3 responses of up to 50 tokens, the budget is 149"):
+        cut_batches([_group("small", 3), _group("big", 50, 1, 1)], [0, 1], budget=149)
+
+
+def test_nothing_makes_no_batches() -> None:
+    assert cut_batches([], [], budget=10) == []
+
+
+def test_batches_move_between_devices() -> None:
+    batch = collate([_group("a", 3, 1)], pad_id=0).to("meta")
+    assert {batch.ids_BT.device.type, batch.lengths_B.device.type, batch.targets.weight_C.device.type} == {"meta"}

@@ -139,8 +139,8 @@ def _from_package(name: str, package: Path, cache: Path) -> Path:
         recipe = file_digest(Path(gguf_files.__file__))[:12]
         target = cache / f"{name}-{version(name)}-{recipe}"
         return _once(target, lambda scratch: gguf_files.convert_gguf(weights[0], scratch))
-    if configs := sorted(package.glob("**/config.json")):
-        return _accept(configs[0].parent, cache)
+    if configs := list(package.glob("**/config.json")):
+        return _accept(min(configs, key=lambda path: (len(path.parts), path)).parent, cache)
     raise ValueError(f"the package {name!r} ships no model: it has neither a .gguf nor a config.json")
 
 

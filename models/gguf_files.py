@@ -62,6 +62,7 @@ def gguf_tokenizer(source: Path) -> PreTrainedTokenizerFast:
         eos_token=tokens[fields["tokenizer.ggml.eos_token_id"]],
         pad_token=pad,
         chat_template=fields["tokenizer.chat_template"],
+        model_input_names=["input_ids", "attention_mask"],
         model_max_length=fields["llama.context_length"],
         clean_up_tokenization_spaces=False,
     )

@@ -54,6 +54,7 @@ def _chat_tokenizer() -> PreTrainedTokenizerFast:
         bos_token=start,
         eos_token=end,
         chat_template=CHATML_TEMPLATE,
+        model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
     )
 

@@ -118,9 +118,7 @@ def test_smollm2_answers_and_prefers_true_sentences(smollm2: Path) -> None:
 @pytest.mark.slow
 def test_smollm2_cuts_numbers_as_it_was_trained(smollm2: Path) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(smollm2)
-    assert tokenizer.tokenize("Tips:\n\n1. In 1969") == [
-        "T",
-        "ips",
+    assert tokenizer.tokenize(":\n\n1. In 1969") == [
         ":",
         "ĊĊ",
         "1",

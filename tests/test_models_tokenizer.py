@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from models.backbone import open_tokenizer
 from models.tokenizer import build_readout, check_policy
 from rewardlab.chat import PLAIN_TEMPLATE
 from rewardlab.groups import Message, messages
@@ -36,6 +37,10 @@ def test_causal_readout_ends_with_the_turn(tiny_folder: Path) -> None:
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
     }
+
+
+def test_a_causal_tokenizer_writes_what_its_model_takes(tiny_folder: Path) -> None:
+    assert set(open_tokenizer(tiny_folder)("x")) == {"input_ids", "attention_mask"}
 
 
 def test_causal_tokens_are_the_templates(tiny_folder: Path) -> None:

@@ -15,6 +15,23 @@ CHATML_TEMPLATE = (
 )
 """SmolLM2's template without its default system prompt."""
 
+_WORDS = """
+a about after again all also always am an and another answer any are as ask at away back be because been before best
+better between big both bring but by call came can cannot care case change child city come correct could country day did
+different do does down each early end enough even every example explain far find first follow for found from full garden
+gave get give go good great had hand harm hard has have he head help her here high him his home house how hurt i idea if
+important in into is it its just keep kept kind know large last later learn left less let letter life like line list
+little live long look lower made make man many market may me mean might money more morning most move much must my name
+near need never new next night no not now number of off office old on one only open or other our out over own page part
+people place please point possible problem put question quiet reason red repeat right river room safe said same say
+school second see seem sentence sentences she short should show side since small so some soon sorry start state still
+stop story such sum sure take talk tell than thank that the their them then there these they thing think this those
+three through time to together told too took town tree turn two under until up upper us use used very wait walk want was
+water way we well went were what when where which while white who whole why will window with without word words work
+world would write year yes yet you young your
+"""
+"""Common English words, spelled by merges: sequences get about three times shorter, and tiny models learn sooner."""
+
 _WIDTH = 64
 _SHAPE = {
     "hidden_size": _WIDTH,
@@ -35,11 +52,13 @@ def write_tiny(name: str, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-def byte_tokenizer(specials: tuple[str, ...]) -> Tokenizer:
-    """Return a tokenizer with one token per byte: the special tokens first, then 256 bytes and no merges."""
+def byte_tokenizer(specials: tuple[str, ...], words: str = "") -> Tokenizer:
+    """Return a tokenizer with the special tokens first, then one token per byte, then merges that spell the words."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate((*specials, *letters))}
-    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    merges = [(word[:end], word[end]) for word in map("\u0120".__add__, words.split()) for end in range(1, len(word))]
+    merges = list(dict.fromkeys(merges))
+    vocabulary = {token: index for index, token in enumerate((*specials, *letters, *map("".join, merges)))}
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(specials))
@@ -49,7 +68,7 @@ def byte_tokenizer(specials: tuple[str, ...]) -> Tokenizer:
 def _chat_tokenizer() -> PreTrainedTokenizerFast:
     pad, start, end = specials = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=byte_tokenizer(specials),
+        tokenizer_object=byte_tokenizer(specials, _WORDS),
         pad_token=pad,
         bos_token=start,
         eos_token=end,

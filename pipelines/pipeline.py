@@ -1,4 +1,10 @@
-"""The life cycle of a reward model as one Kubeflow pipeline."""
+"""The life cycle of a reward model as one Kubeflow pipeline.
+
+1. `resolve` what data and champion are at this moment (never reused), 2. `fetch` the data, 3. `ingest` it into
+preference groups, 4. `validate` and quarantine, 5. `split` by family, 6. `tokenize`, 7. `train`, 8. `export` and seal
+the bundle, 9. `evaluate` and 10. `audit` it, 11. `gate` it, 12. `register` it whatever the verdict, 13. `promote` it if
+the gate says true. `report` writes how it ended, however it ended.
+"""
 
 from kfp import dsl
 
@@ -18,7 +24,9 @@ from components.train import train
 from components.validate import validate
 
 
-@dsl.pipeline(name="reward-model", description="Preference data to a promoted reward model.")
+@dsl.pipeline(  # type: ignore[untyped-decorator]
+    name="reward-model", description="Preference data to a promoted reward model."
+)
 def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
     run_id: str,
     run_folder: str,
@@ -36,18 +44,7 @@ def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
     register_settings: str,
     report_settings: str,
 ) -> None:
-    """Take preference data to a promoted reward model.
-
-    1. `resolve` what data and champion are at this moment (never reused), 2. `fetch` the data, 3. `ingest` it into
-    preference groups, 4. `validate` and quarantine, 5. `split` by family, 6. `tokenize`, 7. `train`, 8. `export` and
-    seal the bundle, 9. `evaluate` and 10. `audit` it, 11. `gate` it, 12. `register` it whatever the verdict,
-    13. `promote` it if the gate says true. `report` writes how it ended, however it ended.
-
-    Args:
-        run_id: names the run; its evidence and outcome are found under it in MLflow.
-        run_folder: where `report` writes the summary and the page.
-        resolve_settings: like every `*_settings`, the step's configuration and source digest as canonical JSON.
-    """
+    """Take preference data to a promoted reward model; `*_settings` are canonical JSON, see `settings_json`."""
     ending = report(settings=report_settings, run_folder=run_folder).set_caching_options(False)
     with dsl.ExitHandler(ending):
         now = resolve(settings=resolve_settings).set_caching_options(False)

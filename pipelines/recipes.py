@@ -66,10 +66,11 @@ def minilm() -> Recipe:
         name="minilm",
         tokenize=TokenizeConfig(backbone=backbone, pooling="mean", prompt_limit=256, response_limit=192),
         train=TrainConfig(
-            model=ModelConfig(backbone=backbone, pooling="mean", dropout=0.1),
+            model=ModelConfig(backbone=backbone, pooling="mean"),
             epochs=3,
             learning_rate=5e-5,
             token_budget=4096,
+            precision="bf16",
             validate_every=25,
         ),
         export=ExportConfig(licence="Apache-2.0"),

@@ -1,17 +1,17 @@
 """Progress of long loops: a bar on a terminal, one line every 5 seconds elsewhere."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Never
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-def progress(total: int, label: str, *, unit: str = "groups") -> "tqdm[Any]":
+def progress(total: int, label: str, *, unit: str = "groups") -> "tqdm[Never]":
     """Return a progress bar with throughput and time to go; use it as a context and `update` it."""
     from tqdm import tqdm
 
     interval = 0.2 if sys.stderr.isatty() else 5.0
-    every = {"mininterval": interval, "maxinterval": interval}
-    bar: tqdm[Any] = tqdm(total=total or None, desc=label, unit=unit, dynamic_ncols=True, **every)
-    return bar
+    return tqdm(
+        total=total or None, desc=label, unit=unit, dynamic_ncols=True, mininterval=interval, maxinterval=interval
+    )

@@ -3,10 +3,15 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+MakeBundle = Callable[[int], Path]
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +60,81 @@ def any_folder(request: pytest.FixtureRequest) -> Path:
     """Return each of the tiny backbones in turn."""
     folder: Path = request.getfixturevalue(request.param)
     return folder
+
+
+@pytest.fixture(scope="session")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small synthetic data set, split."""
+    from steps.ingest import IngestConfig, ingest
+    from steps.make_data import MakeDataConfig, make_data
+    from steps.split import SplitConfig, split
+
+    folder = tmp_path_factory.mktemp("splits")
+    make_data(MakeDataConfig(num_prompts=120), folder / "data")
+    ingest(IngestConfig(), folder / "data", folder / "groups")
+    split(SplitConfig(train=0.5, validation=0.15, calibration=0.15, test=0.2), folder / "groups", folder / "splits")
+    return folder / "splits"
+
+
+@pytest.fixture(scope="session")
+def tokens(splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the small data set, tokenized for the backbone "tiny"."""
+    from steps.tokenize import TokenizeConfig, tokenize
+
+    target = tmp_path_factory.mktemp("tokens") / "tokens"
+    tokenize(TokenizeConfig(backbone="tiny", prompt_limit=256, response_limit=256), splits, target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def make_bundle(splits: Path, tokens: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
+    """Return a function that seals the bundle of an untrained tiny model with a seeded head."""
+    from models.checkpoint import save_model
+    from models.config import ModelConfig
+    from models.reward_model import build_model
+    from rewardlab.files import read_json
+    from rewardlab.readout import ReadOut
+    from steps.export import ExportConfig, export
+
+    def make(seed: int) -> Path:
+        folder = tmp_path_factory.mktemp(f"bundle-{seed}")
+        config = ModelConfig(backbone="tiny")
+        readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
+        model = build_model(config, tiny_folder, seed=seed)
+        save_model(model, config, readout, backbone_folder=tiny_folder, target=folder / "model")
+        export(ExportConfig(), folder / "model", splits, folder / "bundle", folder / "export.json", lineage={})
+        return folder / "bundle"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(make_bundle: MakeBundle) -> Path:
+    """Return the sealed bundle of a tiny model."""
+    return make_bundle(0)
+
+
+@pytest.fixture(scope="session")
+def other_bundle(make_bundle: MakeBundle) -> Path:
+    """Return the sealed bundle of another tiny model."""
+    return make_bundle(1)
+
+
+@pytest.fixture(scope="session")
+def registry_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the home of an empty local registry, to be copied: making its tables takes seconds."""
+    import mlflow
+
+    folder = tmp_path_factory.mktemp("registry")
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_template: Path) -> Path:
+    """Return the home of an empty local registry of the test's own."""
+    home = tmp_path / "home"
+    shutil.copytree(registry_template, home)
+    monkeypatch.setenv("REWARDLAB_HOME", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return home

@@ -117,7 +117,7 @@ def test_the_same_policy_is_accepted(tiny_folder: Path, cache: Path, tmp_path: P
 
 
 def test_another_policy_is_refused_by_what_differs(tiny_folder: Path, encoder_folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"differ in vocabulary, added tokens, chat template"):
+    with pytest.raises(ValueError, match=r"differ in vocabulary, merges, added tokens, vocabulary size, chat template"):
         check_policy(tiny_folder, str(encoder_folder))
 
 

@@ -12,17 +12,6 @@ from steps.register import RegisterConfig, register
 from steps.registry import ChampionRecord, champion_record, connect
 
 
-@pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_template: Path) -> Path:
-    """Return the home of an empty local registry."""
-    import shutil
-
-    shutil.copytree(registry_template, tmp_path / "home")
-    monkeypatch.setenv("REWARDLAB_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path / "home"
-
-
 def decide(folder: Path, bundle: Path, verdict: str = "pass") -> Path:
     from rewardlab.bundle import Bundle
 

@@ -84,7 +84,7 @@ def test_the_end_is_always_there(tiny_folder: Path, length: int) -> None:
 
 
 def test_the_oldest_turns_go_first_and_the_system_stays(tiny_folder: Path) -> None:
-    talk = (Message("system", "Be kind."), *_talk("first " * 9, "one", "second", "two", "third"))
+    talk = (Message("system", "Be kind."), *_talk("zqzqz " * 20, "one", "second", "two", "third"))
     tree = _tokenizer(tiny_folder, prompt_limit=130).tree(talk, ["x"])
     text = _text(tiny_folder, tree.prompt)
     assert text.startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nsecond<|im_end|>")

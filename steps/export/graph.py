@@ -21,16 +21,6 @@ def write_onnx(model: "RewardModel", target: Path) -> None:
     from optimum.utils import NormalizedTextConfig
     from optimum.utils.input_generators import DummyInputGenerator
 
-    class Graph(torch.nn.Module):
-        """The model under the names of the graph's inputs."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model, self.config = model, model.backbone.config
-
-        def forward(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-            return model(input_ids, lengths)
-
     class TokensAndLengths(DummyInputGenerator):
         SUPPORTED_INPUT_NAMES = ("input_ids", "lengths")
 
@@ -40,7 +30,8 @@ def write_onnx(model: "RewardModel", target: Path) -> None:
         def generate(self, input_name: str, **_options: str) -> torch.Tensor:
             if input_name == "lengths":
                 return torch.tensor([16, 11])
-            return torch.arange(32).reshape(2, 16) % self._vocabulary
+            ids: torch.Tensor = torch.arange(32).reshape(2, 16) % self._vocabulary
+            return ids
 
     class RewardOnnxConfig(OnnxConfig):
         NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
@@ -55,7 +46,7 @@ def write_onnx(model: "RewardModel", target: Path) -> None:
         def outputs(self) -> dict[str, dict[int, str]]:
             return {"rewards": {0: "batch"}}
 
-    graph = Graph().eval()
+    model.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every constant it folds; parity is measured afterwards
-        export(graph, RewardOnnxConfig(graph.config, task="feature-extraction"), target, opset=OPSET)
+        export(model, RewardOnnxConfig(model.config, task="feature-extraction"), target, opset=OPSET)

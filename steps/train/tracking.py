@@ -1,6 +1,7 @@
 """Training metrics to MLflow."""
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,9 +23,8 @@ class Tracker:
         """Log metrics of a step."""
         from mlflow.entities import Metric
         from mlflow.exceptions import MlflowException
-        from mlflow.utils.time import get_current_time_millis
 
-        now = get_current_time_millis()
+        now = round(time.time() * 1000)
         entries = [Metric(name, value, now, step) for name, value in metrics.items()]
         try:
             self._client.log_batch(self.run_id, metrics=entries)

@@ -59,19 +59,19 @@ def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> Tr
         kept = checkpoint if checkpoint.is_file() else None
         raise diverged(state, step=error.step, groups=error.groups, loss=error.loss, checkpoint=kept) from error
     tracker.end("FINISHED")
-    report = {
-        "num_groups": len(groups),
-        "num_steps": history.num_steps,
-        "best_step": history.best_step,
-        "best_accuracy": history.best_accuracy,
-    }
     with atomic_path(target) as scratch:
         save_model(model.cpu(), config.model, readout, backbone_folder=folder, target=scratch)
         details = {"history": history.rows, "seconds": time.perf_counter() - started, "mlflow_run": tracker.run_id}
-        digest = tree_digest(scratch)
-        write_json(scratch / "training.json", {**report, **details, "config": config.to_dict()})
+        report = TrainReport(
+            digest=tree_digest(scratch),
+            num_groups=len(groups),
+            num_steps=history.num_steps,
+            best_step=history.best_step,
+            best_accuracy=history.best_accuracy,
+        )
+        write_json(scratch / "training.json", {**report.to_dict(), **details, "config": config.to_dict()})
     checkpoint.unlink()
-    return TrainReport(digest=digest, **report)
+    return report
 
 
 def _load(folder: Path, loss: Loss, limit: int) -> "Sequence[TokenGroup]":

@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 RECIPE ?= smollm2
 STAMP := .venv/.installed
+STAGE ?= build/library
+DIST ?= dist
 
 .PHONY: help setup lock run test test-slow check bench serve golden compile wheel image clean
 
@@ -54,8 +56,10 @@ golden: $(STAMP) ## record the golden IR again; refuses a dirty tree
 compile: $(STAMP) ## compile the pipeline to build/reward_model.yaml
 	$(BIN)/rewardlab compile --out build/reward_model.yaml
 
-wheel: $(STAMP) ## build the published library from rewardlab/ alone
-	$(BIN)/python -m build --wheel --no-isolation --outdir dist rewardlab
+wheel: $(STAMP) ## build the published library from rewardlab/ alone, in dist/
+	rm -rf $(STAGE) && mkdir -p $(STAGE)
+	cp -R rewardlab LICENSE $(STAGE) && mv $(STAGE)/rewardlab/pyproject.toml $(STAGE)
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(DIST) $(STAGE)
 
 image: ## build the train and serve images with docker, podman or buildah
 	@echo "images: not built by this version, see CHANGELOG.md" && exit 1

@@ -15,9 +15,6 @@ from torch import Tensor
 from models.losses import Targets
 from rewardlab.groups import Comparison
 
-_WINDOW = 512
-"""Groups sorted together: enough to fill batches with equals, few enough that the order stays random."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenGroup:
@@ -88,22 +85,15 @@ def make_targets(groups: Sequence[TokenGroup]) -> Targets:
     )
 
 
-def epoch_batches(groups: Sequence[TokenGroup], *, budget: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
-    """Return one epoch's batches as indices of groups: the same for the same seed and epoch.
-
-    Groups are shuffled, sorted by length within windows, cut so that no batch holds more than `budget` padded tokens,
-    and the batches shuffled.
+def length_sorted_batches(groups: Sequence[TokenGroup], *, budget: int, pad_id: int) -> list[Batch]:
+    """Return the groups, sorted by length, in batches of at most `budget` padded tokens.
 
     Raises:
         ValueError: one group alone exceeds the budget.
     """
-    generator = np.random.default_rng((seed, epoch))
-    order = generator.permutation(len(groups)).tolist()
-    batches: list[tuple[int, ...]] = []
-    for start in range(0, len(order), _WINDOW):
-        window = sorted(order[start : start + _WINDOW], key=lambda index: groups[index].longest)
-        batches += cut_batches(groups, window, budget=budget)
-    return [batches[index] for index in generator.permutation(len(batches))]
+    order = sorted(range(len(groups)), key=lambda index: groups[index].longest)
+    cuts = cut_batches(groups, order, budget=budget)
+    return [collate([groups[index] for index in cut], pad_id=pad_id) for cut in cuts]
 
 
 def cut_batches(groups: Sequence[TokenGroup], order: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:

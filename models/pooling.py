@@ -25,10 +25,13 @@ def take(hidden_BTD: Tensor, position_B: Tensor) -> Tensor:
 
 
 def average(hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return the mean over each row's real tokens."""
-    weight_BT1 = mask_BT.to(hidden_BTD.dtype)[:, :, None]
-    mean_BD: Tensor = (hidden_BTD * weight_BT1).sum(dim=1) / weight_BT1.sum(dim=1)
-    return mean_BD
+    """Return the mean over each row's real tokens.
+
+    A matrix product adds token by token, so that zeros for padding leave every bit as it is; ONNX Runtime's ReduceSum
+    adds in an order that depends on the padded length.
+    """
+    weight_BT = mask_BT.to(hidden_BTD.dtype)
+    return _weighted_sum(hidden_BTD, weight_BT) / weight_BT.sum(dim=1, keepdim=True)
 
 
 def attend(hidden_BTD: Tensor, mask_BT: Tensor, query_D: Tensor) -> Tensor:
@@ -39,4 +42,8 @@ def attend(hidden_BTD: Tensor, mask_BT: Tensor, query_D: Tensor) -> Tensor:
     logits_BT = (hidden_BTD @ query_D) * hidden_BTD.shape[2] ** -0.5
     logits_BT = logits_BT.masked_fill(~mask_BT, torch.finfo(logits_BT.dtype).min)
     share_BT: Tensor = logits_BT.softmax(dim=1)
-    return (hidden_BTD * share_BT[:, :, None]).sum(dim=1)
+    return _weighted_sum(hidden_BTD, share_BT)
+
+
+def _weighted_sum(hidden_BTD: Tensor, weight_BT: Tensor) -> Tensor:
+    return (weight_BT[:, None, :] @ hidden_BTD).squeeze(1)

@@ -35,6 +35,7 @@ world would write year yes yet you young your
 _WIDTH = 64
 _SHAPE = {
     "hidden_size": _WIDTH,
+    "initializer_range": 0.1,  # at transformers' 0.02 so narrow a model needs hundreds of steps before it learns at all
     "intermediate_size": 4 * _WIDTH,
     "num_attention_heads": 4,
     "num_hidden_layers": 2,

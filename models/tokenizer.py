@@ -1,5 +1,6 @@
 """Make the read-out contract of a backbone from its tokenizer, and hold a policy's tokenizer against it."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from models.reward_model import check_pooling
 from rewardlab.chat import PLAIN_TEMPLATE, check_template, render
 from rewardlab.files import file_digest, read_json
 from rewardlab.groups import Message
-from rewardlab.readout import Pooling, ReadOut
+from rewardlab.readout import LENGTH_MULTIPLE, Pooling, ReadOut
 
 _PADDED_POSITIONS = {"camembert", "mpnet", "roberta", "xlm-roberta"}
 """Families that number positions from pad id + 1."""
@@ -96,10 +97,11 @@ def _end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | Non
 
 def _check_length(readout: ReadOut, config: Any) -> None:
     """Refuse limits beyond the backbone's positions or its attention window."""
-    known = (getattr(config, name, None) for name in ("max_position_embeddings", "sliding_window"))
-    most = min((number for number in known if number), default=readout.max_tokens)
+    positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
     if config.model_type in _PADDED_POSITIONS:
-        most -= readout.pad_id + 1
+        positions -= readout.pad_id + 1
+    positions -= positions % LENGTH_MULTIPLE  # padding needs positions too
+    most = min(positions, getattr(config, "sliding_window", None) or positions)
     if readout.max_tokens > most:
         raise ValueError(
             f"prompt_limit {readout.prompt_limit} and response_limit {readout.response_limit} make sequences of up to "

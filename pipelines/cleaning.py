@@ -19,19 +19,23 @@ def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
     """
     if keep < 0:
         raise ValueError(f"keep is at least 0, got {keep}")
-    old = [*_old(home() / "steps", keep), *_old(Path("runs"), keep)]
-    for folder in old:
+    runs = Path("runs")
+    artifacts = _folders(home() / "steps")
+    records = [folder for folder in _folders(runs) if (folder / "recipe.json").is_file()]  # `runs` may hold others'
+    for folder in (*artifacts[keep:], *records[keep:]):
         yield f"{'would remove' if dry_run else 'removed'} {folder}"
         if not dry_run:
             shutil.rmtree(folder)
     if not dry_run:
         _forget()
+        if not (runs / "latest").exists():
+            (runs / "latest").unlink(missing_ok=True)
 
 
-def _old(parent: Path, keep: int) -> list[Path]:
-    """Return all but the newest folders."""
+def _folders(parent: Path) -> list[Path]:
+    """Return the folders in a folder, newest first."""
     folders = [path for path in parent.glob("*") if path.is_dir() and not path.is_symlink()]
-    return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[keep:]
+    return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def _forget() -> None:

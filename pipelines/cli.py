@@ -1,23 +1,30 @@
 """The command line: `rewardlab COMMAND`. Exit codes: 0 done, 1 failed or bad data, 2 wrong usage, 3 rejected."""
 
+import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from pipelines.options import (
+    DataOption,
+    FolderOption,
+    JsonOption,
+    LabelledOption,
+    ModelOption,
+    NameOption,
+    ParseOption,
+    RecipeOption,
+    SetOption,
+    TestOption,
+    chosen_recipe,
+    file_to_write,
+)
 from rewardlab.home import DEFAULT_NAME
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-
-RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="smoke, minilm or smollm2.")]
-DataOption = Annotated[str, typer.Option("--data", help="File or folder of preferences; without it, data.dvc.")]
-TestOption = Annotated[str, typer.Option("--test", help="File or folder that is all the test data.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="A recipe's setting, such as train.epochs=2.")]
-ModelOption = Annotated[str, typer.Option("--model", help="Bundle folder, version, alias or models:/NAME@ALIAS.")]
-NameOption = Annotated[str, typer.Option("--name", help="Registered model.")]
-ParseOption = Annotated[str | None, typer.Option("--parse", help="Format of the rows, such as hh; else recognised.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")]
+app = typer.Typer(add_completion=False, help=__doc__)
 
 
 @app.command()
@@ -33,19 +40,20 @@ def run(  # noqa: PLR0913 (one parameter an option)
     """Run the pipeline: data to a promoted, or rejected, reward model."""
     from pipelines.local import Source, default_name
     from pipelines.local import run as run_pipeline
-    from pipelines.recipes import recipe as find_recipe
 
-    chosen = find_recipe(recipe, _settings(settings))
+    chosen = chosen_recipe(recipe, settings)
     source = Source(data=_absolute(data), test=_absolute(test), revision=revision)
     summary = run_pipeline(chosen, source, name=name or default_name(data), cache=cache)
     _tell(summary)
-    raise typer.Exit({"rejected": 3, "failed": 1}.get(summary["decision"], 0))
+    if summary["decision"] == "failed":
+        _fail(summary["reason"])
+    raise typer.Exit(3 if summary["decision"] == "rejected" else 0)
 
 
 @app.command()
 def ingest(
     data: Annotated[Path, typer.Option(help="File or folder of preferences.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: FolderOption,
     parse: ParseOption = None,
 ) -> None:
     """Read data of any known format into preference groups."""
@@ -53,15 +61,15 @@ def ingest(
     from steps.ingest import ingest as run_ingest
 
     report = run_ingest(IngestConfig(parse=parse), data, out)
-    typer.echo(f"{report.num_groups} groups in {out}, {report.num_unreadable} rows unreadable")
+    typer.echo(f"groups in {out}: {report.num_groups}; unreadable rows: {report.num_unreadable}")
     for reason, count in report.unreadable.items():
         typer.echo(f"  {count} x {reason}")
 
 
 @app.command("make-data")
 def make_data(
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("data"),
-    num_prompts: Annotated[int, typer.Option(help="Number of prompts.")] = 1200,
+    out: FolderOption = Path("data"),
+    num_prompts: Annotated[int, typer.Option(help="Number of prompts.", min=1)] = 1200,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
 ) -> None:
     """Generate the embedded data set."""
@@ -72,7 +80,11 @@ def make_data(
 
 
 @app.command("compile")
-def compile_(out: Annotated[Path | None, typer.Option(help="IR file; by default the committed one.")] = None) -> None:
+def compile_(
+    out: Annotated[
+        Path | None, typer.Option(help="IR file, .yaml; by default the committed one.", callback=file_to_write)
+    ] = None,
+) -> None:
     """Compile the pipeline to Kubeflow IR."""
     from pipelines.ir import GOLDEN, compile_pipeline, ir_digest
 
@@ -83,7 +95,7 @@ def compile_(out: Annotated[Path | None, typer.Option(help="IR file; by default 
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for model and bundle.")],
+    out: FolderOption,
     recipe: RecipeOption = "smollm2",
     data: DataOption = "",
     test: TestOption = "",
@@ -91,16 +103,16 @@ def train(
 ) -> None:
     """Train and export without gate or registry: from data to a bundle in a folder."""
     from pipelines.local import Source
-    from pipelines.recipes import recipe as find_recipe
     from pipelines.training import train_bundle
 
+    chosen = chosen_recipe(recipe, settings)
     source = Source(data=_absolute(data), test=_absolute(test))
-    typer.echo(f"bundle: {train_bundle(find_recipe(recipe, _settings(settings)), source, out)}")
+    typer.echo(f"bundle: {train_bundle(chosen, source, out)}")
 
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Labelled preferences of any known format.")],
+    data: LabelledOption,
     model: ModelOption = "champion",
     json: JsonOption = None,
     parse: ParseOption = None,
@@ -119,7 +131,9 @@ def evaluate(
 @app.command()
 def score(
     source: Annotated[Path, typer.Option("--in", help="JSON lines {id?, prompt, responses}.")],
-    target: Annotated[Path, typer.Option("--out", help="JSON lines {id?, rewards, truncated, model}.")],
+    target: Annotated[
+        Path, typer.Option("--out", help="JSON lines {id?, rewards, truncated, model}.", callback=file_to_write)
+    ],
     model: ModelOption = "champion",
     parse: ParseOption = None,
     name: NameOption = DEFAULT_NAME,
@@ -129,14 +143,14 @@ def score(
 
     bad = score_file(source, target, model=model, parse=parse, name=name)
     if bad:
-        _fail(f'{bad} lines could not be scored: see their "error" in {target}')
+        _fail(f'lines that could not be scored: {bad}; see their "error" in {target}')
 
 
 @app.command()
 def compare(
     first: Annotated[str, typer.Argument(help="Bundle folder, version, alias or models:/NAME@ALIAS.")],
     second: Annotated[str, typer.Argument(help="The other one.")],
-    data: Annotated[Path, typer.Option(help="Labelled preferences of any known format.")],
+    data: LabelledOption,
     json: JsonOption = None,
     parse: ParseOption = None,
     name: NameOption = DEFAULT_NAME,
@@ -155,7 +169,7 @@ def compare(
 def serve(
     model: ModelOption = "champion",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8080,
     name: NameOption = DEFAULT_NAME,
 ) -> None:
     """Serve a model: resolves the reference, then becomes `python -m serving --bundle PATH`."""
@@ -210,7 +224,7 @@ def doctor(name: Annotated[str, typer.Option("--recipe", help="Recipe to check f
     """Check dependencies, disk, ports, registry and backbone."""
     from pipelines.doctor import check
 
-    findings = check(name)
+    findings = check(chosen_recipe(name))
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.name}: {finding.detail}")
     if not all(finding.ok for finding in findings):
@@ -219,27 +233,35 @@ def doctor(name: Annotated[str, typer.Option("--recipe", help="Recipe to check f
 
 @app.command()
 def gc(
-    keep: Annotated[int, typer.Option(help="Newest runs to keep.")] = 5,
+    keep: Annotated[int, typer.Option(help="Newest runs to keep.", min=0)] = 5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Remove what old runs left on this machine; registered versions stay."""
     from pipelines.cleaning import clean
 
-    for line in clean(keep=keep, dry_run=dry_run):
-        typer.echo(line)
+    typer.echo("\n".join(clean(keep=keep, dry_run=dry_run)) or "nothing to remove")
 
 
-def main() -> None:
-    """Run the command line; errors of the user's making are one line, not a traceback."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; what its user did wrong is one line on standard error, not a traceback.
+
+    Args:
+        arguments: the command and its options; by default those of this process.
+    """
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # else it tells of each table it makes
     try:
-        app()
+        code = app(arguments, standalone_mode=False)
+    except typer.TyperException as error:
+        _fail(f"{error.format_message().rstrip('.')}; --help lists what there is", error.exit_code)
     except (ValueError, OSError, ArithmeticError) as error:
         _fail(str(error))
+    sys.exit(code)
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"rewardlab: {message}", file=sys.stderr)
-    sys.exit(1)
+def _fail(message: str, code: int = 1) -> NoReturn:
+    first, *rest = [line.strip() for line in message.splitlines() if line.strip()]
+    print(f"rewardlab: {' '.join((first, '; '.join(rest))).strip()}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _tell(summary: dict[str, Any]) -> None:
@@ -253,17 +275,5 @@ def _absolute(path: str) -> str:
     return str(Path(path).absolute()) if path else ""
 
 
-def _settings(given: list[str] | None) -> dict[str, Any]:
-    """Parse KEY=VALUE; the value is JSON, or else text."""
-    import json
-
-    settings = {}
-    for item in given or []:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"--set takes KEY=VALUE, got {item!r}")
-        try:
-            settings[key] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[key] = value
-    return settings
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipelines.recipes import RECIPES, recipe
+from pipelines.recipes import Recipe
 from rewardlab.home import home
 
 _PACKAGES = (
@@ -34,7 +34,7 @@ class Finding:
     detail: str
 
 
-def check(recipe_name: str) -> list[Finding]:
+def check(recipe: Recipe) -> list[Finding]:
     """Check packages, disk, the server's port, the registry, the data pointer and the recipe's backbone."""
     findings = [_package(name) for name in _PACKAGES]
     checks: dict[str, Callable[[], str]] = {
@@ -42,7 +42,7 @@ def check(recipe_name: str) -> list[Finding]:
         "port 8080": _port,
         "registry": _registry,
         "data": _data,
-        f"backbone of {recipe_name}": lambda: _backbone(recipe_name),
+        f"backbone of {recipe.name}": lambda: _backbone(recipe),
     }
     return [*findings, *_tried(checks)]
 
@@ -97,10 +97,8 @@ def _data() -> str:
     return f"data.dvc points to md5 {resolve_data(str(ROOT), '', '')}"
 
 
-def _backbone(name: str) -> str:
-    if name not in RECIPES:
-        raise ValueError(f"there is no recipe {name!r}: choose {', '.join(RECIPES)}")
+def _backbone(recipe: Recipe) -> str:
     from models.backbone import prepare_backbone
 
-    folder: Path = prepare_backbone(recipe(name).train.model.backbone)
+    folder: Path = prepare_backbone(recipe.train.model.backbone)
     return str(folder)

@@ -17,7 +17,7 @@ from pipelines.recipes import Recipe, named
 from pipelines.source import ROOT, source_digest
 from pipelines.watch import Watch, terminal
 from rewardlab.config import Config, settings_config, settings_json
-from rewardlab.files import read_json, write_json
+from rewardlab.files import read_json, write_json, write_text
 from rewardlab.home import DEFAULT_NAME, home, tracking_uri
 from steps.fetch import FetchConfig
 from steps.register import RegisterConfig
@@ -62,14 +62,14 @@ def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dic
     _point_latest(run_folder)
     arguments = pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder=run_folder)
     write_json(run_folder / "recipe.json", recipe.to_dict())
-    watch = Watch(run_folder, terminal())
-    with _quiet_environment(), redirect_stdout(watch), _logged(watch):
-        _execute(arguments, cache=cache)
-    watch.close()
-    summary = run_folder / "summary.json"
-    if not summary.is_file():
-        write_json(summary, failed_summary(settings_config(ReportConfig, arguments["report_settings"]), run_folder))
-    result: dict[str, Any] = read_json(summary)
+    try:
+        watch = Watch(run_folder, terminal())
+        with watch, _quiet_environment(), redirect_stdout(watch), _logged(watch):
+            _execute(arguments, cache=cache)
+    finally:
+        if not (run_folder / "summary.json").is_file():
+            _conclude(settings_config(ReportConfig, arguments["report_settings"]), run_folder)
+    result: dict[str, Any] = read_json(run_folder / "summary.json")
     return result
 
 
@@ -118,6 +118,16 @@ def _execute(arguments: dict[str, str], *, cache: bool) -> None:
         cache_root=str(home() / "cache"),
     )
     components.load_component_from_file(str(GOLDEN))(**arguments)
+
+
+def _conclude(config: ReportConfig, run_folder: Path) -> None:
+    """Write summary and page of a run whose report could not be written, or that was interrupted."""
+    from steps.report.page import render
+    from steps.report.record import Record
+
+    summary = failed_summary(config, run_folder)
+    write_json(run_folder / "summary.json", summary)
+    write_text(run_folder / "report.html", render(Record(summary=summary)))
 
 
 @contextmanager

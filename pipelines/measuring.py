@@ -24,21 +24,21 @@ def evaluate_reference(model: str, data: Path, *, parse: str | None, name: str) 
         ValueError: the model or the data cannot be read, or the data were trained on.
     """
     bundle = _open(model, name)
-    groups = _read(data, parse)
+    groups, num_unreadable = _read(data, parse)
     result = measure(EvaluateConfig(name=name), bundle, groups)
     del result["pairs"]
-    return {**result, "data": _described(data, groups)}
+    return {**result, "data": _described(data, groups, num_unreadable)}
 
 
 def compare_references(models: tuple[str, str], data: Path, *, parse: str | None, name: str) -> dict[str, Any]:
     """Return both accuracies and the paired difference, first minus second."""
     bundles = [_open(model, name) for model in models]
-    groups = _read(data, parse)
+    groups, num_unreadable = _read(data, parse)
     pairs = [labelled_pairs(groups, score(bundle, groups)) for bundle in bundles]
     estimates = [accuracy(each) for each in pairs]
     difference = paired_difference(*pairs)
     return {
-        "data": _described(data, groups),
+        "data": _described(data, groups, num_unreadable),
         "models": [bundle.label for bundle in bundles],
         "accuracy": [each.to_dict() if each else None for each in estimates],
         "difference": difference.to_dict() if difference else None,
@@ -79,16 +79,21 @@ def _open(model: str, name: str) -> Bundle:
     return Bundle.open(folder, label)
 
 
-def _read(data: Path, parse: str | None) -> list[PreferenceGroup]:
-    """Return the groups of a file; rows that cannot be read are counted on standard error."""
+def _read(data: Path, parse: str | None) -> tuple[list[PreferenceGroup], int]:
+    """Return the groups of a file and how many rows could not be read, which standard error says too."""
     with tempfile.TemporaryDirectory() as folder:
         report = ingest(IngestConfig(parse=parse), data, Path(folder) / "groups")
         if report.num_unreadable:
             reasons = ", ".join(f"{count} x {reason}" for reason, count in report.unreadable.items())
-            print(f"{report.num_unreadable} rows of {data} could not be read: {reasons}", file=sys.stderr)
-        return list(read_groups(Path(folder) / "groups" / "groups.jsonl.gz"))
+            print(f"rows of {data} that could not be read: {reasons}", file=sys.stderr)
+        return list(read_groups(Path(folder) / "groups" / "groups.jsonl.gz")), report.num_unreadable
 
 
-def _described(data: Path, groups: list[PreferenceGroup]) -> dict[str, Any]:
-    comparisons = sum(len(group.comparisons) for group in groups)
-    return {"path": str(data), "md5": data_md5(data), "groups": len(groups), "comparisons": comparisons}
+def _described(data: Path, groups: list[PreferenceGroup], num_unreadable: int) -> dict[str, Any]:
+    return {
+        "path": str(data),
+        "md5": data_md5(data),
+        "groups": len(groups),
+        "comparisons": sum(len(group.comparisons) for group in groups),
+        "unreadable": num_unreadable,
+    }

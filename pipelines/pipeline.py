@@ -45,8 +45,7 @@ def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
     report_settings: str,
 ) -> None:
     """Take preference data to a promoted reward model; `*_settings` are canonical JSON, see `settings_json`."""
-    ending = report(settings=report_settings, run_folder=run_folder).set_caching_options(False)
-    with dsl.ExitHandler(ending):
+    with dsl.ExitHandler(report(settings=report_settings, run_folder=run_folder).set_caching_options(False)):
         now = resolve(settings=resolve_settings).set_caching_options(False)
         md5s = {"data_md5": now.outputs["data_md5"], "test_md5": now.outputs["test_md5"]}
         champion = now.outputs["champion"]

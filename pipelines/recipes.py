@@ -42,8 +42,9 @@ def smoke() -> Recipe:
         tokenize=TokenizeConfig(backbone="tiny", prompt_limit=384, response_limit=384),
         train=TrainConfig(
             model=ModelConfig(backbone="tiny"),
-            epochs=3,
+            epochs=4,
             learning_rate=3e-3,
+            head_learning_rate=3e-3,
             token_budget=8192,
             validate_every=20,
         ),
@@ -67,7 +68,7 @@ def minilm() -> Recipe:
         tokenize=TokenizeConfig(backbone=backbone, pooling="mean", prompt_limit=256, response_limit=192),
         train=TrainConfig(
             model=ModelConfig(backbone=backbone, pooling="mean"),
-            epochs=3,
+            epochs=2,
             learning_rate=5e-5,
             token_budget=4096,
             precision="bf16",

@@ -1,17 +1,27 @@
 """What people do with the registry: list, promote, roll back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rewardlab.home import tracking_uri
 from steps.registry import CHAMPION, PREVIOUS, by_alias, connect, describe, move_champion
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def list_versions(name: str) -> list[dict[str, Any]]:
-    """Return the versions of a registered model, newest first."""
-    client = connect()
-    found = [client.get_model_version(name, each.version) for each in client.search_model_versions(f"name = '{name}'")]
-    return sorted((describe(version) for version in found), key=lambda row: -int(row["version"]))
+    """Return the versions of a registered model, newest first.
+
+    Raises:
+        ValueError: the registry cannot be reached, or refuses the name.
+    """
+    with _registry() as client:
+        found = client.search_model_versions(f"name = '{name}'")
+        versions = [describe(client.get_model_version(name, each.version)) for each in found]
+    return sorted(versions, key=lambda row: -int(row["version"]))
 
 
 def versions_table(versions: Sequence[dict[str, Any]]) -> str:
@@ -32,16 +42,17 @@ def promote_version(name: str, version: str) -> str:
     Raises:
         ValueError: the version does not exist, or did not pass.
     """
-    client = connect()
     found = next((row for row in list_versions(name) if row["version"] == version), None)
     if found is None:
         raise ValueError(f"{name} has no version {version}: see `rewardlab models --name {name}`")
     if found["tags"].get("verdict") != "pass":
         raise ValueError(
-            f"{name}/{version} did not pass the gate (verdict {found['tags'].get('verdict', 'missing')!r})"
+            f"{name}/{version} did not pass the gate (verdict {found['tags'].get('verdict', 'missing')!r}): only a "
+            "version with verdict 'pass' becomes champion"
         )
-    current = by_alias(client, name, CHAMPION)
-    move_champion(client, name, version, expected=str(current.version) if current else None)
+    with _registry() as client:
+        current = by_alias(client, name, CHAMPION)
+        move_champion(client, name, version, expected=str(current.version) if current else None)
     return f"{name}/{version} is champion; before: {current.version if current else 'none'}"
 
 
@@ -51,9 +62,21 @@ def roll_back(name: str) -> str:
     Raises:
         ValueError: there is no previous champion.
     """
-    client = connect()
-    current, previous = by_alias(client, name, CHAMPION), by_alias(client, name, PREVIOUS)
-    if current is None or previous is None:
-        raise ValueError(f"{name} has no previous champion to go back to")
-    move_champion(client, name, str(previous.version), expected=str(current.version))
+    with _registry() as client:
+        current, previous = by_alias(client, name, CHAMPION), by_alias(client, name, PREVIOUS)
+        if current is None or previous is None:
+            raise ValueError(f"{name} has no previous champion to go back to: see `rewardlab models --name {name}`")
+        move_champion(client, name, str(previous.version), expected=str(current.version))
     return f"{name}/{previous.version} is champion again; version {current.version} is now `{PREVIOUS}`"
+
+
+@contextmanager
+def _registry() -> Iterator["MlflowClient"]:
+    """Give a client, and turn what the registry refuses into a ValueError."""
+    client = connect()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield client
+    except MlflowException as error:
+        raise ValueError(f"the registry {tracking_uri()} refuses: {error.message.splitlines()[0]}") from error

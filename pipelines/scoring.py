@@ -1,16 +1,20 @@
 """Score files line by line, and hand a model to the server."""
 
+import gzip
 import json
+import math
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
-from rewardlab.files import atomic_path, open_text
+from rewardlab.files import atomic_path
 from rewardlab.groups import Message, messages
 from rewardlab.references import resolve
 from steps.progress import progress
@@ -20,13 +24,17 @@ Request = tuple[Any, tuple[Message, ...], tuple[str, ...]]
 
 
 def score_file(source: Path, target: Path, *, model: str, parse: str | None, name: str) -> int:
-    """Score each line of `source` into the same line of `target`; return how many lines could not be scored."""
-    if not source.is_file():
+    """Score each line of `source` into the same line of `target`; return how many lines could not be scored.
+
+    Raises:
+        ValueError: there is no such file or model; then `target` is left as it was.
+    """
+    if not source.exists() or source.is_dir():
         raise ValueError(f"there is no file {source}")
     engine = open_engine(model, name=name)
     bad = 0
+    lines = _lines(source)
     with (
-        open_text(source) as lines,
         atomic_path(target) as scratch,
         scratch.open("w", encoding="utf-8") as out,
         progress(0, f"score with {engine.bundle.label}", unit="lines") as bar,
@@ -34,7 +42,7 @@ def score_file(source: Path, target: Path, *, model: str, parse: str | None, nam
         while chunk := list(islice(lines, _CHUNK)):
             for answer in _answers(engine, [_request(line, parse) for line in chunk]):
                 bad += answer["rewards"] is None
-                out.write(json.dumps(answer, ensure_ascii=False) + "\n")
+                out.write(json.dumps(answer, allow_nan=False) + "\n")
                 bar.update()
     return bad
 
@@ -50,7 +58,8 @@ def open_engine(model: str, *, name: str) -> Engine:
 def serve_reference(model: str, *, host: str, port: int, name: str) -> None:
     """Replace this process by the server."""
     folder, label = resolve(model, name=name)
-    command = [sys.executable, "-m", "serving", "--bundle", str(folder), "--host", host, "--port", str(port)]
+    # -P: a folder `serving` in the current folder is not ours
+    command = [sys.executable, "-P", "-m", "serving", "--bundle", str(folder), "--host", host, "--port", str(port)]
     if label:
         registered, _, version = label.rpartition("/")
         command += ["--name", registered, "--version", version]
@@ -58,34 +67,58 @@ def serve_reference(model: str, *, host: str, port: int, name: str) -> None:
     os.execv(sys.executable, command)  # noqa: S606 (no shell is wanted)
 
 
-def _request(line: str, parse: str | None) -> Request | dict[str, Any]:
+def _lines(source: Path) -> Iterator[bytes]:
+    """Yield a file's lines as bytes, so that one that is not UTF-8 is one bad line."""
+    try:
+        with source.open("rb") as file:
+            zipped = file.peek(2)[:2] == b"\x1f\x8b"
+            with gzip.open(file) if zipped else nullcontext(file) as lines:
+                yield from lines
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{source} is cut short or damaged ({error}): fetch it again") from error
+
+
+def _request(line: bytes, parse: str | None) -> Request | dict[str, Any]:
     """Return what a line asks for, or the answer that says why it cannot be scored."""
     identity: dict[str, Any] = {}
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode().removeprefix("\ufeff"), parse_float=_finite, parse_constant=_finite)
         if not isinstance(row, dict):
-            raise ValueError(f"a line is an object {{id?, prompt, responses}}, got {line.strip()[:60]!r}")
+            raise ValueError(f"a line is an object {{id?, prompt, responses}}, got {row!r:.80}")
         identity = {"id": row["id"]} if "id" in row else {}
-        return identity, _prompt(row, parse), _responses(row)
+        return identity, *_texts(row, parse)
     except json.JSONDecodeError as error:
         reason = f"not JSON: {error}" if line.strip() else "the line is blank"
+    except RecursionError:
+        reason = "not JSON that can be read: it is nested too deep"
     except ValueError as error:
         reason = str(error)
     return {**identity, "rewards": None, "error": reason}
 
 
-def _prompt(row: dict[str, Any], parse: str | None) -> tuple[Message, ...]:
-    if "prompt" not in row:
-        raise ValueError(f"the line has no prompt; it has {', '.join(row) or 'nothing'}")
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"not JSON: {number} is no finite number")
+    return value
+
+
+def _texts(row: dict[str, Any], parse: str | None) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """Return prompt and responses of a row: as they are, or as the reader of a format takes them."""
     if parse is None:
-        return messages(row["prompt"])
-    from rewardlab.readers import reader
+        if "prompt" not in row:
+            raise ValueError(f"the line has no prompt; it has {', '.join(row) or 'nothing'}")
+        prompt, responses = messages(row["prompt"]), _responses(row.get("responses"))
+    else:
+        from rewardlab.readers import reader
 
-    return reader(parse).group(row).prompt
+        group = reader(parse).group(row)
+        prompt, responses = group.prompt, group.responses
+    for text in (*(turn.content for turn in prompt), *responses):
+        text.encode()  # JSON can write halves of surrogate pairs, UTF-8 and tokenizers cannot
+    return prompt, responses
 
 
-def _responses(row: dict[str, Any]) -> tuple[str, ...]:
-    responses = row.get("responses")
+def _responses(responses: Any) -> tuple[str, ...]:
     if not isinstance(responses, list) or not responses or not all(isinstance(text, str) for text in responses):
         raise ValueError(f"responses is a list of at least one string, got {responses!r:.80}")
     return tuple(responses)

@@ -17,13 +17,11 @@ from steps.validate import validate
 
 
 def train_bundle(recipe: Recipe, source: Source, out: Path) -> Path:
-    """Write `data groups accepted splits tokens model bundle` into a new folder and return the bundle's.
+    """Write `data groups accepted splits tokens model bundle` into a folder and return the bundle's.
 
     Raises:
-        ValueError: the folder exists, or a step refuses its input.
+        ValueError: a step refuses its input.
     """
-    if out.exists():
-        raise ValueError(f"{out} exists: name a new folder")
     md5 = resolve_data(source.repository, source.revision, source.data)
     test_md5 = data_md5(Path(source.test)) if source.test else ""
     config = FetchConfig(data_md5=md5, test_md5=test_md5, **source.to_dict())

@@ -13,7 +13,7 @@ _COLOUR = re.compile(r"\x1b\[\d+m")
 _START = re.compile(r"Executing task '(?P<step>[\w-]+)'")
 _END = re.compile(r"Task '(?P<step>[\w-]+)' finished with status (?P<status>\w+)")
 _REUSED = re.compile(r"Task (?P<step>[\w-]+) cache hit")
-_ERROR = re.compile(r"^\s*(?:[\w.]+\.)?(?P<kind>\w+(?:Error|Exception)): (?P<text>.+)")
+_ERROR = re.compile(r"^\s*(?:[\w.]+\.)?(?P<kind>\w+(?:Error|Exception|Interrupt))(?:: (?P<text>.+))?$")
 _BAR = re.compile(r"\d+%\||\d+(?:groups|responses|probes|steps)? \[")
 
 
@@ -40,8 +40,12 @@ class Watch(io.TextIOBase):
         return len(text)
 
     def close(self) -> None:
-        """Close the log."""
-        self._log.close()
+        """Close the log; a step that is still running was interrupted."""
+        if not self.closed:
+            self._line(_COLOUR.sub("", self._partial))
+            if self._step:
+                self._end(self._step, failed=True)
+            self._log.close()
         super().close()
 
     def _line(self, line: str) -> None:
@@ -55,14 +59,15 @@ class Watch(io.TextIOBase):
             self._show(f"  {match['step']:<10} reused")
             self._save()
         elif match := _ERROR.match(line):
-            self._last_error = match["text"].strip()
+            self._last_error = _message(match["kind"], match["text"])
         elif self._step and _BAR.search(line):
             self._show(f"  {self._step}: {line.strip()}", end="\r" if self._terminal.isatty() else "\n")
 
     def _end(self, step: str, *, failed: bool) -> None:
         self.seconds[step] = self.seconds.get(step, 0.0) + round(time.monotonic() - self._started, 2)
-        if failed:
-            self.failed[step] = self._last_error or "it stopped without an error message, see log.txt"
+        reason = self._last_error or "it stopped without an error message, see log.txt"
+        if failed and reason not in self.failed.values():  # `report` fails for the reason that another step failed for
+            self.failed[step] = reason
         self._show(f"  {step:<10} {'FAILED' if failed else 'done'} in {self.seconds[step]:.1f} s")
         self._step = ""
         self._save()
@@ -74,6 +79,13 @@ class Watch(io.TextIOBase):
     def _save(self) -> None:
         self._log.flush()
         write_json(self._state, {"seconds": self.seconds, "reused": self.reused, "failed": self.failed})
+
+
+def _message(kind: str, text: str | None) -> str:
+    """Return what an error says; messages of ValueError are written for people, others need their name."""
+    if not text:
+        return kind
+    return text.strip() if kind == "ValueError" else f"{kind}: {text.strip()}"
 
 
 def terminal() -> TextIO:

@@ -37,6 +37,8 @@ class Calibration(Config):
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature is positive and finite, got {self.temperature}")
+        if not (math.isfinite(self.mean) and math.isfinite(self.sd)):
+            raise ValueError(f"the calibration rewards are not finite: mean {self.mean}, s.d. {self.sd}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,12 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> str:
     Args:
         folder: holds every file of a bundle but the manifest.
         facts: name, lineage, versions, parity and the like; `files` and `digest` are added.
+
+    Raises:
+        ValueError: the folder holds a file that is no part of a bundle, such as weights beside the ONNX graph.
     """
+    if others := sorted({path.name for path in folder.iterdir()} - set(_FILES)):
+        raise ValueError(f"{', '.join(others)} in {folder} is no part of a bundle and would not be verified")
     digest = identity(folder)
     files = {
         name: {"sha256": file_digest(folder / name), "size": (folder / name).stat().st_size} for name in sorted(_FILES)

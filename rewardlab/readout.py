@@ -10,6 +10,10 @@ from rewardlab.groups import Message
 
 Pooling = Literal["last_token", "mean", "cls", "attention"]
 
+LENGTH_MULTIPLE = 8
+"""The engine pads to multiples of this: kernels add the last tokens of other lengths in an order of their own, and a
+reward would then depend on how far its batch-mates pad it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadOut(Config):

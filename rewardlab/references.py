@@ -1,12 +1,21 @@
 """Find the bundle that a reference names: a folder, a version, an alias or a `models:/` address."""
 
+import os
 import re
 from pathlib import Path
 
 from rewardlab.bundle import MANIFEST
-from rewardlab.home import DEFAULT_NAME, tracking_uri
+from rewardlab.home import DEFAULT_NAME, home, tracking_uri
 
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+
+_MLFLOW = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+"""Quiet, and a server that is down is waited for in seconds; by default it is minutes."""
 
 
 def resolve(ref: str, *, name: str = DEFAULT_NAME) -> tuple[Path, str | None]:
@@ -20,7 +29,7 @@ def resolve(ref: str, *, name: str = DEFAULT_NAME) -> tuple[Path, str | None]:
         ValueError: nothing of that name exists, or the registry cannot be reached.
     """
     folder = Path(ref)
-    if folder.is_dir():
+    if ref and folder.is_dir():
         if not (folder / MANIFEST).is_file():
             raise ValueError(f"{ref} is a folder, but not a bundle: it holds no {MANIFEST}")
         return folder, None
@@ -39,6 +48,14 @@ def resolve(ref: str, *, name: str = DEFAULT_NAME) -> tuple[Path, str | None]:
 
 def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path, str]:
     """Ask MLflow, the only place in this package that imports it."""
+    wanted = f"version {version}" if version else f"alias {alias!r}"
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (home() / "mlflow.db").is_file():
+        raise ValueError(
+            f"{name} has no {wanted}, because there is no registry in {home()}: make one with `rewardlab run`, "
+            "or set REWARDLAB_HOME or MLFLOW_TRACKING_URI"
+        )
+    for key, value in _MLFLOW.items():
+        os.environ.setdefault(key, value)
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -49,6 +66,5 @@ def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path
         )
         source = mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), tracking_uri=tracking_uri())
     except MlflowException as error:
-        wanted = f"version {version}" if version else f"alias {alias!r}"
-        raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {error.message}") from error
+        raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {error.message:.300}") from error
     return Path(source), f"{name}/{found.version}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import TokenGroup, collate, cut_batches, epoch_batches
+from models.batches import TokenGroup, collate, cut_batches, length_sorted_batches
 from rewardlab.groups import Comparison
 
 
@@ -19,11 +19,6 @@ def _group(name: str, *lengths: int) -> TokenGroup:
 def _many(num: int = 700) -> list[TokenGroup]:
     generator = np.random.default_rng(0)
     return [_group(str(index), *generator.integers(1, 60, generator.integers(1, 5))) for index in range(num)]
-
-
-def _padded(groups: list[TokenGroup], batch: tuple[int, ...]) -> int:
-    chosen = [groups[index] for index in batch]
-    return sum(len(group.sequences) for group in chosen) * max(group.longest for group in chosen)
 
 
 def test_sequences_are_padded_on_the_right() -> None:
@@ -56,23 +51,15 @@ def test_weights_of_a_group_sum_to_one() -> None:
 
 def test_no_batch_exceeds_the_budget_and_no_group_is_lost() -> None:
     groups = _many()
-    batches = epoch_batches(groups, budget=512, seed=1, epoch=0)
-    assert max(_padded(groups, batch) for batch in batches) <= 512
-    assert sorted(index for batch in batches for index in batch) == list(range(len(groups)))
+    batches = length_sorted_batches(groups, budget=512, pad_id=0)
+    assert max(batch.ids_BT.numel() for batch in batches) <= 512
+    assert sorted(name for batch in batches for name in batch.group_ids) == sorted(group.id for group in groups)
 
 
 def test_little_is_padding() -> None:
-    groups = _many()
-    batches = epoch_batches(groups, budget=2048, seed=1, epoch=0)
-    real = sum(len(sequence) for group in groups for sequence in group.sequences)
-    assert real / sum(_padded(groups, batch) for batch in batches) > 0.6
-
-
-def test_order_depends_on_seed_and_epoch_alone() -> None:
-    groups = _many(100)
-    orders = [epoch_batches(groups, budget=512, seed=seed, epoch=epoch) for seed, epoch in ((1, 0), (1, 0), (1, 1))]
-    assert orders[0] == orders[1] != orders[2]
-    assert orders[0] != epoch_batches(groups, budget=512, seed=2, epoch=0)
+    batches = length_sorted_batches(_many(), budget=2048, pad_id=0)
+    real = sum(int(batch.lengths_B.sum()) for batch in batches)
+    assert real / sum(batch.ids_BT.numel() for batch in batches) > 0.6
 
 
 def test_a_group_beyond_the_budget_is_refused() -> None:

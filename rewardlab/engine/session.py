@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from rewardlab.readout import LENGTH_MULTIPLE
+
 Sequences = Sequence[Sequence[int]]
 TOKEN_BUDGET = 2048
 """Padded tokens in one forward pass: on CPU larger batches are slower, not faster."""
@@ -53,7 +55,8 @@ def _batches(sequences: Sequences) -> Iterator[list[int]]:
 
 def _pad(sequences: Sequences, pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-    ids = np.full((len(sequences), int(lengths.max())), pad_id, dtype=np.int64)
+    padded = -(-int(lengths.max()) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+    ids = np.full((len(sequences), padded), pad_id, dtype=np.int64)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = sequence
     return ids, lengths

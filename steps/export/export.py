@@ -47,6 +47,11 @@ class ExportConfig(Config):
     num_calibration: int = 2000
     num_int8: int = 64
 
+    def __post_init__(self) -> None:
+        for name in ("num_golden", "num_calibration", "num_int8"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportReport(Config):
@@ -92,6 +97,8 @@ def export(
             rewards = session.run(sequences, bar.update)
         num_golden = int(ends[min(config.num_golden, len(groups)) - 1])
         parity = check_parity(torch_rewards(trained, sequences[:num_golden]), rewards[:num_golden])
+        alone = [float(session.run([sequence])[0]) for sequence in sequences[:num_golden]]
+        parity["same_alone"] = alone == rewards[:num_golden].tolist()
         per_group = [piece.tolist() for piece in np.split(rewards, ends[:-1])]
         calibration = _calibrate(groups, per_group, rewards)
         write_json(scratch / CALIBRATION, calibration.to_dict())

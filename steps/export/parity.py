@@ -39,6 +39,8 @@ def check_parity(expected: Rewards, found: Rewards) -> dict[str, Any]:
     Raises:
         ValueError: the engines disagree, or a reward is not finite.
     """
+    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
+        raise ValueError("the model returns rewards that are not finite: train it again, nothing was sealed")
     tolerance = PARITY_TOLERANCE * max(1.0, float(expected.std()))
     error = float(np.abs(expected - found).max())
     if not error <= tolerance:

@@ -39,6 +39,9 @@ class TrainConfig(Config):
         for name in ("learning_rate", "head_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is positive, got {getattr(self, name)}")
+        for name in ("seed", "max_groups", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is not negative, got {getattr(self, name)}")
         if not 0 <= self.warmup_share < 1:
             raise ValueError(f"warmup_share is in [0, 1), got {self.warmup_share}")
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.batches import Batch, TokenGroup, collate, cut_batches
+from models.batches import Batch, TokenGroup, cut_batches, length_sorted_batches
 from models.losses import group_loss
 from models.reward_model import RewardModel
 from rewardlab.files import atomic_path
@@ -23,7 +23,7 @@ Groups = Sequence[TokenGroup]
 
 
 class NotFiniteError(ArithmeticError):
-    """The loss of a batch is NaN or infinite."""
+    """The loss of a batch, in training or in validation, is NaN or infinite."""
 
     def __init__(self, step: int, groups: list[str], loss: float) -> None:
         super().__init__(f"loss {loss} at step {step}")
@@ -68,6 +68,14 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=config.precision == "fp16")
         self.history = History()
 
+    def check_budget(self, groups: Groups) -> None:
+        """Refuse, before the first step, a group that alone exceeds the token budget.
+
+        Raises:
+            ValueError: the message names the group.
+        """
+        cut_batches(groups, range(len(groups)), budget=self._config.token_budget)
+
     def fit(self, train: Groups, validation: Groups, log: Log) -> History:
         """Train to the end or until accuracy stays; the model then holds the best weights.
 
@@ -105,9 +113,7 @@ class Trainer:
 
     def _cut(self, groups: Groups) -> list[Batch]:
         """Return right-padded micro-batches of like length."""
-        order = sorted(range(len(groups)), key=lambda index: groups[index].longest)
-        cuts = cut_batches(groups, order, budget=self._config.token_budget)
-        return [collate([groups[index] for index in cut], pad_id=self._pad_id) for cut in cuts]
+        return length_sorted_batches(groups, budget=self._config.token_budget, pad_id=self._pad_id)
 
     def _step(self, step: int, batches: Sequence[Batch], num_groups: int) -> float:
         """Take one optimizer step over micro-batches; the loss is the mean over the step's groups."""
@@ -144,7 +150,10 @@ class Trainer:
         with torch.no_grad():
             for batch in self._cut(groups):
                 rewards, targets = self._rewards(batch), batch.targets
-                total += float(self._loss(batch, rewards))
+                loss = float(self._loss(batch, rewards))
+                if not math.isfinite(loss):
+                    raise NotFiniteError(step, list(batch.group_ids), loss)
+                total += loss
                 gaps = (rewards.cpu()[targets.better_C] - rewards.cpu()[targets.worse_C])[targets.strength_C > 0.5]
                 wins += float((gaps > 0).sum()) + 0.5 * float((gaps == 0).sum())
                 decided += len(gaps)

@@ -1,0 +1,76 @@
+"""Options that several commands share, and what is refused before a command starts."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.recipes import Recipe
+
+
+def known_format(name: str | None) -> str | None:
+    """Refuse a format that no reader knows."""
+    if name is not None:
+        from rewardlab.readers import reader
+
+        try:
+            reader(name)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    return name
+
+
+def file_to_write(path: Path | None) -> Path | None:
+    """Refuse a folder where a file is to be written: writing would replace it, with all that it holds."""
+    if path and path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file to write")
+    return path
+
+
+def folder_to_make(path: Path) -> Path:
+    """Refuse a folder that holds something, or a file: writing would replace it."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} exists: name a new folder")
+    return path
+
+
+RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="smoke, minilm or smollm2.")]
+DataOption = Annotated[str, typer.Option("--data", help="File or folder of preferences; without it, data.dvc.")]
+LabelledOption = Annotated[Path, typer.Option("--data", help="Labelled preferences of any known format.")]
+TestOption = Annotated[str, typer.Option("--test", help="File or folder that is all the test data.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="A recipe's setting, such as train.epochs=2.")]
+ModelOption = Annotated[str, typer.Option("--model", help="Bundle folder, version, alias or models:/NAME@ALIAS.")]
+NameOption = Annotated[str, typer.Option("--name", help="Registered model.")]
+ParseOption = Annotated[
+    str | None,
+    typer.Option("--parse", help="Format of the rows, such as hh; else recognised.", callback=known_format),
+]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Write the result here as JSON.", callback=file_to_write)
+]
+FolderOption = Annotated[Path, typer.Option("--out", help="Folder to write; a new one.", callback=folder_to_make)]
+
+
+def chosen_recipe(name: str, given: list[str] | None = None) -> "Recipe":
+    """Return a recipe with `--set KEY=VALUE` applied; a value is JSON, or else text.
+
+    Raises:
+        typer.BadParameter: there is no such recipe or setting, or a value does not fit.
+    """
+    from pipelines.recipes import RECIPES, recipe
+
+    settings: dict[str, Any] = {}
+    for item in given or []:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"it takes KEY=VALUE, got {item!r}", param_hint="'--set'")
+        try:
+            settings[key] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key] = value
+    try:
+        return recipe(name, settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--set'" if name in RECIPES else "'--recipe'") from error

@@ -1,0 +1,132 @@
+"""`rewardlab models, promote, rollback, serve`, and every way to name a registered model."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import rewardlab as library
+from rewardlab.bundle import Bundle
+from rewardlab.files import read_json, write_json
+from steps.register import RegisterConfig, register
+from steps.registry import connect, move_champion
+from tests.command import read_lines, rewardlab, write_lines
+
+PROMPT, RESPONSES = "What is 2 + 2?", ["It is 4.", "It is 5."]
+
+
+def add(tmp_path: Path, bundle: Path, verdict: str = "pass") -> str:
+    """Register a bundle as version of "m", gated with this verdict; return the version."""
+    decision = {"verdict": verdict, "reason": "because", "bundle": Bundle.open(bundle).digest, "test_digest": "t"}
+    write_json(tmp_path / "gate.json", decision)
+    config = RegisterConfig(name="m", run_id=verdict, lineage={"recipe": "smoke"}, data_md5="md5")
+    return register(config, bundle, {"gate": tmp_path / "gate.json"}).version
+
+
+@pytest.fixture
+def champion(registry: Path, tmp_path: Path, tiny_bundle: Path) -> Path:
+    """Return the bundle that is champion, and version 1, of "m"."""
+    move_champion(connect(), "m", add(tmp_path, tiny_bundle), expected=None)
+    return tiny_bundle
+
+
+def test_models_lists_versions_newest_first(champion: Path, other_bundle: Path, tmp_path: Path) -> None:
+    add(tmp_path, other_bundle, "fail")
+    done = rewardlab("models", "--name", "m", "--json", tmp_path / "models.json")
+    listed = read_json(tmp_path / "models.json")
+    assert done.code == 0
+    assert [(row["version"], row["aliases"], row["tags"]["verdict"]) for row in listed] == [
+        ("2", [], "fail"),
+        ("1", ["champion"], "pass"),
+    ]
+    assert [line.split()[:3] for line in done.out.splitlines()[1:]] == [
+        ["2", "fail", "smoke"],
+        ["1", "champion", "pass"],
+    ]
+
+
+def test_models_of_an_empty_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REWARDLAB_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    ask = [sys.executable, "-m", "pipelines.cli", "models"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "reward-model has no versions\n", "")
+
+
+def test_only_a_version_that_passed_is_promoted(champion: Path, other_bundle: Path, tmp_path: Path) -> None:
+    add(tmp_path, other_bundle, "fail")
+    refused = rewardlab("promote", "2", "--name", "m")
+    assert refused.code == 1
+    assert "m/2 did not pass the gate (verdict 'fail')" in refused.complaint
+    assert "m has no version 9: see `rewardlab models --name m`" in rewardlab("promote", "9", "--name", "m").complaint
+    assert rewardlab("promote", "1", "--name", "m").out == "m/1 is champion; before: 1\n"
+
+
+def test_promote_and_rollback_move_the_champion(champion: Path, other_bundle: Path, tmp_path: Path) -> None:
+    assert "m has no previous champion to go back to" in rewardlab("rollback", "--name", "m").complaint
+    add(tmp_path, other_bundle)
+    assert rewardlab("promote", "2", "--name", "m").out == "m/2 is champion; before: 1\n"
+    assert library.load("models:/m@champion").bundle.label == "m/2"
+    assert rewardlab("rollback", "--name", "m").out == "m/1 is champion again; version 2 is now `previous`\n"
+    assert library.load("models:/m@champion").bundle.label == "m/1"
+
+
+@pytest.mark.parametrize("line", ["models --name a'b", "promote 1 --name a'b"])
+def test_what_the_registry_refuses_is_one_line(registry: Path, line: str) -> None:
+    done = rewardlab(*line.split())
+    assert done.code == 1
+    assert "refuses" in done.complaint
+
+
+def test_an_unreachable_registry_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    write_lines(tmp_path / "in.jsonl", [{"prompt": PROMPT, "responses": RESPONSES}])
+    for line in ("models", "promote 1", "rollback", f"score --in {tmp_path}/in.jsonl --out {tmp_path}/out.jsonl"):
+        done = rewardlab(*line.split())
+        assert done.code == 1
+        assert "http://127.0.0.1:9" in done.complaint
+
+
+def test_every_reference_loads_the_same_model(champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_lines(tmp_path / "in.jsonl", [{"prompt": PROMPT, "responses": RESPONSES}])
+    wanted = list(library.load(str(champion)).score(PROMPT, RESPONSES))
+    assert list(library.load("models:/m@champion").score(PROMPT, RESPONSES)) == wanted
+    monkeypatch.chdir(tmp_path)
+    for ref in ("champion", "1", "models:/m@champion", "models:/m/1"):
+        assert rewardlab("score", "--in", source, "--out", "out.jsonl", "--model", ref, "--name", "m").code == 0
+        assert read_lines(Path("out.jsonl")) == [{"rewards": wanted, "truncated": [False, False], "model": "m/1"}]
+    assert rewardlab("score", "--in", source, "--out", "out.jsonl").code == 1  # the default name has no champion
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Serve the champion of "m" from a folder on a free port."""
+    command = [Path(sys.executable).parent / "rewardlab", "serve", "--name", "m", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline()
+        finally:
+            process.kill()
+
+
+def test_serve_becomes_the_server_of_the_champion(champion: Path, tmp_path: Path) -> None:
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving" / "__init__.py").write_text("raise ImportError('a package of the user')")
+    with serving(tmp_path) as (process, line):
+        assert line.startswith("serving m/1 at http://127.0.0.1:")
+        url = line.split()[-1]
+        while httpx.get(f"{url}/health/ready").status_code == 503:
+            time.sleep(0.05)
+        answer = httpx.post(f"{url}/v1/rewards", json={"prompt": PROMPT, "responses": RESPONSES}).json()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert answer["model"] == "m/1"
+    assert answer["rewards"] == list(library.load(str(champion)).score(PROMPT, RESPONSES))

@@ -1,0 +1,253 @@
+"""Training on the tiny backbone: it learns, repeats itself, keeps the best, and stops when the loss is not finite."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.config import ModelConfig
+from rewardlab.files import read_json, write_groups
+from rewardlab.groups import Comparison, Message, PreferenceGroup
+from steps.registry import EXPERIMENT, connect
+from steps.tokenize import TokenizeConfig, tokenize
+from steps.train import TrainConfig, TrainReport, train
+from steps.train.marker import DivergedError
+
+GOOD, BAD = "yes, you are right", "no, that is wrong"
+
+
+def toy(name: str, *, margin: float | None = None, labels: str = "comparisons") -> PreferenceGroup:
+    """Return a pair that tells polite from rude; with `labels` "scores" or "ties" it says so in another way."""
+    strength = 0.5 if labels == "ties" else 1.0
+    return PreferenceGroup(
+        id=name,
+        prompt=(Message("user", f"Tell me about {name}"),),
+        responses=(BAD, GOOD),
+        comparisons=(Comparison(better=1, worse=0, strength=strength, margin=margin),) if labels != "scores" else (),
+        scores={"gold": (0.0, 1.0)} if labels == "scores" else {},
+    )
+
+
+def tokenized(folder: Path, train: Iterable[PreferenceGroup], validation: Iterable[PreferenceGroup]) -> Path:
+    write_groups(folder / "splits" / "train.jsonl.gz", train)
+    write_groups(folder / "splits" / "validation.jsonl.gz", validation)
+    config = TokenizeConfig(backbone="tiny", prompt_limit=64, response_limit=64)
+    tokenize(config, folder / "splits", folder / "tokens")
+    return folder / "tokens"
+
+
+@pytest.fixture(scope="module")
+def toy_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    groups = [toy(f"thing {number}") for number in range(48)]
+    return tokenized(tmp_path_factory.mktemp("toy"), groups[:32], groups[32:])
+
+
+def configured(**changes: Any) -> TrainConfig:
+    usual = {"groups_per_step": 8, "learning_rate": 1e-3, "token_budget": 2048, "validate_every": 1}
+    return TrainConfig(**{"model": ModelConfig(backbone="tiny"), **usual, **changes})
+
+
+def fit(tokens: Path, folder: Path, **changes: Any) -> tuple[TrainReport, list[dict[str, float]]]:
+    report = train(configured(**changes), tokens, folder / "model", state=folder / "state")
+    return report, read_json(folder / "model" / "training.json")["history"]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def test_it_learns_and_repeats_itself_to_the_bit(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
+    first, history = fit(toy_tokens, tmp_path / "a", epochs=3)
+    assert [history[0]["train_loss"] > 0.5, history[-1]["train_loss"] < 0.2] == [True, True]
+    assert (first.best_accuracy, first.num_groups) == (1.0, 32)
+    second, _ = fit(toy_tokens, tmp_path / "b", epochs=3)
+    assert first == second
+    one, other = (tmp_path / name / "model" / "model.safetensors" for name in ("a", "b"))
+    assert one.read_bytes() == other.read_bytes()
+    assert not list((tmp_path / "a/state").glob("*"))
+
+
+def test_the_seed_matters(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
+    digests = {fit(toy_tokens, tmp_path / str(seed), seed=seed, max_groups=8)[0].digest for seed in (0, 1)}
+    assert len(digests) == 2
+
+
+def test_the_token_budget_does_not_change_the_trajectory(registry: Path, tokens: Path, tmp_path: Path) -> None:
+    runs = {}
+    for budget in (1024, 4096):
+        _, history = fit(tokens, tmp_path / str(budget), token_budget=budget, max_groups=48)
+        runs[budget] = [(row["train_loss"], row["validation_loss"]) for row in history]
+    assert len(runs[1024]) == 6
+    np.testing.assert_allclose(runs[1024], runs[4096], atol=1e-5)
+    few, many = (weights(tmp_path / str(budget)) for budget in runs)
+    assert max(float((few[name] - many[name]).abs().max()) for name in few) < 1e-5
+
+
+def validation_accuracy(model: Path, tokens: Path) -> float:
+    """Count wins over the validation store, one unpadded sequence at a time."""
+    from models.checkpoint import load_model
+    from rewardlab.tokenstore import TokenStore
+    from steps.export.parity import torch_rewards
+
+    trained, store = load_model(model)[0], TokenStore(tokens / "validation")
+    wins = []
+    for stored in (store[index] for index in range(len(store))):
+        rewards = torch_rewards(trained, [[*stored.prompt, *ids] for ids in stored.responses])
+        wins += [rewards[each.better] > rewards[each.worse] for each in stored.comparisons if each.strength > 0.5]
+    return float(np.mean(wins))
+
+
+def test_the_best_weights_are_kept_and_patience_ends_it(registry: Path, tokens: Path, tmp_path: Path) -> None:
+    report, history = fit(tokens, tmp_path, epochs=8, patience=3, learning_rate=3e-3, decay="constant")
+    best = max(history, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
+    assert (report.best_step, report.best_accuracy) == (best["step"], best["validation_accuracy"])
+    assert report.num_steps == report.best_step + 3 < 64
+    assert validation_accuracy(tmp_path / "model", tokens) == pytest.approx(report.best_accuracy, abs=1e-9)
+    assert history[-1]["validation_accuracy"] < report.best_accuracy
+
+
+def test_the_head_has_a_learning_rate_of_its_own(
+    registry: Path, toy_tokens: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    from models.checkpoint import load_model
+    from models.reward_model import build_model
+
+    fit(toy_tokens, tmp_path, learning_rate=1e-12, head_learning_rate=1e-2, max_groups=8)
+    before = build_model(ModelConfig(backbone="tiny"), tiny_folder).state_dict()
+    after = load_model(tmp_path / "model")[0].state_dict()
+    moved = {name: float((after[name] - before[name]).abs().max()) for name in before}
+    assert moved.pop("head.score.weight") > 5e-3
+    assert max(moved.values()) < 1e-9
+
+
+@pytest.mark.parametrize(("decay", "half"), [("linear", 0.5), ("cosine", 0.5), ("constant", 1.0)])
+def test_warm_up_then_decay(decay: str, half: float, tiny_folder: Path, tmp_path: Path) -> None:
+    from models.reward_model import build_model
+    from steps.train.loop import Trainer
+
+    model = build_model(ModelConfig(backbone="tiny"), tiny_folder)
+    config = configured(decay=decay, warmup_share=0.2, groups_per_step=1)
+    trainer = Trainer(model, config, pad_id=0, num_groups=20, checkpoint=tmp_path / "best")
+    pace = [trainer._pace(step) for step in range(21)]
+    assert pace[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert pace[12] == pytest.approx(half)
+    assert pace[20] == pytest.approx(float(decay == "constant"))
+    assert pace[4:] == sorted(pace[4:], reverse=True)
+
+
+@pytest.mark.parametrize("loss", ["bradley_terry", "margin_ranking", "mse", "soft_cross_entropy"])
+def test_each_loss_trains(loss: str, registry: Path, tokens: Path, tmp_path: Path) -> None:
+    report, history = fit(tokens, tmp_path, loss=loss, max_groups=8, epochs=4)
+    assert (report.num_groups, report.num_steps) == (8, 4)
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_scores_alone_are_enough_for_a_loss_of_scores(registry: Path, tmp_path: Path) -> None:
+    groups = [toy(f"thing {number}", labels="scores") for number in range(24)]
+    tokens = tokenized(tmp_path, groups[:16], groups[16:])
+    report, _ = fit(tokens, tmp_path, loss="mse", epochs=3)
+    assert report.best_accuracy == 1.0
+    with pytest.raises(ValueError, match="no group with comparisons, which bradley_terry needs"):
+        fit(tokens, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        ([], "the validation split holds no group with comparisons"),
+        ([toy("x", labels="ties")], "the validation split holds nothing but ties"),
+    ],
+)
+def test_nothing_to_validate_on_is_refused(
+    validation: list[PreferenceGroup], message: str, registry: Path, tmp_path: Path
+) -> None:
+    tokens = tokenized(tmp_path, [toy("a"), toy("b")], validation)
+    with pytest.raises(ValueError, match=message):
+        fit(tokens, tmp_path)
+
+
+def poisoned(folder: Path) -> Path:
+    """Return tokens of which one group of the last steps has a margin that no float32 holds."""
+    order = np.random.default_rng((0, 0)).permutation(32)
+    groups = [toy(f"thing {number}", margin=1e300 if number == order[20] else None) for number in range(48)]
+    return tokenized(folder, groups[:32], groups[32:])
+
+
+def test_a_loss_that_is_not_finite_stops_it_and_a_blind_retry(registry: Path, tmp_path: Path) -> None:
+    tokens = poisoned(tmp_path)
+    culprit = f"thing {np.random.default_rng((0, 0)).permutation(32)[20]}"
+    with pytest.raises(DivergedError, match=r"the loss is inf at step 3, on groups .*last good checkpoint") as raised:
+        fit(tokens, tmp_path)
+    marker = read_json(tmp_path / "state" / "diverged.json")
+    assert culprit in str(raised.value)
+    assert (marker["step"], culprit in marker["groups"]) == (3, True)
+    assert all(torch.isfinite(value).all() for value in load_file(marker["checkpoint"]).values())
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(DivergedError, match=r"to try the same again, delete .*diverged.json"):
+        fit(tmp_path / "not even read", tmp_path)
+    (tmp_path / "state" / "diverged.json").unlink()
+    with pytest.raises(DivergedError, match="at step 3"):
+        fit(tokens, tmp_path)
+
+
+def test_weights_that_explode_are_never_kept(registry: Path, tokens: Path, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"at step 1, on groups .*none was reached"):
+        fit(tokens, tmp_path, head_learning_rate=1e30, loss="mse", max_groups=8)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["diverged.json"]
+    assert only_run().info.status == "FAILED"
+
+
+def only_run() -> Any:
+    client = connect()
+    found = client.get_experiment_by_name(EXPERIMENT)
+    (run,) = client.search_runs([found.experiment_id]) if found else []
+    return run
+
+
+def test_mlflow_holds_every_setting_and_the_metrics(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
+    config = configured(max_groups=16)
+    report, history = fit(toy_tokens, tmp_path, max_groups=16)
+    run = only_run()
+    settings = config.to_dict()
+    model = settings.pop("model")
+    wanted = settings | {f"model.{name}": value for name, value in model.items()}
+    assert run.data.params == {name: str(value) for name, value in wanted.items()}
+    assert run.data.metrics["validation_accuracy"] == history[-1]["validation_accuracy"]
+    assert {"train_loss", "validation_loss", "tokens_per_s"} <= set(run.data.metrics)
+    assert (run.info.status, report.num_steps) == ("FINISHED", 2)
+
+
+def test_bf16_trains_near_fp32(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        _, history = fit(toy_tokens, tmp_path / precision, precision=precision, max_groups=16)
+        losses.append([row["train_loss"] for row in history])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 is refused on a CPU alone")
+def test_fp16_is_refused_on_a_cpu(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fp16 needs a GPU"):
+        fit(toy_tokens, tmp_path, precision="fp16")
+    assert connect().get_experiment_by_name(EXPERIMENT) is None
+
+
+def test_a_group_beyond_the_budget_is_refused_before_the_first_step(
+    registry: Path, toy_tokens: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="the budget is 16 tokens: raise it"):
+        fit(toy_tokens, tmp_path, token_budget=16)
+    assert connect().get_experiment_by_name(EXPERIMENT) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"warmup_share": 1.0}, {"max_groups": -1}, {"seed": -1}]
+)
+def test_a_wrong_setting_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        configured(**wrong)

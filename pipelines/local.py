@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def pipeline_arguments(recipe: Recipe, source: Source, *, name: str, run_id: str
 
 def default_name(data: str) -> str:
     """Return the registered model of a data set: one of its own for each path."""
-    stem = Path(data).name.partition(".")[0]
+    stem = re.sub(r"[^\w-]", "-", Path(data).name.partition(".")[0])
     return f"{DEFAULT_NAME}-{stem}" if stem else DEFAULT_NAME
 
 

@@ -106,6 +106,13 @@ def render(
 
 
 def unused_character(texts: Iterable[str]) -> str:
-    """Return a private-use character that occurs in none of the texts."""
+    """Return a private-use character that occurs in none of the texts.
+
+    Raises:
+        ValueError: the texts hold all of them.
+    """
     used = set().union(*map(set, texts))
-    return next(character for character in map(chr, range(0xE000, 0xF900)) if character not in used)
+    for character in map(chr, range(0xE000, 0xF900)):
+        if character not in used:
+            return character
+    raise ValueError("the conversation holds every private-use character from U+E000 to U+F8FF: that is no text")

@@ -51,8 +51,10 @@ class TreeTokenizer:
         """Tokenize one group.
 
         Raises:
-            ValueError: the template refuses the conversation.
+            ValueError: the template refuses the conversation, or a text is not valid Unicode.
         """
+        for text in (*(turn.content for turn in prompt), *responses):
+            _check_unicode(text)
         prompt_ids, prompt_cut = self._prompt(tuple(prompt))
         readout = self.readout
         limit = readout.response_limit
@@ -91,6 +93,15 @@ class TreeTokenizer:
             tokenizer = self._text if index % 2 else self._markup
             ids += tokenizer.encode(piece, add_special_tokens=False).ids if piece else []
         return ids
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"a text holds half a surrogate pair at character {error.start}: it is not valid Unicode"
+        ) from error
 
 
 def open_tokenizers(tokenizer: Path) -> tuple[Tokenizer, Tokenizer]:

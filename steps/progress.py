@@ -11,7 +11,13 @@ def progress(total: int, label: str, *, unit: str = "groups") -> "tqdm[Never]":
     """Return a progress bar with throughput and time to go; use it as a context and `update` it."""
     from tqdm import tqdm
 
-    interval = 0.2 if sys.stderr.isatty() else 5.0
+    interval, delay = (0.2, 0.0) if sys.stderr.isatty() else (5.0, 5.0)
     return tqdm(
-        total=total or None, desc=label, unit=unit, dynamic_ncols=True, mininterval=interval, maxinterval=interval
+        total=total or None,
+        desc=label,
+        unit=unit,
+        dynamic_ncols=True,
+        delay=delay,
+        mininterval=interval,
+        maxinterval=interval,
     )

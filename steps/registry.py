@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,24 +150,36 @@ def set_tags(client: "MlflowClient", name: str, version: str, tags: Mapping[str,
         client.set_model_version_tag(name, version, key, value)
 
 
-def move_champion(client: "MlflowClient", name: str, version: str, *, expected: str | None) -> None:
+def move_champion(client: "MlflowClient", name: str, version: str, *, expected: str | None) -> bool:
     """Make a version champion if the champion is still the expected one; the old one becomes `previous`.
+
+    Returns whether it moved: a version that is champion already stays. Local runs take turns; a server of MLflow has
+    no compare-and-swap, so there the alias is read again afterwards.
 
     Raises:
         StaleError: the champion has changed since, so the candidate must be gated again.
     """
-    current = by_alias(client, name, CHAMPION)
-    found = str(current.version) if current else None
-    if found == version:
-        return
-    if found != expected:
-        raise StaleError(f"stale: the champion of {name} is version {found}, the gate compared with {expected}")
-    if found:
-        client.set_registered_model_alias(name, PREVIOUS, found)
-    client.set_registered_model_alias(name, CHAMPION, version)
+    with _turn():
+        current = by_alias(client, name, CHAMPION)
+        found = str(current.version) if current else None
+        if found == version:
+            return False
+        if found != expected:
+            raise StaleError(f"stale: the champion of {name} is version {found}, the gate compared with {expected}")
+        if found:
+            client.set_registered_model_alias(name, PREVIOUS, found)
+        client.set_registered_model_alias(name, CHAMPION, version)
     after = by_alias(client, name, CHAMPION)
     if after is None or str(after.version) != version:
         raise StaleError(f"stale: another run made version {after.version if after else None} champion of {name}")
+    return True
+
+
+def _turn() -> AbstractContextManager[Any]:
+    """Return a lock that runs on a local registry share."""
+    from filelock import FileLock
+
+    return FileLock(home() / "champion.lock") if urlparse(tracking_uri()).scheme == "sqlite" else nullcontext()
 
 
 def describe(version: Any) -> dict[str, Any]:

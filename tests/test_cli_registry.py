@@ -108,7 +108,7 @@ def test_every_reference_loads_the_same_model(champion: Path, tmp_path: Path, mo
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Serve the champion of "m" from a folder on a free port."""
-    command = [Path(sys.executable).parent / "rewardlab", "serve", "--name", "m", "--port", "0"]
+    command = [str(Path(sys.executable).parent / "rewardlab"), "serve", "--name", "m", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
         try:
             assert process.stdout is not None

@@ -25,7 +25,7 @@ BREAKS = {
 
 def lint(folder: Path) -> dict[str, bool]:
     """Return whether each contract is kept in a folder that holds the rooms."""
-    command = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     found = {name: f"{name} KEPT" in done.stdout for name in BREAKS}
     assert (done.returncode == 0) == all(found.values()), done.stdout + done.stderr

@@ -134,3 +134,12 @@ def test_an_unknown_format_names_the_keys_and_the_formats():
 def test_one_hh_like_prompt_does_not_make_a_file_hh():
     assert recognise([PAIR, {**PAIR, "prompt": HH_PROMPT}]).name == "pairs"
     assert recognise([{**PAIR, "prompt": HH_PROMPT}]).name == "hh"
+
+
+@pytest.mark.parametrize("name", ["native", "lists"])
+@pytest.mark.parametrize("key", ["prompt", "responses"])
+def test_a_row_without_a_field_is_bad_and_takes_no_other_with_it(name: str, key: str) -> None:
+    whole = {"prompt": "Hi", "responses": ["a", "b"]} | ({"preferences": [0]} if name == "lists" else {})
+    partial = {field: value for field, value in whole.items() if field != key}
+    found = list(read([(1, partial), (2, whole)], name))
+    assert [isinstance(item, BadRow) for item in found] == [True, False]

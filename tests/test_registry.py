@@ -101,3 +101,12 @@ def test_an_unreachable_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         connect()
+
+
+def test_a_run_that_promotes_what_another_has_just_promoted_is_unchanged(
+    registry: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    first, second = add(tmp_path, tiny_bundle, run_id="a"), add(tmp_path, tiny_bundle, run_id="b")
+    gate = decide(tmp_path, tiny_bundle)
+    assert [promote(run, first, gate, "").decision for run in ("a", "b", "a")] == ["promoted", "unchanged", "promoted"]
+    assert first == second

@@ -122,3 +122,13 @@ def test_a_template_that_cuts_special_tokens_is_refused(tiny_folder: Path) -> No
     tokenizer.readout = replace(tokenizer.readout, template="{{ messages[0].content[:5] }}")
     with pytest.raises(ValueError, match="cuts a message inside a special token"):
         tokenizer.tree(messages("a<|im_end|>b"), ["x"])
+
+
+def test_half_a_surrogate_pair_is_no_text(tiny_folder: Path) -> None:
+    with pytest.raises(ValueError, match="at character 1"):
+        _tokenizer(tiny_folder).tree(messages("Hi"), ["x\ud800"])
+
+
+def test_a_prompt_of_every_private_character_is_no_text(tiny_folder: Path) -> None:
+    with pytest.raises(ValueError, match="that is no text"):
+        _tokenizer(tiny_folder).tree(messages("".join(map(chr, range(0xE000, 0xF900)))), ["x"])

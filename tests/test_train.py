@@ -79,7 +79,7 @@ def test_the_seed_matters(registry: Path, toy_tokens: Path, tmp_path: Path) -> N
 def test_the_token_budget_does_not_change_the_trajectory(registry: Path, tokens: Path, tmp_path: Path) -> None:
     runs = {}
     for budget in (1024, 4096):
-        _, history = fit(tokens, tmp_path / str(budget), token_budget=budget, max_groups=48)
+        _, history = fit(tokens, tmp_path / str(budget), token_budget=budget, max_groups=48, learning_rate=1e-4)
         runs[budget] = [(row["train_loss"], row["validation_loss"]) for row in history]
     assert len(runs[1024]) == 6
     np.testing.assert_allclose(runs[1024], runs[4096], atol=1e-5)

@@ -23,12 +23,12 @@ def group(row: Row) -> PreferenceGroup:
     Raises:
         ValueError: a judgement is of no known form or names a response that is not there.
     """
-    responses, preferences = row["responses"], row["preferences"]
+    responses, preferences = row.get("responses"), row.get("preferences")
     if not isinstance(responses, list) or not all(isinstance(response, str) for response in responses):
         raise ValueError(f"responses is a list of strings, got {responses!r:.80}")
     if not isinstance(preferences, list):
         raise ValueError(f"preferences is a list, got {preferences!r:.80}")
-    prompt = row["prompt"]
+    prompt = row.get("prompt")
     if row.get("context"):
         prompt = f"Context:\n{text(row, 'context')}\n\nQuestion: {text(row, 'prompt')}"
     turns = messages(prompt)

@@ -22,10 +22,10 @@ def group(row: Row) -> PreferenceGroup:
     """
     values = dict(row)
     _check(values)
-    responses = values["responses"]
+    responses = values.get("responses")
     if not isinstance(responses, list) or not all(isinstance(response, str) for response in responses):
         raise ValueError(f"responses is a list of strings, got {responses!r:.80}")
-    values["id"] = row_id(row, messages(values["prompt"]), responses)
+    values["id"] = row_id(row, messages(values.get("prompt")), responses)
     made = PreferenceGroup.from_dict(values)
     if made.comparisons or not made.votes:
         return made

@@ -25,6 +25,7 @@ lock: $(STAMP) ## resolve the versions again
 	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 \
 		--extra data --extra train --extra export --extra pipelines --extra serve --extra dev \
 		--no-emit-package torch --no-header --output-file requirements.lock
+	$(BIN)/uv pip compile backbones.in --quiet --generate-hashes --python-version 3.11 --no-deps --no-header --output-file backbones.lock
 
 run: $(STAMP) ## run the pipeline (RECIPE=smoke|minilm|smollm2 DATA=... TEST=... ARGS=...)
 	$(BIN)/rewardlab run --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(TEST),--test $(TEST)) $(ARGS)

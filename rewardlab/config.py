@@ -96,6 +96,8 @@ def _plain(value: Any) -> Any:
 
 def _typed(value: Any, kind: Any, where: str) -> Any:
     """Convert a JSON value to the annotated type, or say where it does not fit."""
+    if kind is Any:
+        return value
     arguments = typing.get_args(kind)
     match typing.get_origin(kind):
         case typing.Literal if value in arguments:

@@ -1,5 +1,5 @@
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,7 @@ class Outer(Config):
     inner: Inner = Inner()
     many: tuple[Inner, ...] = ()
     maybe: str | None = None
+    free: dict[str, Any] = field(default_factory=dict)
 
 
 @given(st.builds(Outer, name=st.text(), count=st.integers(), inner=st.builds(Inner, rate=st.floats(0, 1))))
@@ -45,6 +46,10 @@ def test_missing_key_is_named() -> None:
 def test_wrong_type_names_the_field(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"(?i){field}"):
         Outer.from_dict({"name": "x", field: value})
+
+
+def test_a_free_dictionary_is_taken_as_it_is() -> None:
+    assert Outer.from_dict({"name": "x", "free": {"a": [1, None]}}).free == {"a": [1, None]}
 
 
 def test_an_integer_is_a_float() -> None:

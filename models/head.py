@@ -14,8 +14,9 @@ from rewardlab.readout import Pooling
 class RewardHead(nn.Module):
     """Pools hidden states and scores them; works on those of any model.
 
-    Weights start as N(0, 1 / sqrt(D + 1)) (Stiennon et al. 2020, "Learning to summarize", appendix B.1), from `seed`
-    alone; attention pooling starts as the mean. The linear head has no bias, so that it can be the `score` of
+    The score starts as a tenth of N(0, 1 / sqrt(D + 1)) (Stiennon et al. 2020, "Learning to summarize", appendix B.1),
+    from `seed` alone: fp32 noise of a reward grows with the norm of the score, and what is not learned should add
+    little. Attention pooling starts as the mean. The linear head has no bias, so that it can be the `score` of
     transformers' sequence classifiers.
 
     Example:
@@ -55,7 +56,7 @@ class RewardHead(nn.Module):
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
         spread = (self.score.in_features + 1) ** -0.5
-        self.score.weight.normal_(0.0, spread, generator=generator)
+        self.score.weight.normal_(0.0, 0.1 * spread, generator=generator)
         if self.dense is not None:
             self.dense.weight.normal_(0.0, spread, generator=generator)
             self.dense.bias.zero_()

@@ -88,7 +88,8 @@ def smollm2() -> Recipe:
         train=TrainConfig(
             model=ModelConfig(backbone=backbone, freeze_layers=20),
             epochs=1,
-            learning_rate=5e-5,
+            groups_per_step=16,
+            learning_rate=1e-4,
             token_budget=4096,
             precision="bf16",
             validate_every=20,

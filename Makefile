@@ -63,8 +63,8 @@ wheel: $(STAMP) ## build the published library from rewardlab/ alone, in dist/
 	cp -R rewardlab LICENSE $(STAGE) && mv $(STAGE)/rewardlab/pyproject.toml $(STAGE)
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(DIST) $(STAGE)
 
-image: ## build the train and serve images with docker, podman or buildah
-	@echo "images: not built by this version, see CHANGELOG.md" && exit 1
+image: ## container images: not part of this version
+	@echo "container images are not part of this version, see CHANGELOG.md" && exit 1
 
 clean: ## remove .venv, builds and state of runs
 	rm -rf .venv build dist runs .rewardlab .mypy_cache .ruff_cache .pytest_cache

@@ -21,6 +21,7 @@ from pipelines.options import (
     TestOption,
     chosen_recipe,
     file_to_write,
+    model_name,
 )
 from rewardlab.home import DEFAULT_NAME
 
@@ -32,7 +33,7 @@ def run(  # noqa: PLR0913 (one parameter an option)
     recipe: RecipeOption = "smollm2",
     data: DataOption = "",
     test: TestOption = "",
-    name: Annotated[str, typer.Option(help="Registered model; by default one a data set.")] = "",
+    name: Annotated[str, typer.Option(help="Registered model; by default one a data set.", callback=model_name)] = "",
     revision: Annotated[str, typer.Option(help="Git revision of data.dvc.")] = "",
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Reuse finished steps.")] = True,
     settings: SetOption = None,
@@ -255,6 +256,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(f"{error.format_message().rstrip('.')}; --help lists what there is", error.exit_code)
     except (ValueError, OSError, ArithmeticError) as error:
         _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; finished steps are kept and will be reused", 130)
     sys.exit(code)
 
 

@@ -18,7 +18,7 @@ from pipelines.recipes import Recipe, named
 from pipelines.source import ROOT, source_digest
 from pipelines.watch import Watch, terminal
 from rewardlab.config import Config, settings_config, settings_json
-from rewardlab.files import read_json, write_json, write_text
+from rewardlab.files import read_json, tree_digest, write_json, write_text
 from rewardlab.home import DEFAULT_NAME, home, tracking_uri
 from steps.fetch import FetchConfig
 from steps.register import RegisterConfig
@@ -59,10 +59,9 @@ def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dic
     """
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe.name}-{secrets.token_hex(2)}"
     run_folder = Path("runs").absolute() / run_id
-    run_folder.mkdir(parents=True)
-    _point_latest(run_folder)
     arguments = pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder=run_folder)
     write_json(run_folder / "recipe.json", recipe.to_dict())
+    _point_latest(run_folder)
     try:
         watch = Watch(run_folder, terminal())
         with watch, _quiet_environment(), redirect_stdout(watch), _logged(watch):
@@ -89,16 +88,29 @@ def pipeline_arguments(recipe: Recipe, source: Source, *, name: str, run_id: str
     configs["fetch"] = FetchConfig(data_md5="", **place)
     configs["register"] = RegisterConfig(name=name, run_id=run_id, lineage=lineage, data_md5="")
     configs["report"] = ReportConfig(name=name, run_id=run_id, lineage=lineage, versions=versions)
-    settings = {
-        f"{step}_settings": settings_json(config, source_digest(f"steps.{step}")) for step, config in configs.items()
-    }
+    settings = {f"{step}_settings": settings_json(config, _code(step, recipe)) for step, config in configs.items()}
     return {"run_id": run_id, "run_folder": str(run_folder), **settings}
 
 
 def default_name(data: str) -> str:
-    """Return the registered model of a data set: one of its own for each path."""
-    stem = re.sub(r"[^\w-]", "-", Path(data).name.partition(".")[0])
-    return f"{DEFAULT_NAME}-{stem}" if stem else DEFAULT_NAME
+    """Return the registered model of a data set: named after the path's last folder and the file.
+
+    Example:
+        >>> default_name("/corpora/hh/harmless.jsonl.gz")
+        'reward-model-hh-harmless'
+    """
+    if not data:
+        return DEFAULT_NAME
+    path = Path(data).absolute()
+    place = f"{path.parent.name}-{path.name.lstrip('.').partition('.')[0]}"
+    return f"{DEFAULT_NAME}-{re.sub(r'[^A-Za-z0-9_-]+', '-', place).strip('-')}"
+
+
+def _code(step: str, recipe: Recipe) -> str:
+    """Return the digest of a step's code, and of the backbone it reads where that is a folder that may change."""
+    folder = Path(recipe.train.model.backbone)
+    changing = f"+{tree_digest(folder)}" if step in ("tokenize", "train") and folder.is_dir() else ""
+    return source_digest(f"steps.{step}") + changing
 
 
 def git_commit() -> str:

@@ -11,7 +11,7 @@ from rewardlab.files import read_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import accuracy, labelled_pairs
 from rewardlab.references import resolve
-from steps.evaluate import EvaluateConfig, measure, score
+from steps.evaluate import EvaluateConfig, measure, refuse_trained, score
 from steps.ingest import IngestConfig, ingest
 from steps.sources import data_md5
 from steps.statistics import paired_difference
@@ -31,9 +31,15 @@ def evaluate_reference(model: str, data: Path, *, parse: str | None, name: str) 
 
 
 def compare_references(models: tuple[str, str], data: Path, *, parse: str | None, name: str) -> dict[str, Any]:
-    """Return both accuracies and the paired difference, first minus second."""
+    """Return both accuracies and the paired difference, first minus second.
+
+    Raises:
+        ValueError: a model or the data cannot be read, or one of the models was trained on the data.
+    """
     bundles = [_open(model, name) for model in models]
     groups, num_unreadable = _read(data, parse)
+    for bundle in bundles:
+        refuse_trained(bundle, groups)
     pairs = [labelled_pairs(groups, score(bundle, groups)) for bundle in bundles]
     estimates = [accuracy(each) for each in pairs]
     difference = paired_difference(*pairs)

@@ -1,6 +1,7 @@
 """Options that several commands share, and what is refused before a command starts."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,17 +23,24 @@ def known_format(name: str | None) -> str | None:
     return name
 
 
+def model_name(name: str) -> str:
+    """Refuse a name that the registry would refuse after the training."""
+    if not re.fullmatch(r"[\w.-]*", name):
+        raise typer.BadParameter(f"a registered model's name is letters, digits, '_', '-' and '.', got {name!r}")
+    return name
+
+
 def file_to_write(path: Path | None) -> Path | None:
     """Refuse a folder where a file is to be written: writing would replace it, with all that it holds."""
     if path and path.is_dir():
-        raise ValueError(f"{path} is a folder: name a file to write")
+        raise typer.BadParameter(f"{path} is a folder: name a file to write")
     return path
 
 
 def folder_to_make(path: Path) -> Path:
     """Refuse a folder that holds something, or a file: writing would replace it."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"{path} exists: name a new folder")
+        raise typer.BadParameter(f"{path} exists: name a new folder")
     return path
 
 

@@ -34,6 +34,12 @@ class Recipe(Config):
     audit: AuditConfig = AuditConfig()
     gate: GateConfig
 
+    def __post_init__(self) -> None:
+        for name in ("backbone", "pooling"):
+            read, trained = getattr(self.tokenize, name), getattr(self.train.model, name)
+            if read != trained:
+                raise ValueError(f"tokenize.{name} is {read!r} and train.model.{name} is {trained!r}: set both alike")
+
 
 def smoke() -> Recipe:
     """Run every step in a minute on a tiny random backbone; its rewards mean little."""

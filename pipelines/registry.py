@@ -45,6 +45,8 @@ def promote_version(name: str, version: str) -> str:
     found = next((row for row in list_versions(name) if row["version"] == version), None)
     if found is None:
         raise ValueError(f"{name} has no version {version}: see `rewardlab models --name {name}`")
+    if found["tags"].get("decision") == "rejected":
+        raise ValueError(f"{name}/{version} lost a race to another champion: run the pipeline again to gate it anew")
     if found["tags"].get("verdict") != "pass":
         raise ValueError(
             f"{name}/{version} did not pass the gate (verdict {found['tags'].get('verdict', 'missing')!r}): only a "

@@ -11,16 +11,16 @@ _ROOMS = ("rewardlab", "models", "steps")
 
 
 def source_digest(module: str) -> str:
-    """Return the digest of a first-party module, of all it imports from these rooms, and of the lock file.
+    """Return the digest of a first-party module, of all it imports from these rooms, and of the locked versions.
 
     Example:
         >>> source_digest("steps.gate") == source_digest("steps.gate")
         True
     """
     files = sorted({file for name in _closure(module) for file in _files(name)})
-    lock = ROOT / "requirements.lock"
+    locks = [ROOT / name for name in ("requirements.lock", "backbones.lock", "pyproject.toml")]
     total = hashlib.sha256()
-    for file in [*files, *([lock] if lock.is_file() else [])]:
+    for file in [*files, *(lock for lock in locks if lock.is_file())]:
         total.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes())
     return total.hexdigest()
 
@@ -60,7 +60,7 @@ def _files(module: str) -> Iterator[Path]:
     file = _module_file(module)
     yield file
     if file.name == "__init__.py":
-        yield from (path for path in file.parent.rglob("*") if path.suffix in (".j2", ".json"))
+        yield from (path for path in file.parent.glob("templates/*"))
 
 
 def _exists(module: str) -> bool:

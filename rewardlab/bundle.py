@@ -99,7 +99,7 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> str:
     Raises:
         ValueError: the folder holds a file that is no part of a bundle, such as weights beside the ONNX graph.
     """
-    if others := sorted({path.name for path in folder.iterdir()} - set(_FILES)):
+    if others := sorted({path.name for path in folder.iterdir()} - {*_FILES, MANIFEST}):
         raise ValueError(f"{', '.join(others)} in {folder} is no part of a bundle and would not be verified")
     digest = identity(folder)
     files = {

@@ -25,6 +25,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         made = scratch / target.name
         yield made
+        if not made.exists():
+            raise FileNotFoundError(f"nothing was made for {target}")
         if target.is_dir() and not target.is_symlink():
             os.rename(target, scratch / "replaced")
         os.replace(made, target)

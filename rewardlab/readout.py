@@ -1,6 +1,5 @@
 """The read-out contract: which tokens are read and which one is scored."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,11 +47,6 @@ class ReadOut(Config):
             raise ValueError(f"limits are at least 1 token, got {self.prompt_limit} and {self.response_limit}")
         check_template(self.template)
         self._check_bos()
-
-    @property
-    def template_digest(self) -> str:
-        """Return the sha256 of the template's text."""
-        return hashlib.sha256(self.template.encode()).hexdigest()
 
     @property
     def max_tokens(self) -> int:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from rewardlab.bundle import MANIFEST
+from rewardlab.files import read_json
 from rewardlab.home import DEFAULT_NAME, home, tracking_uri
 
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
@@ -67,4 +68,9 @@ def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path
         source = mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), tracking_uri=tracking_uri())
     except MlflowException as error:
         raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {error.message:.300}") from error
+    registered, manifest = found.tags.get("bundle"), Path(source) / MANIFEST
+    if registered and (not manifest.is_file() or read_json(manifest).get("digest") != registered):
+        raise ValueError(
+            f"{name}/{found.version} is not the bundle that was registered ({registered[:12]}): do not use it"
+        )
     return Path(source), f"{name}/{found.version}"

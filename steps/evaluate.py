@@ -70,11 +70,7 @@ def measure(config: EvaluateConfig, bundle: Bundle, groups: Sequence[PreferenceG
     """
     if not groups:
         raise ValueError("there is nothing to evaluate on: the test set is empty")
-    if seen := bundle.trained_on(groups):
-        raise ValueError(
-            f"{len(seen)} of {len(groups)} groups were trained on ({', '.join(seen[:5])}): accuracy on them says "
-            "nothing; evaluate on other data"
-        )
+    refuse_trained(bundle, groups)
     rewards = score(bundle, groups)
     pairs = labelled_pairs(groups, rewards)
     characters = [[float(len(text)) for text in group.responses] for group in groups]
@@ -98,6 +94,19 @@ def measure(config: EvaluateConfig, bundle: Bundle, groups: Sequence[PreferenceG
         "mistakes": _mistakes(groups, rewards, config.num_mistakes),
         "pairs": pairs,
     }
+
+
+def refuse_trained(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> None:
+    """Refuse groups that the bundle was trained on.
+
+    Raises:
+        ValueError: there are some; the message names the first.
+    """
+    if seen := bundle.trained_on(groups):
+        raise ValueError(
+            f"{len(seen)} of {len(groups)} groups were trained on by {bundle.label} ({', '.join(seen[:5])}): accuracy "
+            "on them says nothing; evaluate on other data"
+        )
 
 
 def score(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Rewards:

@@ -73,14 +73,16 @@ def ingest(config: IngestConfig, source: Path, target: Path) -> IngestReport:
 
 
 def _groups(config: IngestConfig, source: Path, tally: _Tally) -> Iterator[PreferenceGroup]:
+    """Yield the given test groups first, so that neither their ids nor their number depend on the other data."""
     fetched = (source / "data").is_dir()
-    for path in data_files(source / "data" if fetched else source):
-        yield from _read_file(config, path, tally)
     if fetched and (source / "test").is_dir():
         for path in data_files(source / "test"):
             for group in _read_file(config, path, tally):
                 tally.num_test += 1
                 yield replace(group, meta={**group.meta, "split": "test"})
+    for path in data_files(source / "data" if fetched else source):
+        for group in _read_file(config, path, tally):  # a column `split` of the data's own says nothing here
+            yield replace(group, meta={key: value for key, value in group.meta.items() if key != "split"})
 
 
 def _read_file(config: IngestConfig, path: Path, tally: _Tally) -> Iterator[PreferenceGroup]:

@@ -139,8 +139,9 @@ def add_version(client: "MlflowClient", name: str, bundle: Path, *, run: str, ta
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    client.log_artifacts(run, str(bundle), "bundle")
-    source = f"{client.get_run(run).info.artifact_uri}/bundle"
+    place = f"bundles/{tags['bundle'][:16]}"  # one run may register several bundles
+    client.log_artifacts(run, str(bundle), place)
+    source = f"{client.get_run(run).info.artifact_uri}/{place}"
     return str(client.create_model_version(name, source, run_id=run, tags=dict(tags)).version)
 
 

@@ -62,10 +62,16 @@ def split(config: SplitConfig, source: Path, target: Path) -> SplitReport:
     groups = list(read_groups(source / "groups.jsonl.gz"))
     given = any(group.meta.get("split") == "test" for group in groups)
     heavy = _heavy_prompts([group for group in groups if group.meta.get("split") != "test"])
+    tested = {_key(group, heavy) for group in groups if group.meta.get("split") == "test"}
     parts: Parts = {part: [] for part in PARTS}
+    dropped = []
     for group in groups:
-        parts[_part(config, group, heavy, given=given)].append(group)
-    dropped = _drop_near_duplicates(parts, config.max_similarity)
+        part = _part(config, group, heavy, given=given)
+        if part != "test" and _key(group, heavy) in tested:
+            dropped.append({"id": group.id, "reason": "its prompt or family is in the given test set"})
+        else:
+            parts[part].append(group)
+    dropped += _drop_near_duplicates(parts, config.max_similarity)
     for part in ("train", "test"):
         if not parts[part]:
             raise ValueError(f"{part} is empty: {len(groups)} groups are too few for the shares {config.to_json()}")

@@ -124,7 +124,7 @@ def test_a_folder_that_holds_something_is_never_replaced(line: str) -> None:
     Path("full").mkdir()
     Path("full/mine.txt").write_text("mine")
     done = rewardlab(*line.split())
-    assert done.code == 1
+    assert done.code == 2
     assert ": name a" in done.complaint
     assert Path("full/mine.txt").read_text() == "mine"
 

@@ -31,8 +31,8 @@ def test_rows_of_test_are_marked_and_ids_are_made_unique(tmp_path):
     write(tmp_path / "in" / "test" / "b.jsonl", {**PAIR, "id": "a"})
     report = ingest(IngestConfig(), tmp_path / "in", tmp_path / "out")
     groups = list(read_groups(tmp_path / "out" / "groups.jsonl.gz"))
-    assert [group.id for group in groups] == ["a", "a-2", "a-2-2", "a-3"]
-    assert [group.meta.get("split") for group in groups] == [None, None, None, "test"]
+    assert [group.id for group in groups] == ["a", "a-2", "a-3", "a-2-2"]
+    assert [group.meta.get("split") for group in groups] == ["test", None, None, None]
     assert report.num_test == 1
 
 

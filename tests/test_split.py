@@ -73,12 +73,25 @@ def test_given_test_data_are_test_and_nothing_else_is(tmp_path):
 def test_a_near_duplicate_of_test_is_dropped_with_its_reason(tmp_path):
     story = " ".join(f"word{at}" for at in range(60))
     held = group(0, responses=(story, "no"), meta={"split": "test"})
-    copy = group(1, prompt=held.prompt, responses=("no", story.replace("word30", "other")))
+    copy = group(
+        1,
+        prompt=(Message("user", f"{held.prompt[-1].content} please"),),
+        responses=("no", story.replace("word30", "other")),
+    )
     report, parts = run(tmp_path, [held, copy, *(group(at) for at in range(2, 40))])
     (dropped,) = map(json.loads, (tmp_path / "out" / "dropped.jsonl").read_text().splitlines())
     assert dropped["id"] == "g1"
     assert "near-duplicate of test group g0 (Jaccard 0." in dropped["reason"]
     assert "g1" not in set().union(*map(ids, parts.values()))
+    assert report.num_dropped == 1
+
+
+def test_a_prompt_of_the_given_test_set_is_in_no_other_part(tmp_path):
+    held = group(0, meta={"split": "test"})
+    same = group(1, prompt=held.prompt, responses=("something", "else entirely"))
+    report, parts = run(tmp_path, [held, same, *(group(at) for at in range(2, 40))])
+    assert "g1" not in set().union(*map(ids, parts.values()))
+    assert "its prompt or family is in the given test set" in (tmp_path / "out" / "dropped.jsonl").read_text()
     assert report.num_dropped == 1
 
 

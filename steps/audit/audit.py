@@ -64,11 +64,14 @@ def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditR
 def _best_answers(groups: Iterable[PreferenceGroup]) -> Iterator[tuple[tuple[Message, ...], str]]:
     """Yield each group's prompt and the answer that wins most of its comparisons."""
     for group in groups:
-        if group.comparisons:
+        if group.comparisons or group.scores:
             yield group.prompt, group.responses[_favourite(group)]
 
 
 def _favourite(group: PreferenceGroup) -> int:
+    """Return the answer that wins most, or where there are ratings alone the one that the first aspect rates best."""
+    if not group.comparisons:
+        return int(np.argmax(group.scores[min(group.scores)]))
     wins = np.zeros(len(group.responses))
     for entry in group.comparisons:
         wins[entry.better] += entry.strength

@@ -26,7 +26,7 @@ from rewardlab.config import Config
 from rewardlab.engine.session import Session
 from rewardlab.files import atomic_path, read_groups, read_json, write_json
 from rewardlab.groups import PreferenceGroup
-from rewardlab.metrics import labelled_pairs
+from rewardlab.metrics import labelled_pairs, scored_pairs
 from rewardlab.readout import ReadOut
 from rewardlab.tokens import TreeTokenizer
 from steps.export.graph import write_onnx
@@ -99,6 +99,8 @@ def export(
         parity = check_parity(torch_rewards(trained, sequences[:num_golden]), rewards[:num_golden])
         alone = [float(session.run([sequence])[0]) for sequence in sequences[:num_golden]]
         parity["same_alone"] = alone == rewards[:num_golden].tolist()
+        if not parity["same_alone"]:
+            raise ValueError("rewards of the exported graph depend on what else is in the batch: nothing was sealed")
         per_group = [piece.tolist() for piece in np.split(rewards, ends[:-1])]
         calibration = _calibrate(groups, per_group, rewards)
         write_json(scratch / CALIBRATION, calibration.to_dict())
@@ -136,7 +138,11 @@ def _sequences(
 def _calibrate(
     groups: Sequence[PreferenceGroup], per_group: Sequence[Sequence[float]], rewards: Rewards
 ) -> Calibration:
+    """Calibrate on the comparisons, or where there are ratings alone on the pairs that the first aspect orders."""
     pairs = labelled_pairs(groups, per_group)
+    if not len(pairs.better):
+        aspect = min((aspect for group in groups for aspect in group.scores), default="")
+        pairs = scored_pairs(groups, per_group, aspect)
     return Calibration(
         temperature=fit_temperature(pairs),
         mean=float(rewards.mean(dtype=np.float64)),

@@ -1,43 +1,131 @@
-"""The synthetic data: seeded, labelled by votes, and without a cue in the responses alone."""
+"""The synthetic data: seeded, graded, labelled by votes, stable when it grows, and without a cue in the responses."""
 
-from collections import defaultdict
+from itertools import combinations
 
+import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from rewardlab.files import read_groups
+from steps.ingest import IngestConfig, ingest
 from steps.make_data import MakeDataConfig, make_data
+from steps.split import SplitConfig, split
+from tests.shortcuts import pair_features
+
+SUBSETS = {
+    *("arithmetic", "dates_units", "string_edits", "counts_formats", "json_keys", "injection"),
+    *("passage", "unknown", "refusal", "harmless", "multi_turn", "bias"),
+}
+
+
+def made(folder, **config):
+    make_data(MakeDataConfig(**config), folder)
+    return read(folder)
+
+
+def read(folder):
+    return [group for path in sorted(folder.glob("*.jsonl.gz")) for group in read_groups(path)]
+
+
+def labels_right(groups):
+    """Return the share of decided labels that agree with the gold scores."""
+    decided = [(group.scores["gold"], entry) for group in groups for entry in group.comparisons if entry.strength > 0.5]
+    apart = [
+        gold[entry.better] > gold[entry.worse] for gold, entry in decided if gold[entry.better] != gold[entry.worse]
+    ]
+    return sum(apart) / len(apart)
+
+
+def longer_wins(groups):
+    """Return the share of decided labels that go to the longer response."""
+    lengths = [
+        (len(group.responses[entry.better]), len(group.responses[entry.worse]))
+        for group in groups
+        for entry in group.comparisons
+        if entry.strength > 0.5
+    ]
+    return np.mean([better > worse for better, worse in lengths if better != worse])
 
 
 @pytest.fixture(scope="module")
 def groups(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("made") / "data"
-    make_data(MakeDataConfig(num_prompts=300), folder)
-    return [group for path in sorted(folder.iterdir()) for group in read_groups(path)]
+    return made(tmp_path_factory.mktemp("made") / "data", size=2400)
 
 
 def test_equal_configurations_give_equal_bytes(tmp_path):
-    configs = [MakeDataConfig(num_prompts=40, seed=seed) for seed in (0, 0, 1)]
+    configs = [MakeDataConfig(size=40, seed=seed) for seed in (0, 0, 1)]
     first, again, other = (make_data(config, tmp_path / str(at)).digest for at, config in enumerate(configs))
     assert first == again != other
 
 
-def test_every_response_set_is_ranked_in_reverse_by_another_prompt(groups):
-    ranked = defaultdict(set)
-    for group in groups:
-        order = sorted(zip(group.scores["gold"], group.responses, strict=True))
-        ranked[tuple(sorted(group.responses))].add(tuple(response for _, response in order))
-    assert all(any(order[::-1] in orders for order in orders) for orders in ranked.values())
+def test_twins_rank_the_same_responses_in_reverse(groups):
+    for one, two in zip(groups[::2], groups[1::2], strict=True):
+        assert sorted(one.responses) == sorted(two.responses)
+        assert one.prompt != two.prompt
+        gold, other = (dict(zip(twin.responses, twin.scores["gold"], strict=True)) for twin in (one, two))
+        for a, b in combinations(one.responses, 2):
+            assert np.sign(gold[a] - gold[b]) == -np.sign(other[a] - other[b])
 
 
-def test_votes_disagree_sometimes_and_follow_the_gold_scores(groups):
-    strengths = {round(entry.strength, 2) for group in groups for entry in group.comparisons}
-    decided = [(group.scores["gold"], entry) for group in groups for entry in group.comparisons if entry.strength > 0.5]
-    right = sum(gold[entry.better] > gold[entry.worse] for gold, entry in decided)
-    assert {0.5, 0.67, 0.83, 1.0} <= strengths
-    assert right / len(decided) > 0.9
-
-
-def test_twins_share_a_family_and_all_subsets_are_there(groups):
-    assert {group.subset for group in groups} == {"letter_case", "refusal", "harmless", "arithmetic", "brevity", "copy"}
-    assert len({group.prompt for group in groups}) == len(groups) == 300
+def test_twins_share_a_family_and_every_subset_has_every_grade(groups):
+    assert {(group.subset, group.meta["grade"]) for group in groups} == {(s, g) for s in SUBSETS for g in "123"}
+    assert len({group.prompt for group in groups}) == len(groups) == 2400
     assert all(one.family == two.family for one, two in zip(groups[::2], groups[1::2], strict=True))
+
+
+def test_labels_hold_ties_disagreement_and_mistakes(groups):
+    strengths = {round(entry.strength, 2) for group in groups for entry in group.comparisons}
+    assert {0.5, 0.67, 0.83, 1.0} <= strengths
+    assert 0.9 < labels_right(groups) < 0.99
+    assert {entry.annotator for group in groups for entry in group.votes} == {"ada", "ben", "eve"}
+
+
+def test_ratings_are_by_aspect_and_bias_is_a_tie(groups):
+    for group in groups:
+        assert set(group.scores) == {"gold", "helpful", "harmless"}
+        assert all(0.0 <= value <= 1.0 for ratings in group.scores.values() for value in ratings)
+    assert any(len(set(group.scores["gold"])) < 4 for group in groups if group.subset == "bias")
+    assert all(min(group.scores["harmless"]) < 1.0 for group in groups if group.subset == "refusal")
+
+
+def test_growth_keeps_every_group_and_its_split(tmp_path):
+    placed = []
+    for size in (480, 960):
+        folder = tmp_path / str(size)
+        make_data(MakeDataConfig(size=size), folder / "data")
+        ingest(IngestConfig(), folder / "data", folder / "groups")
+        split(SplitConfig(), folder / "groups", folder / "splits")
+        paths = sorted((folder / "splits").glob("*.jsonl.gz"))
+        placed.append({group.id: (path.name, group) for path in paths for group in read_groups(path)})
+    small, large = placed
+    assert len(small) == 480
+    assert small.items() <= large.items()
+
+
+def test_noise_and_length_bias_bend_the_labels_of_training_alone(tmp_path, groups):
+    for flag, bent in (("noise", labels_right), ("length_bias", longer_wins)):
+        make_data(MakeDataConfig(size=960, **{flag: 0.5}), tmp_path / flag)
+        train, test = read(tmp_path / flag / "train"), read(tmp_path / flag / "test")
+        assert abs(bent(train) - bent(groups)) > 0.15
+        assert abs(bent(test) - bent(groups)) < 0.05
+        assert {group.family for group in train}.isdisjoint(group.family for group in test)
+        assert len(train) + len(test) == 960
+
+
+def test_a_pool_has_256_rated_responses_a_prompt(tmp_path):
+    pool = made(tmp_path / "pool", pool=32)
+    assert len(pool) == 32
+    assert all(len(set(group.responses)) == 256 and not group.comparisons for group in pool)
+    assert all(len(set(group.scores["gold"])) > 4 for group in pool)
+
+
+def test_overlap_with_the_prompt_tells_nothing(groups):
+    families = sorted({group.family for group in groups})
+    held_out = set(np.random.default_rng(0).permutation(families)[: len(families) // 4])
+    columns = []
+    for chosen in (False, True):
+        rows = [row for group in groups if (group.family in held_out) == chosen for row in pair_features(group)]
+        columns.append(tuple(np.array(column) for column in zip(*rows, strict=True)))
+    (train, outcome), (test, truth) = columns
+    model = HistGradientBoostingClassifier(random_state=0).fit(train, outcome)
+    assert abs(model.score(test, truth) - 0.5) <= 0.10

@@ -1,0 +1,240 @@
+"""Subsets about the form of a text: string edits, counts and formats, JSON. The verifier reads the response itself."""
+
+import json
+import random
+from itertools import combinations
+
+from steps.make_data.twins import Ratings, Twins, nearness, text, user, wording
+from steps.make_data.words import DETAILS, NAMES, PLACES, THINGS, VERBS, WORDS
+
+_CASE = (
+    'Write this sentence in {how} case: "{body}"',
+    'Convert the following text to {how} case letters: "{body}"',
+    'Rewrite "{body}" with every letter in {how} case.',
+    'Give me {how} case letters throughout for "{body}".',
+)
+_SORT = (
+    "Sort these words from {how}: {body}.",
+    "Put the following words into order from {how}: {body}.",
+    "Arrange {body} from {how}.",
+    "Here are some words: {body}. List them from {how}.",
+)
+_CUT = (
+    "Remove the {how} letter of each of these words: {body}.",
+    "Write these words without their {how} letter: {body}.",
+    "Drop the {how} letter from every word in this list: {body}.",
+    "For each word, leave out the {how} letter: {body}.",
+)
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_SENTENCES = (
+    "Write {how} about {body}.",
+    "Tell me about {body} in {how}.",
+    "Describe {body}. Use exactly {how}.",
+    "I would like {how} about {body}.",
+)
+_BULLETS = (
+    "List {how} about {body}.",
+    "Give me {how} about {body}, as a list.",
+    "Make a bulleted list with {how} about {body}.",
+    "Note down {how} about {body}.",
+)
+_LENGTHS = (
+    "Describe {body} in {how}.",
+    "Write a caption of {how} about {body}.",
+    "Use {how} to describe {body}.",
+    "Give me a line of {how} about {body}.",
+)
+_KEYS = (
+    "Return a JSON object about {body} with the keys {yes}. Leave out the keys {no}.",
+    "Describe {body} as JSON. Use the keys {yes} and do not use the keys {no}.",
+    "I need JSON for {body} with {yes} as keys, but without {no}.",
+    "Write {body} down as a JSON object that has {yes} and lacks {no}.",
+)
+_TYPES = (
+    "Return a JSON object with the keys {body}. Write {yes} as numbers and {no} as strings.",
+    "Give me JSON with the keys {body}, where {yes} are numbers and {no} are strings.",
+    "Make a JSON object from the keys {body}: {yes} have number values, {no} have string values.",
+    "I need the keys {body} as JSON; numbers for {yes}, strings for {no}.",
+)
+_ORDERED = (
+    "Return a JSON object with these keys in exactly this order: {body}.",
+    "Write JSON whose keys come in the order {body}.",
+    "Keep this order of keys in the JSON object that you write: {body}.",
+    "The keys of the JSON object must appear as {body}, in that order.",
+)
+_FIELDS = ("age", "size", "year", "price", "weight", "height", "score", "count", "rank", "width", "depth", "level")
+
+
+def string_edits(rng: random.Random, grade: int) -> Twins:
+    """Change letter case, sort words, or cut letters off; the prompts ask for opposite edits."""
+    if grade == 1:
+        return _letter_case(rng)
+    family, ask = wording(rng, "string_edits", _SORT if grade == 2 else _CUT)
+    words = rng.sample(WORDS, 5)
+    if grade == 2:
+        hows, target = ("A to Z", "Z to A"), sorted(words)
+        lists = _swapped(rng, target)
+        rate = [_agreement(each, target) for each in lists]
+    else:
+        hows = ("first", "last")
+        cuts = rng.sample(range(5), 5)
+        lists = [
+            [word[1:] if at in cuts[:keep] else word[:-1] for at, word in enumerate(words)] for keep in (5, 3, 2, 0)
+        ]
+        rate = [round(sum(cut == word[1:] for cut, word in zip(each, words, strict=True)) / 5, 4) for each in lists]
+    body = ", ".join(words)
+    return Twins(
+        family=family,
+        subsets=("string_edits", "string_edits"),
+        grade=grade,
+        prompts=(user(ask(how=hows[0], body=body)), user(ask(how=hows[1], body=body))),
+        responses=tuple(text(rng, ", ".join(each)) for each in lists),
+        helpful=_opposite(rate),
+    )
+
+
+def _letter_case(rng: random.Random) -> Twins:
+    family, ask = wording(rng, "string_edits", _CASE)
+    body = scene(rng)
+    words = body.split()
+    bodies = [
+        " ".join(words[:upper]).upper() + " " + " ".join(words[upper:]).lower() for upper in (len(words), 5, 2, 0)
+    ]
+    shares = [sum(map(str.isupper, each)) / sum(map(str.isalpha, each)) for each in bodies]
+    return Twins(
+        family=family,
+        subsets=("string_edits", "string_edits"),
+        grade=1,
+        prompts=(user(ask(how="upper", body=body)), user(ask(how="lower", body=body))),
+        responses=tuple(text(rng, each.strip()) for each in bodies),
+        helpful=_opposite([round(share, 4) for share in shares]),
+    )
+
+
+def counts_formats(rng: random.Random, grade: int) -> Twins:
+    """Ask for a number of sentences, of bullets or of words; the prompts ask for few and for many."""
+    adjective, noun = rng.choice(THINGS)
+    body = f"the {adjective} {noun} {rng.choice(PLACES)}"
+    low = {1: 1, 2: rng.randint(2, 3), 3: rng.randint(5, 8)}[grade]
+    counts = [low + more for more in range(4)]
+    unit, cores = {1: ("sentence", _SENTENCES), 2: ("point", _BULLETS), 3: ("word", _LENGTHS)}[grade]
+    family, ask = wording(rng, "counts_formats", cores)
+    hows = [f"{_NUMBERS[count - 1]} {unit}{'s' if count > 1 else ''}" for count in (counts[0], counts[3])]
+    write = {1: _sentences, 2: _bullets, 3: _words}[grade]
+    return Twins(
+        family=family,
+        subsets=("counts_formats", "counts_formats"),
+        grade=grade,
+        prompts=(user(ask(how=hows[0], body=body)), user(ask(how=hows[1], body=body))),
+        responses=tuple(write(rng, noun, count) for count in counts),
+        helpful=(
+            tuple(nearness(count, counts[0], 3) for count in counts),
+            tuple(nearness(count, counts[3], 3) for count in counts),
+        ),
+    )
+
+
+def json_keys(rng: random.Random, grade: int) -> Twins:
+    """Ask for JSON with given keys, given types or a given order of keys."""
+    family, ask = wording(rng, "json_keys", {1: _KEYS, 2: _TYPES, 3: _ORDERED}[grade])
+    keys = rng.sample(_FIELDS, 4)
+    values = {key: rng.randint(2, 90) for key in keys}
+    one, other = " and ".join(keys[:2]), " and ".join(keys[2:])
+    if grade == 1:
+        body = f"the {' '.join(rng.choice(THINGS))} {rng.choice(PLACES)}"
+        prompts = (ask(body=body, yes=one, no=other), ask(body=body, yes=other, no=one))
+        chosen = (keys[:2], [*keys[:2], keys[2]], [keys[1], *keys[2:]], keys[2:])
+        objects = [json.dumps({key: values[key] for key in each}) for each in chosen]
+        helpful = tuple(tuple(_f1(set(each), set(wanted)) for each in chosen) for wanted in (keys[:2], keys[2:]))
+    elif grade == 2:
+        body = ", ".join(sorted(keys))
+        prompts = (ask(body=body, yes=one, no=other), ask(body=body, yes=other, no=one))
+        numeric = (set(keys[:2]), {keys[0]}, {keys[0], *keys[2:]}, set(keys[2:]))
+        objects = [
+            json.dumps({k: values[k] if k in each else str(values[k]) for k in sorted(keys)}) for each in numeric
+        ]
+        rate = [sum((key in each) == (key in keys[:2]) for key in keys) / 4 for each in numeric]
+        helpful = _opposite(rate)
+    else:
+        prompts = (ask(body=", ".join(keys)), ask(body=", ".join(reversed(keys))))
+        orders = _swapped(rng, keys)
+        objects = [json.dumps({key: values[key] for key in each}) for each in orders]
+        helpful = _opposite([_agreement(each, keys) for each in orders])
+    return Twins(
+        family=family,
+        subsets=("json_keys", "json_keys"),
+        grade=grade,
+        prompts=(user(prompts[0]), user(prompts[1])),
+        responses=tuple(text(rng, each) for each in objects),
+        helpful=(helpful[0], helpful[1]),
+    )
+
+
+def scene(rng: random.Random) -> str:
+    """Return a short sentence."""
+    adjective, noun = rng.choice(THINGS)
+    return f"{rng.choice(NAMES)} {rng.choice(VERBS)} the {adjective} {noun} {rng.choice(PLACES)}"
+
+
+def _swapped(rng: random.Random, words: list[str]) -> list[list[str]]:
+    """Return the words in order, nearly in order, nearly reversed, and reversed: nearly is with two swapped."""
+    at = rng.randrange(len(words) - 1)
+    near = [*words[:at], words[at + 1], words[at], *words[at + 2 :]]
+    at = rng.randrange(len(words) - 1)
+    far = [*words[:at], words[at + 1], words[at], *words[at + 2 :]][::-1]
+    return [words, near, far, words[::-1]]
+
+
+def _agreement(words: list[str], target: list[str]) -> float:
+    """Return the share of pairs of words that stand in the target's order."""
+    place = {word: at for at, word in enumerate(target)}
+    pairs = list(combinations(words, 2))
+    return round(sum(place[one] < place[other] for one, other in pairs) / len(pairs), 4)
+
+
+def _opposite(rates: list[float]) -> tuple[Ratings, Ratings]:
+    """Return the ratings under a request and under its opposite."""
+    return tuple(rates), tuple(round(1.0 - rate, 4) for rate in rates)
+
+
+def _f1(found: set[str], wanted: set[str]) -> float:
+    return round(2 * len(found & wanted) / (len(found) + len(wanted)), 4)
+
+
+def _sentences(rng: random.Random, noun: str, count: int) -> str:
+    starts = rng.sample(
+        (
+            f"The {noun} has been there for years",
+            f"{rng.choice(NAMES)} saw the {noun} {rng.choice(DETAILS)}",
+            f"Nobody knows who left the {noun}",
+            f"People stop to look at it {rng.choice(DETAILS)}",
+            f"It was {rng.choice(VERBS)} by {rng.choice(NAMES)}",
+            f"The children of the town love the {noun}",
+        ),
+        count,
+    )
+    return " ".join(f"{start}{rng.choice(('', f' {rng.choice(PLACES)}'))}." for start in starts)
+
+
+def _bullets(rng: random.Random, noun: str, count: int) -> str:
+    points = rng.sample(
+        (
+            f"The {noun} is old",
+            f"{rng.choice(NAMES)} takes care of it",
+            "It is easy to find",
+            f"It was {rng.choice(VERBS)} {rng.choice(DETAILS)}",
+            "Visitors like it",
+            f"The {noun} needs some paint",
+            "It cannot be bought",
+            f"Someone left it {rng.choice(PLACES)}",
+        ),
+        count,
+    )
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _words(rng: random.Random, noun: str, count: int) -> str:
+    looks = rng.sample(
+        ("still", "quiet", "bright", "lonely", "weathered", "proud", "silent", "warm", "empty"), count - 3
+    )
+    return f"The {noun} stands {', '.join(looks)}."

@@ -18,17 +18,28 @@ from rewardlab.groups import Comparison
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenGroup:
-    """A preference group as token ids: one int32 sequence per response, prompt included."""
+    """A preference group as int32 token ids: its prompt, and each response."""
 
     id: str
-    sequences: tuple[NDArray[np.int32], ...]
+    prompt: NDArray[np.int32]
+    responses: tuple[NDArray[np.int32], ...]
     comparisons: tuple[Comparison, ...] = ()
     scores: tuple[float, ...] | None = None
 
     @property
+    def sequences(self) -> list[NDArray[np.int32]]:
+        """Return what is read for each response: the prompt and the response."""
+        return [np.concatenate([self.prompt, response]) for response in self.responses]
+
+    @property
     def longest(self) -> int:
         """Return the number of tokens of the longest sequence."""
-        return max(map(len, self.sequences))
+        return len(self.prompt) + max(map(len, self.responses))
+
+    @property
+    def num_tokens(self) -> int:
+        """Return the tokens of the tree, the prompt counted once."""
+        return len(self.prompt) + sum(map(len, self.responses))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +50,11 @@ class Batch:
     lengths_B: Tensor
     targets: Targets
     group_ids: tuple[str, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Return the tokens that count, padding left out."""
+        return int(self.lengths_B.sum())
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on a device."""
@@ -67,7 +83,7 @@ def collate(groups: Sequence[TokenGroup], *, pad_id: int) -> Batch:
 
 def make_targets(groups: Sequence[TokenGroup]) -> Targets:
     """Gather the comparisons and scores of groups over one flat vector of rewards."""
-    starts = np.cumsum([0, *(len(group.sequences) for group in groups)])
+    starts = np.cumsum([0, *(len(group.responses) for group in groups)])
     compared = [
         (start + entry.better, start + entry.worse, entry.strength, entry.margin, 1 / len(group.comparisons))
         for start, group in zip(starts, groups, strict=False)
@@ -107,21 +123,21 @@ def cut_batches(groups: Sequence[TokenGroup], order: Sequence[int], *, budget: i
     rows = longest = 0
     for index in order:
         group = groups[index]
-        if len(group.sequences) * group.longest > budget:
+        if len(group.responses) * group.longest > budget:
             raise ValueError(
-                f"group {group.id!r} has {len(group.sequences)} responses of up to {group.longest} tokens, the budget "
+                f"group {group.id!r} has {len(group.responses)} responses of up to {group.longest} tokens, the budget "
                 f"is {budget} tokens: raise it or lower the limits of the read-out"
             )
-        if current and (rows + len(group.sequences)) * max(longest, group.longest) > budget:
+        if current and (rows + len(group.responses)) * max(longest, group.longest) > budget:
             batches.append(tuple(current))
             current, rows, longest = [], 0, 0
         current.append(index)
-        rows, longest = rows + len(group.sequences), max(longest, group.longest)
+        rows, longest = rows + len(group.responses), max(longest, group.longest)
     return [*batches, tuple(current)] if current else batches
 
 
 def _score_targets(groups: Sequence[TokenGroup]) -> dict[str, Tensor]:
-    sizes = [len(group.sequences) for group in groups]
+    sizes = [len(group.responses) for group in groups]
     scores = [group.scores or (np.nan,) * size for group, size in zip(groups, sizes, strict=True)]
     return {
         "score_R": torch.tensor([score for row in scores for score in row], dtype=torch.float32),

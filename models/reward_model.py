@@ -13,6 +13,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from models.backbone import Kind, backbone_kind, load_backbone
 from models.config import ModelConfig
 from models.head import RewardHead
+from models.tree_attention import can_share, hidden_states, share_prompts
+from models.trees import TreeBatch
 from rewardlab.readout import Pooling
 
 
@@ -41,6 +43,23 @@ class RewardModel(nn.Module):
             input_ids=input_ids, attention_mask=self._attention_mask(mask_BT, positions_T)
         ).last_hidden_state
         rewards_B: Tensor = self.head(hidden_BTD, mask_BT)
+        return rewards_B
+
+    def share_prompts(self) -> bool:
+        """Prepare for token trees and return True, or return False where the backbone cannot read them exactly.
+
+        An encoder cannot: its prompt sees the response.
+        """
+        if self.kind == "encoder" or not can_share(self.backbone):
+            return False
+        share_prompts(self.backbone)
+        return True
+
+    def score_trees(self, batch: TreeBatch) -> Tensor:
+        """Return one fp32 reward per response, rewards_B, with each prompt computed once."""
+        hidden_BLD = hidden_states(self.backbone, batch)[batch.places_BL]
+        positions_L = torch.arange(batch.places_BL.shape[1], device=batch.places_BL.device)
+        rewards_B: Tensor = self.head(hidden_BLD, positions_L[None, :] < batch.lengths_B[:, None])
         return rewards_B
 
     def _attention_mask(self, mask_BT: Tensor, positions_T: Tensor) -> Tensor | None:

@@ -11,6 +11,7 @@ GOLDEN = Path(__file__).parent / "golden" / "tiny.json"
 
 def measure(folder: Path) -> dict[str, Any]:
     """Return token ids of a conversation, and losses and rewards of a tiny model before and after three steps."""
+    import numpy as np
     import torch
 
     from models.backbone import prepare_backbone
@@ -27,8 +28,9 @@ def measure(folder: Path) -> dict[str, Any]:
     tree = TreeTokenizer(backbone / "tokenizer.json", readout).tree(messages("What is 2 + 2?"), ["It is 4.", "Five."])
     model = build_model(ModelConfig(backbone="tiny"), backbone)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    sequences = tuple(torch.tensor(tree.sequence(index), dtype=torch.int32).numpy() for index in range(2))
-    pair = TokenGroup(id="a", sequences=sequences, comparisons=(Comparison(better=0, worse=1, strength=0.8),))
+    prompt, *responses = (np.array(ids, dtype=np.int32) for ids in (tree.prompt, *tree.responses))
+    entry = Comparison(better=0, worse=1, strength=0.8)
+    pair = TokenGroup(id="a", prompt=prompt, responses=tuple(responses), comparisons=(entry,))
     batch = collate([pair], pad_id=readout.pad_id)
     losses = []
     for _ in range(3):

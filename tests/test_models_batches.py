@@ -9,11 +9,13 @@ import torch
 from models.batches import TokenGroup, collate, cut_batches, length_sorted_batches
 from rewardlab.groups import Comparison
 
+ONE = np.ones(1, dtype=np.int32)
+
 
 def _group(name: str, *lengths: int) -> TokenGroup:
-    sequences = tuple(np.arange(1, length + 1, dtype=np.int32) for length in lengths)
+    prompt, responses = np.ones(1, dtype=np.int32), tuple(np.arange(2, n + 1, dtype=np.int32) for n in lengths)
     entry = Comparison(better=1, worse=0, strength=0.9, margin=0.5)
-    return TokenGroup(id=name, sequences=sequences, comparisons=(entry,) if len(lengths) > 1 else ())
+    return TokenGroup(id=name, prompt=prompt, responses=responses, comparisons=(entry,) if len(lengths) > 1 else ())
 
 
 def _many(num: int = 700) -> list[TokenGroup]:
@@ -30,7 +32,7 @@ def test_sequences_are_padded_on_the_right() -> None:
 
 
 def test_targets_point_into_the_rows() -> None:
-    scored = TokenGroup(id="c", sequences=(np.ones(1, dtype=np.int32),) * 2, scores=(0.5, 1.0))
+    scored = TokenGroup(id="c", prompt=ONE, responses=(ONE,) * 2, scores=(0.5, 1.0))
     targets = collate([_group("a", 1), _group("b", 1, 1), scored], pad_id=0).targets
     assert (targets.better_C.tolist(), targets.worse_C.tolist()) == ([2], [1])
     assert targets.strength_C.tolist() == pytest.approx([0.9])
@@ -43,7 +45,7 @@ def test_targets_point_into_the_rows() -> None:
 
 def test_weights_of_a_group_sum_to_one() -> None:
     entries = tuple(Comparison(better=i, worse=j) for i in range(4) for j in range(i + 1, 4))
-    four = TokenGroup(id="d", sequences=(np.ones(1, dtype=np.int32),) * 4, comparisons=entries)
+    four = TokenGroup(id="d", prompt=ONE, responses=(ONE,) * 4, comparisons=entries)
     targets = collate([four, _group("a", 1, 1)], pad_id=0).targets
     assert targets.weight_C.sum().item() == pytest.approx(2.0)
     assert targets.weight_C[:6].sum().item() == pytest.approx(1.0)

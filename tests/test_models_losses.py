@@ -17,8 +17,8 @@ REWARDS = [0.3, -0.7, 1.1, 0.2, -1.3, 0.8]
 
 
 def _group(size: int, *entries: Comparison, scores: tuple[float, ...] | None = None) -> TokenGroup:
-    sequences = tuple(np.ones(1, dtype=np.int32) for _ in range(size))
-    return TokenGroup(id="x", sequences=sequences, comparisons=entries, scores=scores)
+    one = np.ones(1, dtype=np.int32)
+    return TokenGroup(id="x", prompt=one, responses=(one,) * size, comparisons=entries, scores=scores)
 
 
 def _won(better: int, worse: int, strength: float = 1.0, margin: float | None = None) -> Comparison:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.batches import Batch, TokenGroup, cut_batches, length_sorted_batches
+from models.batches import Batch, TokenGroup, length_sorted_batches
 from models.losses import group_loss
 from models.reward_model import RewardModel
+from models.trees import TreeBatch, pack
 from rewardlab.files import atomic_path
 from steps.progress import progress
 from steps.train.config import TrainConfig
@@ -61,6 +62,7 @@ class Trainer:
             raise ValueError("fp16 needs a GPU: use bf16 or fp32 on CPU")
         self._model, self._config, self._checkpoint = model.to(self._device), config, checkpoint
         self._pad_id = pad_id
+        self._shares_prompts = model.share_prompts()
         self._steps_per_epoch = math.ceil(num_groups / config.groups_per_step)
         self._num_steps = self._steps_per_epoch * config.epochs
         self._optimizer = torch.optim.AdamW(_parameters(model, config), betas=(0.9, 0.999))
@@ -74,7 +76,8 @@ class Trainer:
         Raises:
             ValueError: the message names the group.
         """
-        cut_batches(groups, range(len(groups)), budget=self._config.token_budget)
+        for group in groups:
+            self._cut([group])
 
     def fit(self, train: Groups, validation: Groups, log: Log) -> History:
         """Train to the end or until accuracy stays; the model then holds the best weights.
@@ -90,7 +93,7 @@ class Trainer:
                 groups = self._groups_of(step, train)
                 batches = self._cut(groups)
                 losses.append(self._step(step, batches, len(groups)))
-                tokens += sum(int(batch.lengths_B.sum()) for batch in batches)
+                tokens += sum(batch.num_tokens for batch in batches)
                 bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
                 bar.update(len(groups))
                 self.history.num_steps = step
@@ -111,11 +114,13 @@ class Trainer:
         size = self._config.groups_per_step
         return [train[int(index)] for index in order[at * size : (at + 1) * size]]
 
-    def _cut(self, groups: Groups) -> list[Batch]:
-        """Return right-padded micro-batches of like length."""
+    def _cut(self, groups: Groups) -> Sequence[Batch | TreeBatch]:
+        """Return micro-batches: rows of token trees, or right-padded sequences of like length."""
+        if self._shares_prompts:
+            return pack(groups, budget=self._config.token_budget)
         return length_sorted_batches(groups, budget=self._config.token_budget, pad_id=self._pad_id)
 
-    def _step(self, step: int, batches: Sequence[Batch], num_groups: int) -> float:
+    def _step(self, step: int, batches: Sequence[Batch | TreeBatch], num_groups: int) -> float:
         """Take one optimizer step over micro-batches; the loss is the mean over the step's groups."""
         self._model.train()
         total = 0.0
@@ -133,14 +138,17 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         return total
 
-    def _loss(self, batch: Batch, rewards: torch.Tensor) -> torch.Tensor:
+    def _loss(self, batch: Batch | TreeBatch, rewards: torch.Tensor) -> torch.Tensor:
         """Return the sum over the batch's groups, so that the step does not depend on how it was cut."""
         return group_loss(rewards, batch.targets.to(self._device), loss=self._config.loss, reduction="sum")
 
-    def _rewards(self, batch: Batch) -> torch.Tensor:
+    def _rewards(self, batch: Batch | TreeBatch) -> torch.Tensor:
         low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._config.precision)
         with torch.autocast(self._device.type, dtype=low, enabled=low is not None):
-            rewards: torch.Tensor = self._model(batch.ids_BT.to(self._device), batch.lengths_B.to(self._device))
+            moved = batch.to(self._device)
+            if isinstance(moved, TreeBatch):
+                return self._model.score_trees(moved).float()
+            rewards: torch.Tensor = self._model(moved.ids_BT, moved.lengths_B)
         return rewards.float()
 
     def _validate(self, step: int, groups: Groups, log: Log, metrics: dict[str, float]) -> None:

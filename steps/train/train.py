@@ -7,14 +7,11 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from models.config import COMPARED, Loss
 from rewardlab.files import atomic_path, read_json, tree_digest, write_json
 from rewardlab.groups import Comparison
 from rewardlab.readout import ReadOut
-from rewardlab.tokenstore import StoredGroup, TokenStore
+from rewardlab.tokenstore import TokenStore
 from steps.train.config import TrainConfig, TrainReport
 from steps.train.marker import diverged, refuse_retry
 
@@ -90,7 +87,8 @@ def _load(folder: Path, loss: Loss, limit: int) -> "Sequence[TokenGroup]":
     groups = [
         TokenGroup(
             id=each.id,
-            sequences=_sequences(each),
+            prompt=each.prompt,
+            responses=each.responses,
             comparisons=each.comparisons or _ordered(each.scores or ()),
             scores=each.scores,
         )
@@ -106,7 +104,3 @@ def _ordered(scores: Sequence[float]) -> tuple[Comparison, ...]:
     """Return a comparison for every pair of different scores."""
     pairs = permutations(range(len(scores)), 2)
     return tuple(Comparison(better=one, worse=other) for one, other in pairs if scores[one] > scores[other])
-
-
-def _sequences(group: StoredGroup) -> tuple[npt.NDArray[np.int32], ...]:
-    return tuple(np.concatenate([group.prompt, response]) for response in group.responses)

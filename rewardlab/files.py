@@ -13,6 +13,8 @@ from typing import Any, TextIO
 
 from rewardlab.groups import PreferenceGroup
 
+_CHUNK_BYTES = 2**21
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -67,22 +69,46 @@ def open_text(source: Path) -> TextIO:
 def write_groups(target: Path, groups: Iterable[PreferenceGroup]) -> int:
     """Write groups as gzipped JSON lines, byte-identical for equal groups. Return how many."""
     count = 0
+    with pack(target) as packed:
+        for group in groups:
+            packed.write(group_line(group))
+            count += 1
+    return count
+
+
+@contextmanager
+def pack(target: Path) -> Iterator[gzip.GzipFile]:
+    """Write a gzip file atomically; its bytes depend on nothing but what is written."""
     with (
         atomic_path(target) as scratch,
         scratch.open("wb") as raw,
         gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=3, mtime=0, filename="") as packed,
     ):
-        for group in groups:
-            packed.write(json.dumps(group.to_dict(), ensure_ascii=False).encode() + b"\n")
-            count += 1
-    return count
+        yield packed
+
+
+def group_line(group: PreferenceGroup) -> bytes:
+    """Return a group as the line that stands for it in a file."""
+    return json.dumps(group.to_dict(), ensure_ascii=False).encode() + b"\n"
+
+
+def parse_group(line: bytes | str) -> PreferenceGroup:
+    """Return the group of a line."""
+    return PreferenceGroup.from_dict(json.loads(line))
 
 
 def read_groups(source: Path) -> Iterator[PreferenceGroup]:
     """Yield the groups of a file that `write_groups` made."""
     with open_text(source) as lines:
         for line in lines:
-            yield PreferenceGroup.from_dict(json.loads(line))
+            yield parse_group(line)
+
+
+def read_chunks(source: Path) -> Iterator[list[bytes]]:
+    """Yield the lines of a file that `write_groups` made, as many at a time as fill 2 MB."""
+    with gzip.open(source, "rb") as file:
+        while lines := file.readlines(_CHUNK_BYTES):
+            yield lines
 
 
 def file_digest(source: Path, algorithm: str = "sha256") -> str:

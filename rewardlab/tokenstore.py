@@ -1,7 +1,9 @@
 """Token trees on disk: memory-mapped, so that a million groups cost no memory."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from rewardlab.tokens import TokenTree
 _COMPARISON = np.dtype(
     [("better", "<i4"), ("worse", "<i4"), ("strength", "<f8"), ("margin", "<f8")],
 )
+_VALUES = ("ids", "scores", "comparisons")
+_OFFSETS = {"segments": "lengths", "starts": "num_pieces", "comparison_starts": "num_comparisons"}
+"""Files of where things begin, and which lengths they add up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,46 +73,82 @@ class TokenStore:
         return StoredGroup(self._names[index], pieces[0], tuple(pieces[1:]), comparisons, known)
 
 
-def write_store(folder: Path, rows: Iterable[tuple[PreferenceGroup, TokenTree]], *, aspect: str) -> int:
-    """Write groups and their trees to a new folder; return the number of groups.
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A chunk of groups and their trees, as they are written; `num_pieces` counts the prompt too."""
+
+    names: list[str]
+    ids: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int64]
+    num_pieces: npt.NDArray[np.int64]
+    comparisons: npt.NDArray[np.void]
+    num_comparisons: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+
+
+def pack_trees(rows: Iterable[tuple[PreferenceGroup, TokenTree]], *, aspect: str) -> Packed:
+    """Return groups and their trees as arrays.
 
     Args:
-        folder: is made.
         rows: a group and its token tree.
         aspect: the objective to learn: its scores, and comparisons of it or of none in particular, are kept.
     """
+    names: list[str] = []
+    ids: list[int] = []
+    lengths: list[int] = []
+    num_pieces: list[int] = []
+    num_comparisons: list[int] = []
+    comparisons: list[tuple[int, int, float, float]] = []
+    scores: list[float] = []
+    for group, tree in rows:
+        names.append(group.id)
+        pieces = (tree.prompt, *tree.responses)
+        for piece in pieces:
+            ids += piece
+        lengths += map(len, pieces)
+        num_pieces.append(len(pieces))
+        labels = _labels(group.comparisons, aspect)
+        comparisons += labels
+        num_comparisons.append(len(labels))
+        scores += (math.nan, *group.scores.get(aspect, (math.nan,) * len(group.responses)))
+    return Packed(
+        names,
+        np.array(ids, dtype="<i4"),
+        np.array(lengths, dtype="<i8"),
+        np.array(num_pieces, dtype="<i8"),
+        np.array(comparisons, dtype=_COMPARISON),
+        np.array(num_comparisons, dtype="<i8"),
+        np.array(scores, dtype="<f8"),
+    )
+
+
+def write_store(folder: Path, chunks: Iterable[Packed]) -> int:
+    """Write chunks to a new folder, one behind the other; return the number of groups."""
     folder.mkdir(parents=True)
     names: list[str] = []
-    segments, starts, comparison_starts = [0], [0], [0]
-    with (
-        (folder / "ids.bin").open("wb") as ids,
-        (folder / "scores.bin").open("wb") as scores,
-        (folder / "comparisons.bin").open("wb") as comparisons,
-    ):
-        for group, tree in rows:
-            names.append(group.id)
-            for piece in (tree.prompt, *tree.responses):
-                np.asarray(piece, dtype="<i4").tofile(ids)
-                segments.append(segments[-1] + len(piece))
-            starts.append(len(segments) - 1)
-            missing = (float("nan"),) * len(group.responses)
-            np.asarray((float("nan"), *group.scores.get(aspect, missing)), dtype="<f8").tofile(scores)
-            kept = _labels(group.comparisons, aspect)
-            kept.tofile(comparisons)
-            comparison_starts.append(comparison_starts[-1] + len(kept))
-    for name, offsets in (("segments", segments), ("starts", starts), ("comparison_starts", comparison_starts)):
-        np.asarray(offsets, dtype="<i8").tofile(folder / f"{name}.bin")
+    with ExitStack() as files:
+        open_ = {name: files.enter_context((folder / f"{name}.bin").open("wb")) for name in (*_VALUES, *_OFFSETS)}
+        ends = dict.fromkeys(_OFFSETS, 0)
+        for name in _OFFSETS:
+            np.zeros(1, dtype="<i8").tofile(open_[name])
+        for chunk in chunks:
+            names += chunk.names
+            for name in _VALUES:
+                getattr(chunk, name).tofile(open_[name])
+            for name, counts in _OFFSETS.items():
+                offsets = ends[name] + np.cumsum(getattr(chunk, counts), dtype="<i8")
+                offsets.tofile(open_[name])
+                ends[name] = offsets[-1]
     write_json(folder / "groups.json", names)
     return len(names)
 
 
-def _labels(comparisons: Sequence[Comparison], aspect: str) -> npt.NDArray[np.void]:
-    rows = [
-        (entry.better, entry.worse, entry.strength, float("nan") if entry.margin is None else entry.margin)
+def _labels(comparisons: Sequence[Comparison], aspect: str) -> list[tuple[int, int, float, float]]:
+    return [
+        (entry.better, entry.worse, entry.strength, math.nan if entry.margin is None else entry.margin)
         for entry in comparisons
         if entry.aspect in (None, aspect)
     ]
-    return np.array(rows, dtype=_COMPARISON)
 
 
 def _open(path: Path, dtype: np.dtype) -> npt.NDArray:  # type: ignore[type-arg]

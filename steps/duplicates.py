@@ -1,79 +1,157 @@
-"""Near-duplicate texts: MinHash finds the candidates, the true Jaccard similarity of word 3-shingles decides."""
+"""Near-duplicates of a reference file: every group whose word 3-shingles have a Jaccard similarity over a threshold.
 
+The search is exact. Two sets of Jaccard similarity t share at least t of the shingles of each, so if all shingles are
+put in one order, the first (1 - t) of one set and those of the other have one in common (prefix filter: Chaudhuri,
+Ganti, Kaushik, "A Primitive Operator for Similarity Joins in Data Cleaning", ICDE 2006, section 4). Rare shingles come
+first, so few sets share one by chance. Only the references are held, in arrays on disk that all processes map.
+"""
+
+import hashlib
+import math
 import re
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
-THRESHOLD = 0.8
-_NET = 0.5  # LSH looks below the threshold: 128 permutations then miss a pair of similarity 0.8 about once in 10,000
-_PERMUTATIONS = 128
-_LINE_SECONDS = 5.0
-_WORD = re.compile(r"\w+")
+import numpy as np
+import numpy.typing as npt
 
-Shingles = frozenset[bytes]
+from rewardlab.files import parse_group, read_chunks
+from rewardlab.groups import PreferenceGroup, prompt_text
+from steps.parallel import in_order
+
+_WORD = re.compile(r"\w+")
+_WEIGHTS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+_ROUNDING = 1e-9
+
+Shingles = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The reference that a text is most like, by its place, and how much."""
+    """The reference that a group is most like, by its place, and how much."""
 
     reference: int
     similarity: float
 
 
-def shingles(text: str, *, size: int = 3) -> Shingles:
-    """Return the word 3-shingles of a text; fewer words are one shingle.
+def text_of(group: PreferenceGroup) -> str:
+    """Return prompt and responses, whatever the order of the responses."""
+    return "\n\n".join((prompt_text(group.prompt), *sorted(group.responses)))
+
+
+def shingles(text: str) -> Shingles:
+    """Return 64-bit hashes of the word 3-shingles of a text, sorted and each once; fewer words are one shingle.
 
     Example:
-        >>> sorted(shingles("The cat, the dog!"))
-        [b'cat the dog', b'the cat the']
+        >>> len(shingles("The cat, the dog!"))
+        2
     """
-    words = _WORD.findall(text.casefold())
-    last = max(len(words) - size, 0)
-    return frozenset(" ".join(words[start : start + size]).encode() for start in range(last + 1))
+    words = [_word(word) for word in _WORD.findall(text.casefold())]
+    hashes = np.array(words + [0] * (3 - len(words)), dtype=np.uint64)
+    return np.unique(hashes[:-2] * _WEIGHTS[0] + hashes[1:-1] * _WEIGHTS[1] + hashes[2:] * _WEIGHTS[2])
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:
     """Return the share of common shingles."""
-    return len(one & other) / len(one | other)
+    common = np.intersect1d(one, other, assume_unique=True).size
+    return float(common / (one.size + other.size - common))
 
 
-def near_duplicates(
-    texts: Sequence[str], references: Sequence[str], *, threshold: float = THRESHOLD
-) -> dict[int, Match]:
-    """Return, for each text that is like a reference, the most similar one (of equals the first)."""
-    from datasketch import MinHash, MinHashLSH
+def write_index(source: Path, folder: Path, *, threshold: float) -> list[str]:
+    """Index the groups of a file, at least one, in a new folder; return their ids."""
+    folder.mkdir()
+    ids: list[str] = []
+    sizes = [0]
+    counts = np.zeros(source.stat().st_size // 2 + 1, dtype=np.uint32)  # about as many as there are shingles
+    with (folder / "shingles.bin").open("wb") as file:
+        for _, sets in in_order(_sets, read_chunks(source), label="shingles of test"):
+            for name, hashes in sets:
+                ids.append(name)
+                sizes.append(hashes.size)
+                hashes.tofile(file)
+                np.add.at(counts, _bucket(hashes, counts.size), 1)
+    np.save(folder / "starts.npy", np.cumsum(sizes))
+    np.save(folder / "counts.npy", np.minimum(counts, 255).astype(np.uint8))
+    begin = partial(_prefixes, folder / "counts.npy", threshold)
+    prefixes = [each for _, found in in_order(begin, read_chunks(source), label="index of test") for each in found]
+    hashes = np.concatenate(prefixes)
+    order = np.argsort(hashes, kind="stable")
+    owners = np.repeat(np.arange(len(prefixes), dtype=np.uint32), [each.size for each in prefixes])
+    np.save(folder / "hashes.npy", hashes[order])
+    np.save(folder / "owners.npy", owners[order])
+    return ids
 
-    if not texts or not references:
-        return {}
-    targets = [shingles(text) for text in references]
-    index = MinHashLSH(threshold=min(_NET, threshold), num_perm=_PERMUTATIONS)
-    for place, hashes in enumerate(MinHash.generator(targets, num_perm=_PERMUTATIONS, seed=1)):
-        index.insert(place, hashes)
-    found: dict[int, Match] = {}
-    sets = [shingles(text) for text in texts]
-    hashed = MinHash.generator(sets, num_perm=_PERMUTATIONS, seed=1)
-    for place, hashes in enumerate(_shown(hashed, len(sets))):
-        matches = [Match(other, jaccard(sets[place], targets[other])) for other in sorted(index.query(hashes))]
+
+def find(folder: Path, threshold: float, lines: Sequence[bytes]) -> list[Match | None]:
+    """Return, for each group of a chunk, the most similar reference of an index (of equals the first), if any is."""
+    index = _open(folder)
+    return [index.match(shingles(text_of(parse_group(line))), threshold) for line in lines]
+
+
+class _Index:
+    """An index that `write_index` made, mapped into memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._counts, self._starts = _load(folder / "counts.npy"), _load(folder / "starts.npy")
+        self._hashes, self._owners = _load(folder / "hashes.npy"), _load(folder / "owners.npy")
+        self._shingles: Shingles = np.memmap(folder / "shingles.bin", dtype=np.uint64, mode="r")
+
+    def match(self, hashes: Shingles, threshold: float) -> Match | None:
+        candidates = self._candidates(_prefix(self._counts, hashes, threshold))
+        if not candidates.size:
+            return None
+        sizes = self._starts[candidates + 1] - self._starts[candidates]
+        alike = np.minimum(sizes, hashes.size) >= threshold * np.maximum(sizes, hashes.size) - _ROUNDING
+        matches = (Match(at, jaccard(hashes, self._reference(at))) for at in candidates[alike].tolist())
         best = max(matches, key=lambda match: match.similarity, default=None)
-        if best is not None and best.similarity >= threshold:
-            found[place] = best
-    return found
+        return best if best is not None and best.similarity >= threshold else None
+
+    def _candidates(self, prefix: Shingles) -> npt.NDArray[np.int64]:
+        """Return the references that share a shingle of the prefixes, in order."""
+        wanted = np.sort(prefix)
+        first = self._hashes.searchsorted(wanted)
+        there = self._hashes[np.minimum(first, self._hashes.size - 1)] == wanted
+        last = self._hashes.searchsorted(wanted[there], "right")
+        owners = [self._owners[low:high] for low, high in zip(first[there], last, strict=True)]
+        return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *owners]))
+
+    def _reference(self, at: int) -> Shingles:
+        return self._shingles[self._starts[at] : self._starts[at + 1]]
 
 
-def _shown(items: Iterable[Any], total: int) -> Iterator[Any]:
-    """Show progress: a bar on a terminal, a line every 5 s elsewhere."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
+@lru_cache(maxsize=1)
+def _open(folder: Path) -> _Index:
+    return _Index(folder)
 
-        yield from tqdm(items, "near-duplicates", total)
-        return
-    due = time.monotonic() + _LINE_SECONDS
-    for done, item in enumerate(items):
-        if time.monotonic() >= due:
-            print(f"near-duplicates: {done} of {total}", file=sys.stderr, flush=True)
-            due = time.monotonic() + _LINE_SECONDS
-        yield item
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+def _sets(lines: Sequence[bytes]) -> list[tuple[str, Shingles]]:
+    groups = map(parse_group, lines)
+    return [(group.id, shingles(text_of(group))) for group in groups]
+
+
+def _prefixes(counts: Path, threshold: float, lines: Sequence[bytes]) -> list[Shingles]:
+    known = _load(counts)
+    return [_prefix(known, hashes, threshold) for _, hashes in _sets(lines)]
+
+
+def _prefix(counts: npt.NDArray[np.uint8], hashes: Shingles, threshold: float) -> Shingles:
+    """Return the first shingles of a set, of which one is among the first of every set that is similar enough."""
+    num = hashes.size - math.ceil(threshold * hashes.size - _ROUNDING) + 1
+    return hashes[np.argsort(counts[_bucket(hashes, counts.size)], kind="stable")[:num]]
+
+
+def _bucket(hashes: Shingles, num: int) -> Shingles:
+    """Return under which number a shingle's occurrences are counted: an order needs no exact counts."""
+    return hashes % np.uint64(num)
+
+
+@lru_cache(maxsize=2**16)
+def _word(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, tree_digest
+from steps.remote import bring, is_remote, version
 from steps.sources import data_md5
 
 
@@ -41,15 +42,24 @@ def fetch(config: FetchConfig, target: Path) -> FetchReport:
         raise ValueError(f"test and test_md5 belong together, got {config.test!r} and {config.test_md5!r}")
     with atomic_path(target) as scratch:
         if config.data:
-            _copy(Path(config.data), scratch / "data", config.data_md5)
+            _bring(config.data, scratch / "data", config.data_md5)
         else:
             _get(config, scratch / "data")
         if config.test:
-            _copy(Path(config.test), scratch / "test", config.test_md5)
+            _bring(config.test, scratch / "test", config.test_md5)
     files = [path for path in target.rglob("*") if path.is_file()]
     return FetchReport(
         num_files=len(files), num_bytes=sum(path.stat().st_size for path in files), digest=tree_digest(target)
     )
+
+
+def _bring(data: str, target: Path, md5: str) -> None:
+    """Bring what a path or a remote place holds into the folder `target`."""
+    if is_remote(data):
+        bring(data, target)
+        _check(version(data), md5, data)
+    else:
+        _copy(Path(data), target, md5)
 
 
 def _copy(source: Path, target: Path, md5: str) -> None:
@@ -59,10 +69,10 @@ def _copy(source: Path, target: Path, md5: str) -> None:
     target.mkdir(parents=True)
     if source.is_file():
         shutil.copy(source, target)
-        _check(target / source.name, md5, str(source))
+        _check(data_md5(target / source.name), md5, str(source))
     else:
         shutil.copytree(source, target, dirs_exist_ok=True)
-        _check(target, md5, str(source))
+        _check(data_md5(target), md5, str(source))
 
 
 def _get(config: FetchConfig, target: Path) -> None:
@@ -73,14 +83,19 @@ def _get(config: FetchConfig, target: Path) -> None:
         from dvc.api import DVCFileSystem
         from dvc.exceptions import DvcException
         from dvc.scm import SCMError
+        from dvc_data.index import DataIndexDirError
 
         try:
             DVCFileSystem(config.repository, rev=config.revision or None).get("data", str(target), recursive=True)
-        except (OSError, DvcException, SCMError) as error:
+        except (OSError, DvcException, SCMError, DataIndexDirError) as error:
             raise ValueError(f"cannot bring {where}: {error}") from error
-    _check(target, config.data_md5, where)
+        except RecursionError as error:  # so DVC ends where a name in its listing is ".."
+            raise ValueError(f"cannot bring {where}: a path in its listing leads out of the folder") from error
+    if not any(path.is_file() for path in target.rglob("*")):
+        raise ValueError(f"cannot bring {where}: its listing names no file inside the folder")
+    _check(data_md5(target), config.data_md5, where)
 
 
-def _check(path: Path, md5: str, where: str) -> None:
-    if (found := data_md5(path)) != md5:
+def _check(found: str, md5: str, where: str) -> None:
+    if found != md5:
         raise ValueError(f"{where} has md5 {found}, the run was resolved to {md5}: it has changed, resolve again")

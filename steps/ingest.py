@@ -2,36 +2,46 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rewardlab.config import Config
-from rewardlab.files import atomic_path, tree_digest, write_groups, write_json
+from rewardlab.files import atomic_path, group_line, pack, parse_group, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup
 from rewardlab.readers import BadRow, read
+from steps.parallel import in_order
 from steps.sources import data_files, open_rows
 
 _SHOWN = 3
+_BATCH_CHARACTERS = 2**21
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestConfig(Config):
-    """How to read: `parse` names a format of `rewardlab.readers`; without one, each file's is recognised."""
+    """How to read: `parse` names a format of `rewardlab.readers`; without one, each file's is recognised.
+
+    `columns` says under which name the data have a field, such as `{"prompt": "query", "family": "topic"}`.
+    """
 
     parse: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestReport(Config):
-    """How many rows became groups, how many of those are given test data, and how many could not be read."""
+    """How many rows became groups, how many of those are given test data, and how many could not be read.
+
+    `formats` has each format that was recognised and the least sureness with which it was (`readers.Recognised`).
+    """
 
     num_groups: int
     num_test: int
     num_unreadable: int
     unreadable: dict[str, int]
+    formats: dict[str, float]
     digest: str
 
 
@@ -43,6 +53,7 @@ class _Tally:
     ids: set[str] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[str] = field(default_factory=list)
+    formats: dict[str, float] = field(default_factory=dict)
     num_test: int = 0
 
 
@@ -59,7 +70,10 @@ def ingest(config: IngestConfig, source: Path, target: Path) -> IngestReport:
         scratch.mkdir()
         with (scratch / "unreadable.jsonl").open("w", encoding="utf-8") as bad:
             tally = _Tally(bad)
-            num_groups = write_groups(scratch / "groups.jsonl.gz", _groups(config, source, tally))
+            with pack(scratch / "groups.jsonl.gz") as packed:
+                for line in _lines(config, source, tally):
+                    packed.write(line)
+        num_groups = len(tally.ids)
         if not num_groups:
             raise ValueError(f"no row of {source} can be read:" + "".join(f"\n  {reason}" for reason in tally.first))
         counts = {
@@ -67,47 +81,99 @@ def ingest(config: IngestConfig, source: Path, target: Path) -> IngestReport:
             "num_test": tally.num_test,
             "num_unreadable": tally.reasons.total(),
             "unreadable": dict(tally.reasons.most_common(20)),
+            "formats": tally.formats,
         }
         write_json(scratch / "ingest.json", counts)
     return IngestReport.from_dict({**counts, "digest": tree_digest(target)})
 
 
-def _groups(config: IngestConfig, source: Path, tally: _Tally) -> Iterator[PreferenceGroup]:
-    """Yield the given test groups first, so that neither their ids nor their number depend on the other data."""
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some rows of a file, what makes groups of them, and the split that is given to those."""
+
+    file: str
+    split: str
+    convert: Callable[[Any], PreferenceGroup | BadRow]
+    rows: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _lines(config: IngestConfig, source: Path, tally: _Tally) -> Iterator[bytes]:
+    """Yield each group's line; what is not to be read is noted."""
+    for piece, items in in_order(_written, _pieces(config, source, tally), label="ingest"):
+        for item in items:
+            if isinstance(item, BadRow):
+                _note(tally, piece.file, item)
+            else:
+                tally.num_test += piece.split == "test"
+                yield _unique(*item, tally.ids)
+
+
+def _pieces(config: IngestConfig, source: Path, tally: _Tally) -> Iterator[_Piece]:
+    for split, path in _files(source):
+        try:
+            reading = read(open_rows(path), config.parse, config.columns)
+            if found := reading.recognised:
+                name = found.reader.name
+                tally.formats[name] = min(found.sureness, tally.formats.get(name, 1.0))
+            rows, convert = (iter(reading), _as_it_is) if reading.joins else (reading.rows, reading.convert)
+            for batch in _batches(rows):
+                yield _Piece(path.name, split, convert, batch)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from error
+
+
+def _files(source: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the given test data first, so that neither their ids nor their number depend on the other data."""
     fetched = (source / "data").is_dir()
     if fetched and (source / "test").is_dir():
-        for path in data_files(source / "test"):
-            for group in _read_file(config, path, tally):
-                tally.num_test += 1
-                yield replace(group, meta={**group.meta, "split": "test"})
-    for path in data_files(source / "data" if fetched else source):
-        for group in _read_file(config, path, tally):  # a column `split` of the data's own says nothing here
-            yield replace(group, meta={key: value for key, value in group.meta.items() if key != "split"})
+        yield from (("test", path) for path in data_files(source / "test"))
+    yield from (("", path) for path in data_files(source / "data" if fetched else source))
 
 
-def _read_file(config: IngestConfig, path: Path, tally: _Tally) -> Iterator[PreferenceGroup]:
-    try:
-        for item in read(open_rows(path), config.parse):
-            if isinstance(item, BadRow):
-                _note(tally, path, item)
-            else:
-                yield _unique(item, tally.ids)
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+def _batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield as many rows at a time as fill about 2 MB."""
+    batch, size = [], 0
+    for row in rows:
+        batch.append(row)
+        size += len(str(row))
+        if size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
-def _note(tally: _Tally, path: Path, item: BadRow) -> None:
-    record = {"file": path.name, "line": item.line, "reason": item.reason, "row": item.row}
-    tally.bad.write(json.dumps(record) + "\n")
+def _written(piece: _Piece) -> list[tuple[str, bytes] | BadRow]:
+    """Return the id and the line of each row's group; a column `split` of the data's own says nothing here."""
+    items = map(piece.convert, piece.rows)
+    return [item if isinstance(item, BadRow) else (item.id, group_line(_marked(item, piece.split))) for item in items]
+
+
+def _marked(group: PreferenceGroup, split: str) -> PreferenceGroup:
+    if split:
+        return replace(group, meta={**group.meta, "split": split})
+    return replace(group, meta={key: value for key, value in group.meta.items() if key != "split"})
+
+
+def _as_it_is(item: PreferenceGroup | BadRow) -> PreferenceGroup | BadRow:
+    return item
+
+
+def _note(tally: _Tally, file: str, item: BadRow) -> None:
+    record = {"file": file, "line": item.line, "reason": item.reason, "row": item.row}
+    tally.bad.write(json.dumps(record, default=str) + "\n")
     tally.reasons[item.reason.split(", got ")[0]] += 1
     if len(tally.first) < _SHOWN:
-        tally.first.append(f"{path.name} line {item.line}: {item.reason}")
+        tally.first.append(f"{file} line {item.line}: {item.reason}")
 
 
-def _unique(group: PreferenceGroup, ids: set[str]) -> PreferenceGroup:
-    """Return the group with an id that no earlier one has: the second "a" becomes "a-2"."""
-    name = group.id
+def _unique(name: str, line: bytes, ids: set[str]) -> bytes:
+    """Return the line with an id that no earlier one has: the second "a" becomes "a-2"."""
+    free = name
     if name in ids:
-        name = next(free for number in count(2) if (free := f"{group.id}-{number}") not in ids)
-    ids.add(name)
-    return group if name == group.id else replace(group, id=name)
+        free = next(other for number in count(2) if (other := f"{name}-{number}") not in ids)
+    ids.add(free)
+    return line if free == name else group_line(replace(parse_group(line), id=free))

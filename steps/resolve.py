@@ -7,7 +7,7 @@ from typing import Any
 
 from rewardlab.config import Config
 from steps.registry import champion_record, connect
-from steps.sources import data_md5
+from steps.remote import version
 
 POINTER = "data.dvc"
 
@@ -16,10 +16,11 @@ POINTER = "data.dvc"
 class ResolveConfig(Config):
     """Which data and which registered model, `name`.
 
-    `data` is a path, or "" for what `data.dvc` of the repository points to at a git revision.
+    `data` is a path, an `s3://` address or a hub id, or "" for what `data.dvc` of the repository points to at a git
+    revision.
 
     `repository` is a local git repository or a URL; `revision` "" is its working tree (of a URL: the default
-    branch). `test` is a path to test data of its own, or "".
+    branch). `test` names test data of their own in the same way, or is "".
     """
 
     name: str
@@ -50,21 +51,19 @@ def resolve(config: ResolveConfig) -> ResolveReport:
     champion = champion_record(connect(), config.name)
     return ResolveReport(
         data_md5=resolve_data(config.repository, config.revision, config.data),
-        test_md5=data_md5(Path(config.test)) if config.test else "",
+        test_md5=version(config.test) if config.test else "",
         champion=champion.to_json() if champion else "",
     )
 
 
 def resolve_data(repository: str, revision: str, data: str) -> str:
-    """Return the md5 of a path, or of what `data.dvc` points to when `data` is "".
+    """Return the md5 of a path or a remote place, or of what `data.dvc` points to when `data` is "".
 
     Raises:
         ValueError: there is no such data, revision or repository.
     """
     if data:
-        if not Path(data).exists():
-            raise ValueError(f"there is no data at {data}")
-        return data_md5(Path(data))
+        return version(data)
     where = f"{POINTER} of {repository} at {revision or 'its working tree'}"
     return _pointed_md5(_pointer(repository, revision, where), where)
 

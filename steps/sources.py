@@ -26,11 +26,11 @@ def data_files(source: Path) -> list[Path]:
     if not source.exists():
         raise ValueError(f"{source} does not exist")
     if source.is_file():
-        if _suffix(source) not in SUFFIXES:
+        if suffix(source) not in SUFFIXES:
             raise ValueError(f"{source} is none of {', '.join(SUFFIXES)} (each may end in .gz)")
         return [source]
     visible = (path for path in source.rglob("*") if not path.relative_to(source).as_posix().startswith("."))
-    files = sorted(path for path in visible if path.is_file() and _suffix(path) in SUFFIXES)
+    files = sorted(path for path in visible if path.is_file() and suffix(path) in SUFFIXES)
     if not files:
         raise ValueError(f"the folder {source} holds no data: files end in {', '.join(SUFFIXES)} (or that and .gz)")
     return files
@@ -46,7 +46,7 @@ def open_rows(path: Path) -> Rows:
     """
     line = 0
     try:
-        for line, row in _OPEN[_suffix(path)](path):
+        for line, row in _OPEN[suffix(path)](path):
             yield line, row
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 behind line {line} ({error.reason}): convert it with iconv") from error
@@ -58,6 +58,11 @@ def open_rows(path: Path) -> Rows:
         raise ValueError(f"{path} is not a CSV table behind line {line}: {error}") from error
     if line == 0:
         raise ValueError(f"{path} is empty")
+
+
+def suffix(path: Path) -> str:
+    """Return what kind of file a name says, such as `.jsonl` of `a.jsonl.gz`."""
+    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
 def data_md5(path: Path) -> str:
@@ -74,10 +79,6 @@ def data_md5(path: Path) -> str:
     entries = [{"md5": file_digest(file, "md5"), "relpath": file.relative_to(path).as_posix()} for file in files]
     listing = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
     return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"
-
-
-def _suffix(path: Path) -> str:
-    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
 def _json_lines(path: Path) -> Rows:
@@ -106,7 +107,7 @@ def _json(path: Path) -> Rows:
     with open_text(path) as file:
         try:
             yield from enumerate(json.loads(file.read().lstrip("\ufeff")), 1)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"{path} is not a JSON array: {error}") from error
 
 
@@ -138,7 +139,14 @@ def _parquet(path: Path) -> Rows:
     for batch in file.iter_batches():
         for row in batch.to_pylist():
             line += 1
-            yield line, {name: value for name, value in row.items() if value is not None}
+            yield line, _filled(row)
+
+
+def _filled(value: Any) -> Any:
+    """Leave out what is null: a table has every column in every row."""
+    if isinstance(value, dict):
+        return {name: _filled(entry) for name, entry in value.items() if entry is not None}
+    return [_filled(entry) for entry in value] if isinstance(value, list) else value
 
 
 _OPEN = {".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}

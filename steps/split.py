@@ -2,20 +2,31 @@
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, compress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
 
 from rewardlab.config import Config, canonical_json
-from rewardlab.files import atomic_path, read_groups, tree_digest, write_groups, write_json
+from rewardlab.files import atomic_path, pack, parse_group, read_chunks, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
-from steps.duplicates import Match, near_duplicates
+from steps.duplicates import find, write_index
+from steps.parallel import in_order
 
 PARTS = ("test", "calibration", "validation", "train")
+_DROPPED, _TEST, _TRAIN = -1, 0, 3
 _HEAVY_SHARE, _HEAVY_ROWS = 0.05, 20
+_KEY = np.dtype(
+    [("is_test", "?"), ("has_family", "?"), ("whole", "<u8"), ("whole_at", "<f8"), ("row", "<u8"), ("row_at", "<f8")]
+)
 
-Parts = dict[str, list[PreferenceGroup]]
+Keys = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,96 +70,115 @@ def split(config: SplitConfig, source: Path, target: Path) -> SplitReport:
     Raises:
         ValueError: train or test is left empty.
     """
-    groups = list(read_groups(source / "groups.jsonl.gz"))
-    given = any(group.meta.get("split") == "test" for group in groups)
-    heavy = _heavy_prompts([group for group in groups if group.meta.get("split") != "test"])
-    tested = {_key(group, heavy) for group in groups if group.meta.get("split") == "test"}
-    parts: Parts = {part: [] for part in PARTS}
-    dropped = []
-    for group in groups:
-        part = _part(config, group, heavy, given=given)
-        if part != "test" and _key(group, heavy) in tested:
-            dropped.append({"id": group.id, "reason": "its prompt or family is in the given test set"})
-        else:
-            parts[part].append(group)
-    dropped += _drop_near_duplicates(parts, config.max_similarity)
-    for part in ("train", "test"):
-        if not parts[part]:
-            raise ValueError(f"{part} is empty: {len(groups)} groups are too few for the shares {config.to_json()}")
-    counts = {
-        **{f"num_{part}": len(parts[part]) for part in PARTS},
-        "num_dropped": len(dropped),
-        "test_is_given": given,
-        "heavy_prompts": len(heavy),
-    }
+    groups = source / "groups.jsonl.gz"
+    keys = np.concatenate([found for _, found in in_order(_keys, read_chunks(groups), label="split")])
+    given = bool(keys["is_test"].any())
+    heavy = _heavy_prompts(keys[~keys["is_test"]])
+    places = _places(config, keys, heavy)
     with atomic_path(target) as scratch:
         scratch.mkdir()
-        for part in PARTS:
-            write_groups(scratch / f"{part}.jsonl.gz", parts[part])
+        dropped = _write_test(scratch, groups, places)
+        if (places == _TEST).any():
+            dropped += _write_others(scratch, groups, places, config.max_similarity)
+        numbers = {part: int(np.count_nonzero(places == place)) for place, part in enumerate(PARTS)}
+        for part in ("train", "test"):
+            if not numbers[part]:
+                raise ValueError(f"{part} is empty: {len(keys)} groups are too few for the shares {config.to_json()}")
+        counts = {
+            **{f"num_{part}": numbers[part] for part in PARTS},
+            "num_dropped": len(dropped),
+            "test_is_given": given,
+            "heavy_prompts": len(heavy),
+        }
         lines = "".join(json.dumps(record) + "\n" for record in dropped)
         (scratch / "dropped.jsonl").write_text(lines, encoding="utf-8")
         write_json(scratch / "split.json", {**counts, "config": config.to_dict()})
     return SplitReport.from_dict({**counts, "digest": tree_digest(target)})
 
 
-def _part(config: SplitConfig, group: PreferenceGroup, heavy: frozenset[str], *, given: bool) -> str:
-    if group.meta.get("split") == "test":
-        return "test"
-    place = _place(_key(group, heavy))
-    border = 0.0
-    for part in PARTS[:-1]:
-        border += getattr(config, part)
-        if place < border:
-            return "train" if given and part == "test" else part
-    return "train"
+def _keys(lines: Sequence[bytes]) -> Keys:
+    """Return what decides the parts of a chunk of groups."""
+    return np.array([_key(parse_group(line)) for line in lines], dtype=_KEY)
 
 
-def _key(group: PreferenceGroup, heavy: frozenset[str]) -> str:
-    """Return what must not straddle a border: the family, else the prompt, else prompt and responses."""
+def _key(group: PreferenceGroup) -> tuple[bool, bool, int, float, int, float]:
+    """Hash what must not straddle a border: the family, else the prompt, else (where that is heavy) the row."""
+    is_test = group.meta.get("split") == "test"
     if group.family:
-        return canonical_json(["family", group.family])
+        whole = _hash(canonical_json(["family", group.family]))
+        return is_test, True, *whole, *whole
     prompt = _normal(prompt_text(group.prompt))
-    if prompt not in heavy:
-        return canonical_json(["prompt", prompt])
-    return canonical_json(["row", prompt, *sorted(map(_normal, group.responses))])
+    row = canonical_json(["row", prompt, *sorted(map(_normal, group.responses))])
+    return is_test, False, *_hash(canonical_json(["prompt", prompt])), *_hash(row)
 
 
-def _place(key: str) -> float:
-    """Return where in [0, 1) a key falls."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=6).digest()) / 2**48
+def _hash(key: str) -> tuple[int, float]:
+    """Return the number that stands for a key, and where in [0, 1) the key falls."""
+    name, place = (hashlib.blake2b(key.encode(), digest_size=size).digest() for size in (8, 6))
+    return int.from_bytes(name), int.from_bytes(place) / 2**48
 
 
 def _normal(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _heavy_prompts(groups: Sequence[PreferenceGroup]) -> frozenset[str]:
+def _heavy_prompts(keys: Keys) -> npt.NDArray[np.uint64]:
     """Return the prompts that hold over 5 % of the rows, and so many rows that it is no accident of few data."""
-    counts = Counter(_normal(prompt_text(group.prompt)) for group in groups if not group.family)
-    border = max(_HEAVY_SHARE * len(groups), _HEAVY_ROWS)
-    return frozenset(prompt for prompt, count in counts.items() if count > border)
+    prompts, counts = np.unique(keys["whole"][~keys["has_family"]], return_counts=True)
+    return prompts[counts > max(_HEAVY_SHARE * len(keys), _HEAVY_ROWS)]
 
 
-def _drop_near_duplicates(parts: Parts, max_similarity: float) -> list[dict[str, str]]:
-    """Take what is like a test group out of the other parts; return the ids with their reasons."""
-    others = [(part, group) for part in PARTS if part != "test" for group in parts[part]]
-    texts = [_text(group) for _, group in others]
-    found = near_duplicates(texts, [_text(group) for group in parts["test"]], threshold=max_similarity)
-    dropped = []
-    for part in PARTS[1:]:
-        parts[part] = []
-    for place, (part, group) in enumerate(others):
-        match = found.get(place)
-        if match is None:
-            parts[part].append(group)
-        else:
-            dropped.append({"id": group.id, "reason": _reason(part, match, parts["test"])})
-    return dropped
+def _places(config: SplitConfig, keys: Keys, heavy: npt.NDArray[np.uint64]) -> npt.NDArray[np.int8]:
+    """Return the place in PARTS of each group, `_DROPPED` for those that share a key with a given test group."""
+    by_row = np.isin(keys["whole"], heavy) & ~keys["has_family"]
+    names = np.where(by_row, keys["row"], keys["whole"])
+    borders = np.cumsum([getattr(config, part) for part in PARTS[:-1]])
+    places = borders.searchsorted(np.where(by_row, keys["row_at"], keys["whole_at"]), side="right").astype(np.int8)
+    if (given := keys["is_test"]).any():
+        places[places == _TEST] = _TRAIN
+        places[np.isin(names, names[given])] = _DROPPED
+        places[given] = _TEST
+    return places
 
 
-def _reason(part: str, match: Match, test: Sequence[PreferenceGroup]) -> str:
-    return f"{part}: near-duplicate of test group {test[match.reference].id} (Jaccard {match.similarity:.2f})"
+def _write_test(target: Path, groups: Path, places: npt.NDArray[np.int8]) -> list[dict[str, str]]:
+    """Write the test part; return the ids that a given test set excludes."""
+    excluded = []
+    with pack(target / "test.jsonl.gz") as test:
+        for place, line in zip(places, chain.from_iterable(read_chunks(groups)), strict=True):
+            if place == _TEST:
+                test.write(line)
+            elif place == _DROPPED:
+                excluded.append(parse_group(line).id)
+    return [{"id": name, "reason": "its prompt or family is in the given test set"} for name in excluded]
 
 
-def _text(group: PreferenceGroup) -> str:
-    return "\n\n".join((prompt_text(group.prompt), *sorted(group.responses)))
+def _write_others(
+    target: Path, groups: Path, places: npt.NDArray[np.int8], max_similarity: float
+) -> list[dict[str, str]]:
+    """Write the other parts without what is like a test group, which `places` is told; return those ids."""
+    dropped: list[tuple[int, dict[str, str]]] = []
+    rest = iter(np.flatnonzero(places > _TEST).tolist())
+    with TemporaryDirectory(dir=target.parent) as folder, ExitStack() as files:
+        index = Path(folder) / "index"
+        ids = write_index(target / "test.jsonl.gz", index, threshold=max_similarity)
+        packed = [files.enter_context(pack(target / f"{part}.jsonl.gz")) for part in PARTS[1:]]
+        search = partial(find, index, max_similarity)
+        for lines, matches in in_order(search, _others(groups, places), label="near-duplicates"):
+            for line, match, at in zip(lines, matches, rest, strict=False):  # the rest goes on behind these
+                part = int(places[at])
+                if match is None:
+                    packed[part - 1].write(line)
+                    continue
+                like = f"near-duplicate of test group {ids[match.reference]} (Jaccard {match.similarity:.2f})"
+                dropped.append((part, {"id": parse_group(line).id, "reason": f"{PARTS[part]}: {like}"}))
+                places[at] = _DROPPED
+    return [record for _, record in sorted(dropped, key=lambda each: each[0])]
+
+
+def _others(groups: Path, places: npt.NDArray[np.int8]) -> Iterator[list[bytes]]:
+    start = 0
+    for lines in read_chunks(groups):
+        chosen = places[start : start + len(lines)] > _TEST
+        start += len(lines)
+        yield list(compress(lines, chosen))

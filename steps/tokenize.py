@@ -1,17 +1,18 @@
 """Render and tokenize the training and validation groups with the policy's own tokenizer."""
 
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 from rewardlab.config import Config
-from rewardlab.files import atomic_path, read_groups, tree_digest, write_json
-from rewardlab.groups import PreferenceGroup
-from rewardlab.readout import Pooling
-from rewardlab.tokens import TokenTree, TreeTokenizer
-from rewardlab.tokenstore import TokenStore, write_store
-from steps.progress import progress
+from rewardlab.files import atomic_path, parse_group, read_chunks, read_json, tree_digest, write_json
+from rewardlab.readout import Pooling, ReadOut
+from rewardlab.tokens import TreeTokenizer
+from rewardlab.tokenstore import Packed, pack_trees, write_store
+from steps.parallel import in_order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,32 +56,40 @@ def tokenize(config: TokenizeConfig, splits: Path, target: Path) -> TokenizeRepo
         prompt_limit=config.prompt_limit,
         response_limit=config.response_limit,
     )
-    tokenizer = TreeTokenizer(backbone / "tokenizer.json", readout)
     with atomic_path(target) as scratch:
         scratch.mkdir()
         shutil.copyfile(backbone / "tokenizer.json", scratch / "tokenizer.json")
         write_json(scratch / "readout.json", readout.to_dict())
-        truncated = [0]
-        counts = {
-            name: write_store(
-                scratch / name, _trees(splits / f"{name}.jsonl.gz", tokenizer, truncated), aspect=config.aspect
-            )
-            for name in ("train", "validation")
-        }
-        num_tokens = sum(TokenStore(scratch / name).num_tokens for name in counts)
+        work = partial(_tokenize, scratch, config.aspect)
+        tally: Counter[str] = Counter()
+        for name in ("train", "validation"):
+            chunks = in_order(work, read_chunks(splits / f"{name}.jsonl.gz"), label=f"tokenize {name}")
+            tally[name] = write_store(scratch / name, _counted(chunks, tally))
     return TokenizeReport(
         digest=tree_digest(target),
-        num_train=counts["train"],
-        num_validation=counts["validation"],
-        num_tokens=num_tokens,
-        num_truncated=truncated[0],
+        num_train=tally["train"],
+        num_validation=tally["validation"],
+        num_tokens=tally["tokens"],
+        num_truncated=tally["truncated"],
     )
 
 
-def _trees(source: Path, tokenizer: TreeTokenizer, truncated: list[int]) -> Iterator[tuple[PreferenceGroup, TokenTree]]:
-    with progress(0, f"tokenize {source.name}") as bar:
-        for group in read_groups(source):
-            tree = tokenizer.tree(group.prompt, group.responses)
-            truncated[0] += sum(tree.truncated)
-            bar.update()
-            yield group, tree
+def _counted(chunks: Iterable[tuple[list[bytes], tuple[Packed, int]]], tally: Counter[str]) -> Iterator[Packed]:
+    for _, (packed, truncated) in chunks:
+        tally["tokens"] += len(packed.ids)
+        tally["truncated"] += truncated
+        yield packed
+
+
+def _tokenize(folder: Path, aspect: str, lines: Sequence[bytes]) -> tuple[Packed, int]:
+    """Return the trees of a chunk of groups, and how many responses were truncated."""
+    tokenizer = _open(folder)
+    groups = [parse_group(line) for line in lines]
+    trees = [tokenizer.tree(group.prompt, group.responses) for group in groups]
+    packed = pack_trees(zip(groups, trees, strict=True), aspect=aspect)
+    return packed, sum(sum(tree.truncated) for tree in trees)
+
+
+@lru_cache(maxsize=1)
+def _open(folder: Path) -> TreeTokenizer:
+    return TreeTokenizer(folder / "tokenizer.json", ReadOut.from_dict(read_json(folder / "readout.json")))

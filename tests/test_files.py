@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.files import atomic_path, read_groups, tree_digest, write_groups, write_json, write_text
+from rewardlab.files import (
+    atomic_path,
+    pack,
+    parse_group,
+    read_chunks,
+    read_groups,
+    tree_digest,
+    write_groups,
+    write_json,
+    write_text,
+)
 from rewardlab.groups import Message, PreferenceGroup
 
 GROUPS = [PreferenceGroup(id=str(n), prompt=(Message("user", "Hi é"),), responses=("a", "b")) for n in range(3)]
@@ -38,6 +48,17 @@ def test_groups_round_trip_and_are_byte_identical(tmp_path: Path) -> None:
     write_groups(tmp_path / "a.jsonl.gz", GROUPS)
     write_groups(tmp_path / "b.jsonl.gz", iter(GROUPS))
     assert list(read_groups(tmp_path / "a.jsonl.gz")) == GROUPS
+    assert tree_digest(tmp_path / "a.jsonl.gz") == tree_digest(tmp_path / "b.jsonl.gz")
+
+
+def test_chunks_hold_every_line_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_groups(tmp_path / "a.jsonl.gz", GROUPS)
+    assert [list(map(parse_group, chunk)) for chunk in read_chunks(tmp_path / "a.jsonl.gz")] == [GROUPS]
+    monkeypatch.setattr("rewardlab.files._CHUNK_BYTES", 100)
+    chunks = list(read_chunks(tmp_path / "a.jsonl.gz"))
+    assert [list(map(parse_group, chunk)) for chunk in chunks] == [GROUPS[:2], GROUPS[2:]]
+    with pack(tmp_path / "b.jsonl.gz") as packed:
+        packed.writelines(line for chunk in chunks for line in chunk)
     assert tree_digest(tmp_path / "a.jsonl.gz") == tree_digest(tmp_path / "b.jsonl.gz")
 
 

@@ -44,6 +44,17 @@ def test_each_file_of_a_folder_has_its_own_format_and_the_result_is_deterministi
     assert reports[0].num_groups == 2
 
 
+def test_the_batches_do_not_matter(tmp_path, monkeypatch):
+    rows = [{"prompt": f"p{at}", "chosen": "yes", "rejected": "no", "id": at % 50} for at in range(60)]
+    write(tmp_path / "in" / "data" / "a.jsonl", *rows[:30], "{broken", *rows[30:])
+    write(tmp_path / "in" / "data" / "b.jsonl", {"prompt": "p", "responses": ["x", "y"], "preferences": ["tie"]}, {})
+    write(tmp_path / "in" / "test" / "c.jsonl", *rows[:3])
+    whole = ingest(IngestConfig(), tmp_path / "in", tmp_path / "whole")
+    monkeypatch.setattr("steps.ingest._BATCH_CHARACTERS", 500)
+    assert ingest(IngestConfig(), tmp_path / "in", tmp_path / "parts") == whole
+    assert (whole.num_groups, whole.num_test, whole.num_unreadable) == (64, 3, 2)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -66,3 +77,46 @@ def test_data_that_cannot_be_read_are_refused(tmp_path, rows, message):
 def test_real_data_are_read_whole(tmp_path, name, num):
     report = ingest(IngestConfig(), Path(str(SHARED)) / "data" / "train" / f"{name}.jsonl.gz", tmp_path / "out")
     assert (report.num_groups, report.num_unreadable) == (num, 0)
+
+
+@pytest.mark.skipif(not SHARED, reason="REWARDLAB_SHARED does not name the folder of real data")
+@pytest.mark.parametrize(
+    ("name", "num", "subset"),
+    [
+        ("xstest", 975, "safe:comply"),
+        ("crows_pairs", 1507, "race-color"),
+        ("hhh", 221, "harmless"),
+        ("llmbar", 878, "LLMBar/Adversarial/GPTInst"),
+    ],
+)
+def test_real_benchmarks_are_surely_pairs_with_their_subsets(tmp_path, name, num, subset):
+    report = ingest(IngestConfig(), Path(str(SHARED)) / "data" / "bench" / f"{name}.jsonl.gz", tmp_path / "out")
+    assert (report.num_groups, report.formats) == (num, {"pairs": 1.0})
+    assert next(read_groups(tmp_path / "out" / "groups.jsonl.gz")).subset == subset
+
+
+def test_formats_are_told_with_the_least_sureness_of_their_files(tmp_path):
+    write(tmp_path / "in" / "a.jsonl", PAIR)
+    write(tmp_path / "in" / "b.jsonl", PAIR, PAIR, PAIR, {"question": "?"})
+    write(tmp_path / "in" / "c.jsonl", {"prompt": "p", "responses": ["x", "y"], "preferences": ["tie"]})
+    report = ingest(IngestConfig(), tmp_path / "in", tmp_path / "out")
+    assert report.formats == {"pairs": 0.75, "lists": 1.0}
+    assert ingest(IngestConfig(parse="pairs"), tmp_path / "in" / "a.jsonl", tmp_path / "given").formats == {}
+
+
+def test_columns_name_fields_and_the_family_of_every_file(tmp_path):
+    row = {"query": "Hi", "chosen": "Hello", "rejected": "Go away", "topic": 7}
+    write(tmp_path / "in" / "data" / "a.jsonl", row)
+    write(tmp_path / "in" / "test" / "a.jsonl", {**row, "topic": None})
+    ingest(IngestConfig(columns={"prompt": "query", "family": "topic"}), tmp_path / "in", tmp_path / "out")
+    groups = list(read_groups(tmp_path / "out" / "groups.jsonl.gz"))
+    assert [(group.prompt[0].content, group.family) for group in groups] == [("Hi", ""), ("Hi", "7")]
+
+
+def test_renamed_columns_reach_the_recipe_and_its_json():
+    from pipelines.options import chosen_columns, chosen_recipe
+    from pipelines.recipes import Recipe
+
+    recipe = chosen_recipe("smoke", ["ingest.parse=pairs"], chosen_columns(["prompt=query", "family=a=b"]))
+    assert recipe.ingest == IngestConfig(parse="pairs", columns={"prompt": "query", "family": "a=b"})
+    assert Recipe.from_json(recipe.to_json()) == recipe

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from rewardlab.groups import Comparison, PreferenceGroup
-from rewardlab.readers import BadRow, read, recognise
+from rewardlab.readers import READERS, BadRow, read, recognise
 from rewardlab.readers.hh import conversation
 from rewardlab.readers.votes import aggregate
+from tests.format_samples import SAMPLES
 
 PAIR = {"prompt": "Hi", "chosen": "Hello", "rejected": "Go away"}
 HH_PROMPT = "Human: Hi\n\nAssistant: Yes?\n\nHuman: Bye\n\nAssistant:"
@@ -45,7 +46,7 @@ def test_hh_transcripts_and_hh_pairs_are_the_same_record():
     pair = one({"prompt": HH_PROMPT, "chosen": "See you", "rejected": "Stay"})
     assert [turn.role for turn in pair.prompt] == ["user", "assistant", "user"]
     assert one(HH_RAW) == pair
-    assert recognise([HH_RAW]).name == "hh"
+    assert recognise([HH_RAW]).reader.name == "hh"
 
 
 def test_hh_transcripts_are_cut_where_they_still_agree():
@@ -132,8 +133,8 @@ def test_an_unknown_format_names_the_keys_and_the_formats():
 
 
 def test_one_hh_like_prompt_does_not_make_a_file_hh():
-    assert recognise([PAIR, {**PAIR, "prompt": HH_PROMPT}]).name == "pairs"
-    assert recognise([{**PAIR, "prompt": HH_PROMPT}]).name == "hh"
+    assert recognise([PAIR, {**PAIR, "prompt": HH_PROMPT}]).reader.name == "pairs"
+    assert recognise([{**PAIR, "prompt": HH_PROMPT}]).reader.name == "hh"
 
 
 @pytest.mark.parametrize("name", ["native", "lists"])
@@ -143,3 +144,30 @@ def test_a_row_without_a_field_is_bad_and_takes_no_other_with_it(name: str, key:
     partial = {field: value for field, value in whole.items() if field != key}
     found = list(read([(1, partial), (2, whole)], name))
     assert [isinstance(item, BadRow) for item in found] == [True, False]
+
+
+ODD = (None, "", 0, 1.5, True, [], [None], ["a"], [["a", 1]], {}, {"a": 1}, [{"role": 1, "content": 2}], "x" * 5)
+
+
+def variants(value):
+    """Yield a value with one part of it, at any depth, left out or replaced by something odd."""
+    yield from ODD
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in list(parts):
+        if isinstance(value, dict):
+            yield {name: other for name, other in value.items() if name != key}
+        for other in variants(part):
+            copy = value.copy()
+            copy[key] = other
+            yield copy
+
+
+@pytest.mark.parametrize("name", [*SAMPLES, "native", "lists", "hh"])
+def test_whatever_a_row_holds_it_is_read_or_bad_and_never_an_error(name):
+    native = {"prompt": "Hi", "responses": ["a", "b"], "votes": [{"better": 0, "worse": 1}], "scores": {"g": [1, 2]}}
+    known = {**SAMPLES, "native": [native], "lists": [LIST], "hh": [HH_RAW, {"prompt": HH_PROMPT, "responses": ["a"]}]}
+    rows = [row for sample in known[name] for row in variants(sample)]
+    for reader in READERS:
+        assert {reader.fits(row) for row in rows if isinstance(row, dict)} <= {True, False}
+    kinds = {type(item) for item in read(enumerate(rows), name)}
+    assert kinds == {BadRow, PreferenceGroup}

@@ -62,6 +62,13 @@ def test_a_damaged_file_says_what_is_wrong(tmp_path, data, message):
         list(open_rows(path))
 
 
+@pytest.mark.parametrize("data", [b"[1, 2", b"[" * 100_000])
+def test_a_json_array_that_does_not_close_is_no_array(tmp_path, data):
+    (tmp_path / "x.json").write_bytes(data)
+    with pytest.raises(ValueError, match=r"x\.json is not a JSON array"):
+        list(open_rows(tmp_path / "x.json"))
+
+
 def test_a_folder_gives_its_data_files_by_name(tmp_path):
     for name in ("b.jsonl", "a.csv", "README.md", ".hidden.json"):
         (tmp_path / name).write_text("x")
@@ -79,3 +86,22 @@ def test_a_folder_without_data_and_an_unknown_file_are_refused(tmp_path):
             data_files(path)
     with pytest.raises(ValueError, match="no folder that holds one"):
         data_md5(tmp_path / "no")
+
+
+def test_what_a_table_leaves_empty_inside_a_row_is_left_out(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    turns = [{"role": "user", "content": "a", "name": None}, {"role": "user", "content": "b", "name": "n"}]
+    parquet.write_table(pyarrow.Table.from_pylist([{"prompt": turns}]), tmp_path / "x.parquet")
+    ((_, row),) = open_rows(tmp_path / "x.parquet")
+    assert row == {"prompt": [{"role": "user", "content": "a"}, turns[1]]}
+
+
+def test_shards_of_every_kind_are_read_from_folders_inside_folders(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a-00000-of-00002.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROW).encode()))
+    (tmp_path / "train" / "a-00001-of-00002.json").write_text(json.dumps([ROW]))
+    files = data_files(tmp_path)
+    assert [path.name for path in files] == ["a-00000-of-00002.jsonl.gz", "a-00001-of-00002.json"]
+    assert [row for path in files for _, row in open_rows(path)] == [ROW, ROW]

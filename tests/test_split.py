@@ -1,13 +1,14 @@
 """Split: parts are stable, given test data are respected, and nothing like test is left in train."""
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
 
-from rewardlab.files import read_groups, write_groups
+from rewardlab.files import group_line, read_groups, write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
-from steps.duplicates import jaccard, near_duplicates, shingles
+from steps.duplicates import find, jaccard, shingles, text_of, write_index
 from steps.split import PARTS, SplitConfig, split
 
 
@@ -26,6 +27,10 @@ def run(folder, groups, **config):
     write_groups(folder / "groups.jsonl.gz", groups)
     report = split(SplitConfig(**config), folder, folder / "out")
     return report, {part: list(read_groups(folder / "out" / f"{part}.jsonl.gz")) for part in PARTS}
+
+
+def said(words, vocabulary, length):
+    return " ".join(str(words.randrange(vocabulary)) for _ in range(length))
 
 
 def ids(groups):
@@ -95,12 +100,44 @@ def test_a_prompt_of_the_given_test_set_is_in_no_other_part(tmp_path):
     assert report.num_dropped == 1
 
 
-def test_every_pair_above_the_threshold_is_found():
-    texts = [" ".join(f"w{at}x{word}" for word in range(60)) for at in range(50)]
-    changed = [text.replace(f"w{at}x30", "other").replace(f"w{at}x59", "end") for at, text in enumerate(texts)]
-    found = near_duplicates(changed, texts)
-    assert {place: match.reference for place, match in found.items()} == {at: at for at in range(50)}
-    assert found[0].similarity == jaccard(shingles(changed[0]), shingles(texts[0])) > 0.8
+def search(folder, references, groups, threshold):
+    write_groups(folder / "references.jsonl.gz", references)
+    ids = write_index(folder / "references.jsonl.gz", folder / "index", threshold=threshold)
+    matches = find(folder / "index", threshold, list(map(group_line, groups)))
+    found = zip(groups, matches, strict=True)
+    return {each.id: (ids[match.reference], match.similarity) for each, match in found if match}
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.8, 1.0])
+def test_exactly_the_pairs_above_the_threshold_are_found(tmp_path, threshold):
+    words = random.Random(0)
+    references = [group(at, responses=(said(words, 3, 40), said(words, 9, 40))) for at in range(60)]
+    groups = [group(at, responses=(said(words, 3, 10), each.responses[1])) for at, each in enumerate(references)]
+    groups += [replace(each, id=f"{each.id} again", responses=each.responses[::-1]) for each in references[::7]]
+    wanted = {}
+    for each in groups:
+        alike = [(jaccard(shingles(text_of(each)), shingles(text_of(other))), other.id) for other in references]
+        best = max(alike, key=lambda pair: pair[0])
+        wanted |= {each.id: (best[1], best[0])} if best[0] >= threshold else {}
+    assert search(tmp_path, references, groups, threshold) == wanted
+    assert wanted
+
+
+@pytest.mark.parametrize(("text", "num"), [("", 1), ("a", 1), ("a b", 1), ("A, b c!", 1), ("a b c d", 2), ("b a", 1)])
+def test_fewer_words_than_three_are_one_shingle(text, num):
+    assert len(shingles(text)) == num
+    assert jaccard(shingles(text), shingles("b a")) == float(text == "b a")
+
+
+def test_the_chunks_do_not_matter(tmp_path, monkeypatch):
+    words = random.Random(1)
+    groups = [group(at, responses=(said(words, 99, 40), "no")) for at in range(80)]
+    groups += [group(at + 80, responses=(each.responses[0], f"no {at}")) for at, each in enumerate(groups)]
+    whole, _ = run(tmp_path / "whole", groups)
+    monkeypatch.setattr("rewardlab.files._CHUNK_BYTES", 5000)
+    parts, _ = run(tmp_path / "parts", groups)
+    assert whole == parts
+    assert whole.num_dropped > 3
 
 
 def test_wrong_shares_and_too_few_rows_are_refused(tmp_path):

@@ -9,7 +9,7 @@ from rewardlab.files import read_groups, read_json
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.readout import ReadOut
 from rewardlab.tokens import TokenTree, TreeTokenizer
-from rewardlab.tokenstore import TokenStore, write_store
+from rewardlab.tokenstore import TokenStore, pack_trees, write_store
 from steps.tokenize import TokenizeConfig, tokenize
 
 TREE = TokenTree((1, 2, 3), ((4, 5), (), (6,)), (False, False, False))
@@ -23,7 +23,8 @@ def group(name: str, comparisons: tuple[Comparison, ...] = (), **scores: tuple[f
 
 
 def store(folder: Path, *groups: PreferenceGroup) -> TokenStore:
-    assert write_store(folder / "store", [(each, TREE) for each in groups], aspect="gold") == len(groups)
+    chunks = [pack_trees([(each, TREE)], aspect="gold") for each in groups]
+    assert write_store(folder / "store", chunks) == len(groups)
     return TokenStore(folder / "store")
 
 
@@ -80,6 +81,12 @@ def test_truncated_responses_are_counted_and_within_the_limit(splits: Path, tmp_
     assert tokenize(config, splits, tmp_path / "tokens").num_truncated > 0
     stored = TokenStore(tmp_path / "tokens" / "train")
     assert max(len(ids) for place in range(len(stored)) for ids in stored[place].responses) == 5
+
+
+def test_the_chunks_do_not_matter(splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tokenize(CONFIG, splits, tmp_path / "whole")
+    monkeypatch.setattr("rewardlab.files._CHUNK_BYTES", 8000)
+    assert tokenize(CONFIG, splits, tmp_path / "parts") == whole
 
 
 def test_limits_beyond_the_backbone_are_refused(splits: Path, tmp_path: Path) -> None:

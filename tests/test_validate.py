@@ -83,6 +83,20 @@ def test_the_digest_does_not_depend_on_the_time(report, tmp_path):
     assert first == second
 
 
+def test_the_chunks_do_not_matter(tmp_path, monkeypatch):
+    other = Comparison(better=1, worse=0)
+    groups = [*sound(40), *(replace(each, id=f"{each.id} again") for each in sound(3)), group("g4", comparisons=())]
+    groups += [replace(each, id=f"not {each.id}", comparisons=(other,)) for each in sound(9)[::2]]
+    reports = [check(tmp_path / "whole", groups, max_quarantine_share=0.5)]
+    monkeypatch.setattr("rewardlab.files._CHUNK_BYTES", 2000)
+    reports += [check(tmp_path / "parts", groups, max_quarantine_share=0.5)]
+    expectations = read_json(tmp_path / "parts" / "out" / "validation.json")["expectations"]
+    share = next(entry["observed"] for entry in expectations if entry["name"] == "rows_agree_with_one_another")
+    assert reports[0] == reports[1]
+    assert reports[0].quarantined == {"is_no_copy_of_an_earlier_row": 3, "has_a_label": 1}
+    assert share == 5 / 45
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [

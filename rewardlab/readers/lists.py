@@ -44,9 +44,10 @@ def group(row: Row) -> PreferenceGroup:
 def _comparisons(preferences: list[Any], num_responses: int) -> tuple[Comparison, ...]:
     if all(isinstance(judgement, dict) for judgement in preferences):
         return tuple(_named(judgement) for judgement in preferences)
-    pairs = list(combinations(range(num_responses), 2))
-    if len(preferences) != len(pairs):
-        raise ValueError(f"{num_responses} responses make {len(pairs)} pairs, got {len(preferences)} preferences")
+    num_pairs = num_responses * (num_responses - 1) // 2
+    if len(preferences) != num_pairs:
+        raise ValueError(f"{num_responses} responses make {num_pairs} pairs, got {len(preferences)} preferences")
+    pairs = combinations(range(num_responses), 2)
     return tuple(_judged(i, j, better) for (i, j), better in zip(pairs, preferences, strict=True))
 
 

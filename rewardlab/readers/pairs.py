@@ -1,33 +1,48 @@
-"""Pairs: `{prompt, chosen, rejected}` as strings or as message lists, the prompt given or shared by both."""
+"""Pairs: `{prompt, chosen, rejected}` as strings or as message lists, the prompt given or shared by both (TRL)."""
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any
 
-from rewardlab.groups import Comparison, Message, PreferenceGroup, messages
-from rewardlab.readers.reader import Reader, Row, labels, number, row_id, text
+from rewardlab.groups import Comparison, Message, PreferenceGroup
+from rewardlab.readers.reader import Reader, Row, conversation, labels, number, row_id, text
 
-_SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
-USED = frozenset({"prompt", "chosen", "rejected", "margin", "strength", *_SCORES[0], *_SCORES[1]})
+_SCORES = (
+    ("chosen_score", "rejected_score"),
+    ("score_chosen", "score_rejected"),
+    ("chosen-rating", "rejected-rating"),
+)
+USED = frozenset({"prompt", "chosen", "rejected", "margin", "strength", *(name for pair in _SCORES for name in pair)})
+_USED = USED | {"system"}
 
 
 def fits(row: Row) -> bool:
-    """Say whether the row is a pair; without a prompt, both sides must be whole conversations."""
+    """Say whether the row is a pair; without a prompt, both sides hold it, and no other column could be it."""
     if not {"chosen", "rejected"} <= row.keys():
         return False
-    return "prompt" in row or (isinstance(row["chosen"], list) and isinstance(row["rejected"], list))
+    sides = (row["chosen"], row["rejected"])
+    if "prompt" in row or all(isinstance(side, list) for side in sides):
+        return True
+    others = [value for name, value in row.items() if name not in USED]
+    return all(isinstance(side, str) and not side.lstrip().startswith("Human:") for side in sides) and not any(
+        isinstance(value, (list, dict)) or (isinstance(value, str) and " " in value.strip()) for value in others
+    )
 
 
 def group(row: Row) -> PreferenceGroup:
     """Return the pair as a group of two.
 
-    `strength` is P(chosen is better), in [0, 1]; `margin` is how much better it is. Ratings of the two, under the
-    names that UltraFeedback made common, become the scores of aspect `overall`.
+    Two strings without a prompt are cut at the last blank up to which they agree; the blank stays with the responses.
+    A `system` column goes before the prompt. `strength` is P(chosen is better), in [0, 1]; `margin` is how much better
+    it is. Ratings of the two, under the names that UltraFeedback made common, become the scores of aspect `overall`.
 
     Raises:
         ValueError: a column is missing or does not hold what it should.
     """
     prompt, chosen, rejected = _texts(row)
-    return pair(row, prompt, chosen, rejected, used=USED)
+    if row.get("system") and prompt[0].role != "system":
+        prompt = (Message("system", text(row, "system")), *prompt)
+    return pair(row, prompt, chosen, rejected, used=_USED)
 
 
 def pair(row: Row, prompt: tuple[Message, ...], chosen: str, rejected: str, *, used: frozenset[str]) -> PreferenceGroup:
@@ -66,8 +81,16 @@ def _texts(row: Row) -> tuple[tuple[Message, ...], str, str]:
         return _from_conversations(row)
     prompt = row.get("prompt")
     if prompt is None:
-        raise ValueError("prompt is missing")
-    return messages(prompt), text(row, "chosen"), text(row, "rejected")
+        return _from_texts(text(row, "chosen"), text(row, "rejected"))
+    return conversation(prompt), text(row, "chosen"), text(row, "rejected")
+
+
+def _from_texts(chosen: str, rejected: str) -> tuple[tuple[Message, ...], str, str]:
+    common = len(commonprefix([chosen, rejected]))  # noqa: RUF071 (characters are wanted)
+    cut = next((at for at in range(common, 0, -1) if chosen[at : at + 1].isspace()), 0)
+    if not chosen[:cut].strip():
+        raise ValueError("prompt is missing, and chosen and rejected share no beginning that could be it")
+    return conversation(chosen[:cut]), chosen[cut:], rejected[cut:]
 
 
 def _from_conversations(row: Row) -> tuple[tuple[Message, ...], str, str]:
@@ -76,7 +99,7 @@ def _from_conversations(row: Row) -> tuple[tuple[Message, ...], str, str]:
     while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
         shared += 1
     opening, given = chosen[:shared], row.get("prompt")
-    prompt = () if given is None or given == "" else messages(given)
+    prompt = () if given is None or given == "" else conversation(given)
     if opening[: len(prompt)] != prompt and not _same_question(prompt, opening):
         opening = prompt + opening
     if not opening:
@@ -88,7 +111,7 @@ def _turns(row: Row, key: str) -> tuple[Message, ...]:
     value = row.get(key)
     if not isinstance(value, list):
         raise ValueError(f"chosen and rejected are both message lists or both strings, {key} is {value!r:.80}")
-    return messages(value)
+    return conversation(value)
 
 
 def _same_question(prompt: Sequence[Message], opening: Sequence[Message]) -> bool:

@@ -48,11 +48,10 @@ class Checker:
             batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
             suite = self._context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
             definition = gx.ValidationDefinition(name=name, data=batch, suite=suite)
-            complete = {"result_format": "COMPLETE", "unexpected_index_column_names": ["row"]}
             checkpoint = gx.Checkpoint(
                 name=name,
                 validation_definitions=[self._context.validation_definitions.add(definition)],
-                result_format=complete,
+                result_format="COMPLETE",
             )
             (run,) = checkpoint.run(batch_parameters={"dataframe": table}).run_results.values()
         return [_verdict(result) for result in run.results]
@@ -90,7 +89,7 @@ def _verdict(result: Any) -> Verdict:
     config, found = result.expectation_config, result.result
     if result.exception_info.get("raised_exception"):
         raise ValueError(f"{config.meta['name']} could not be evaluated: {result.exception_info['exception_message']}")
-    rows = tuple(int(entry["row"]) for entry in found.get("unexpected_index_list") or ())
+    rows = tuple(map(int, found.get("unexpected_index_list") or ()))
     observed = _plain(found["observed_value"] if "observed_value" in found else found.get("unexpected_count"))
     return Verdict(
         config.meta["name"], config.kwargs.get("column"), bool(result.success), observed, config.meta["critical"], rows

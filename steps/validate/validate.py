@@ -2,22 +2,24 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import Config
-from rewardlab.files import atomic_path, read_groups, tree_digest, write_groups, write_json
-from rewardlab.groups import PreferenceGroup
+from rewardlab.files import atomic_path, pack, read_chunks, read_groups, tree_digest, write_json
+from steps.parallel import in_order
 from steps.validate.check import Checker, Verdict
 from steps.validate.suite import row_expectations, table_expectations
-from steps.validate.table import flatten
+from steps.validate.table import flatten, join
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Reasons = dict[int, list[str]]
+_WHOLE = ["id", "prompt_key", "num_responses", "tie_share", "longer_wins", "contradicts"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,36 +49,34 @@ class ValidateReport(Config):
 def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateReport:
     """Write the folder `target`: `groups.jsonl.gz`, `quarantine.jsonl`, `validation.json` and `docs/`.
 
-    `source` is what `ingest` wrote. Nothing is written when the data fail.
+    `source` is what `ingest` wrote. Nothing is written when the data fail. Memory is for numbers alone, not for text.
 
     Raises:
         ValueError: all groups are bad or a critical expectation does not hold; the message has the reasons.
     """
-    groups = list(read_groups(source / "groups.jsonl.gz"))
-    unreadable = _read_lines(source / "unreadable.jsonl")
-    table = flatten(groups)
-    table["id_characters"] = table["id"].str.len()
+    groups = source / "groups.jsonl.gz"
+    table = join(flat for _, flat in in_order(flatten, read_chunks(groups), label="validate"))
+    num_unreadable = sum(1 for _ in _unreadable(source))
     checker = Checker()
     verdicts = checker.check("rows", table, row_expectations(config.max_responses))
     reasons = _reasons(verdicts)
     counts = dict(Counter(reason for each in reasons.values() for reason in each).most_common())
-    if len(reasons) == len(groups):
-        raise ValueError(f"all {len(groups)} groups are quarantined: {_listed(counts)}")
+    if len(reasons) == len(table):
+        raise ValueError(f"all {len(table)} groups are quarantined: {_listed(counts)}")
     whole = table_expectations(
-        min_groups=config.min_groups, max_quarantine_share=config.max_quarantine_share, num_groups=len(groups)
+        min_groups=config.min_groups, max_quarantine_share=config.max_quarantine_share, num_groups=len(table)
     )
-    verdicts += checker.check("data", _accepted(table, reasons, len(unreadable)), whole)
-    _refuse(verdicts, counts, len(unreadable), groups, reasons)
+    verdicts += checker.check("data", _accepted(table, reasons, num_unreadable), whole)
+    _refuse(verdicts, counts, num_unreadable, groups, reasons)
     summary = {
-        "num_groups": len(groups),
-        "num_accepted": len(groups) - len(reasons),
-        "num_unreadable": len(unreadable),
+        "num_groups": len(table),
+        "num_accepted": len(table) - len(reasons),
+        "num_unreadable": num_unreadable,
         "quarantined": counts,
     }
     with atomic_path(target) as scratch:
         scratch.mkdir()
-        write_groups(scratch / "groups.jsonl.gz", (group for at, group in enumerate(groups) if at not in reasons))
-        _write_quarantine(scratch / "quarantine.jsonl", unreadable, groups, reasons)
+        _write_rows(scratch, source, reasons)
         write_json(scratch / "validation.json", {**summary, "expectations": [_entry(verdict) for verdict in verdicts]})
         digest = tree_digest(scratch)
         checker.write_docs(scratch / "docs")
@@ -94,28 +94,24 @@ def _reasons(verdicts: Sequence[Verdict]) -> Reasons:
 
 def _accepted(table: "pd.DataFrame", reasons: Reasons, num_unreadable: int) -> "pd.DataFrame":
     """Return the table with only counts left of bad rows, one row more for each that could not be read."""
-    whole = table.reindex(range(len(table) + num_unreadable)).astype(object)
+    whole = table[_WHOLE].astype(float).reindex(range(len(table) + num_unreadable))
+    for name in ("id", "prompt_key"):  # a float holds the number of a hash, not the hash
+        whole.loc[table.index, name] = table[name].factorize()[0].astype(float)
     bad = whole.index.isin([*reasons, *range(len(table), len(whole))])
-    whole[bad] = None
-    numeric = ["tie_share", "longer_wins", "contradicts", "num_responses"]
-    whole[numeric] = whole[numeric].astype(float)
-    whole["row"] = range(len(whole))
+    whole[bad] = float("nan")
     return whole.assign(quarantined=bad.astype(float), accepted=(~bad).astype(int))
 
 
 def _refuse(
-    verdicts: Sequence[Verdict],
-    counts: dict[str, int],
-    num_unreadable: int,
-    groups: Sequence[PreferenceGroup],
-    reasons: Reasons,
+    verdicts: Sequence[Verdict], counts: dict[str, int], num_unreadable: int, groups: Path, reasons: Reasons
 ) -> None:
     broken = [verdict for verdict in verdicts if verdict.critical and not verdict.success]
     if not broken:
         return
     lines = [f"{verdict.name} does not hold: {verdict.column} is {verdict.observed}" for verdict in broken]
     lines.append(f"quarantined: {_listed(counts)}; could not be read: {num_unreadable}")
-    lines += [f"for example {groups[row].id}: {', '.join(reasons[row])}" for row in sorted(reasons)[:3]]
+    bad = ((group.id, reasons[at]) for at, group in enumerate(read_groups(groups)) if at in reasons)
+    lines += [f"for example {name}: {', '.join(why)}" for name, why in islice(bad, 3)]
     raise ValueError("the data are refused:" + "".join(f"\n  {line}" for line in lines))
 
 
@@ -127,13 +123,26 @@ def _entry(verdict: Verdict) -> dict[str, Any]:
     return {name: value for name, value in asdict(verdict).items() if name != "rows"}
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+def _unreadable(source: Path) -> Iterator[dict[str, Any]]:
+    path = source / "unreadable.jsonl"
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
 
 
-def _write_quarantine(
-    path: Path, unreadable: Sequence[dict[str, Any]], groups: Sequence[PreferenceGroup], reasons: Reasons
-) -> None:
-    records = [{"line": row["line"], "reasons": [row["reason"]], "row": row["row"]} for row in unreadable]
-    records += [{"id": groups[at].id, "reasons": reasons[at], "group": groups[at].to_dict()} for at in sorted(reasons)]
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+def _write_rows(target: Path, source: Path, reasons: Reasons) -> None:
+    """Write the groups that are accepted, as they came, and the others with their reasons."""
+    lines = chain.from_iterable(read_chunks(source / "groups.jsonl.gz"))
+    with (
+        pack(target / "groups.jsonl.gz") as accepted,
+        (target / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine,
+    ):
+        for row in _unreadable(source):
+            record = {"line": row["line"], "reasons": [row["reason"]], "row": row["row"]}
+            quarantine.write(json.dumps(record) + "\n")
+        for at, line in enumerate(lines):
+            if at in reasons:
+                group = json.loads(line)
+                quarantine.write(json.dumps({"id": group["id"], "reasons": reasons[at], "group": group}) + "\n")
+            else:
+                accepted.write(line)

@@ -11,8 +11,9 @@ from rewardlab.files import read_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import accuracy, labelled_pairs
 from rewardlab.references import resolve
-from steps.evaluate import EvaluateConfig, measure, refuse_trained, score
+from steps.evaluate import EvaluateConfig, measure, refuse_trained
 from steps.ingest import IngestConfig, ingest
+from steps.scores import score
 from steps.sources import data_md5
 from steps.statistics import paired_difference
 

@@ -9,16 +9,13 @@ import numpy as np
 
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
-from rewardlab.engine import Engine
 from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import Estimate, PairTable, accuracy, labelled_pairs, reliability, scored_pairs
 from rewardlab.references import resolve
-from steps.progress import progress
 from steps.registry import ChampionRecord
-from steps.statistics import paired_difference, spearman
-
-Rewards = list[list[float]]
+from steps.scores import Rewards, score
+from steps.statistics import chance_p_value, holm, paired_difference, spearman
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +81,7 @@ def measure(config: EvaluateConfig, bundle: Bundle, groups: Sequence[PreferenceG
             "spearman": _rank_agreement(groups, rewards, config.score_aspect),
             "length_correlation": _length_correlation(rewards, characters),
         },
-        "subsets": _by_subset(groups, rewards),
+        "subsets": _by_subset(groups, rewards, config.score_aspect),
         "baselines": {
             "length": _estimate(accuracy(labelled_pairs(groups, characters))),
             "overlap": _estimate(accuracy(labelled_pairs(groups, [_overlaps(group) for group in groups]))),
@@ -107,16 +104,6 @@ def refuse_trained(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> None:
             f"{len(seen)} of {len(groups)} groups were trained on by {bundle.label} ({', '.join(seen[:5])}): accuracy "
             "on them says nothing; evaluate on other data"
         )
-
-
-def score(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Rewards:
-    """Return one reward per response of each group."""
-    total = sum(len(group.responses) for group in groups)
-    with progress(total, f"score {bundle.label}", unit="responses") as bar:
-        scores = Engine(bundle).score_many(
-            [(group.prompt, group.responses) for group in groups], on_progress=bar.update
-        )
-    return [list(each.rewards) for each in scores]
 
 
 def distribution(rewards: Rewards) -> dict[str, Any]:
@@ -201,13 +188,39 @@ def _length_correlation(rewards: Rewards, characters: Rewards) -> dict[str, Any]
     return {"value": float(np.mean(known)), "num": len(known)} if known else None
 
 
-def _by_subset(groups: Sequence[PreferenceGroup], rewards: Rewards) -> dict[str, Any]:
+def _by_subset(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) -> dict[str, Any]:
+    """Return each subset's accuracies, whether it is above chance, and accuracy by grade of difficulty.
+
+    `p_holm` is for "no better than chance", against the ratings where there are any, else the comparisons, and
+    corrected for the number of subsets.
+    """
     names = sorted({group.subset for group in groups if group.subset})
-    chosen = {name: [index for index, group in enumerate(groups) if group.subset == name] for name in names}
-    return {
-        name: {"accuracy": _estimate(accuracy(labelled_pairs([groups[i] for i in rows], [rewards[i] for i in rows])))}
-        for name, rows in chosen.items()
-    }
+    result: dict[str, Any] = {}
+    p_values = []
+    for name in names:
+        chosen = [(group, given) for group, given in zip(groups, rewards, strict=True) if group.subset == name]
+        labelled, rated = _pairs(chosen, aspect)
+        p_values.append(chance_p_value(rated if len(rated.better) else labelled))
+        grades = sorted({grade for group, _ in chosen if (grade := group.meta.get("grade"))})
+        result[name] = {
+            "accuracy": _estimate(accuracy(labelled)),
+            "accuracy_gold": _estimate(accuracy(rated)),
+            "grades": {
+                grade: _estimate(
+                    accuracy(_pairs([row for row in chosen if row[0].meta.get("grade") == grade], aspect)[1])
+                )
+                for grade in grades
+            },
+        }
+    for name, p_value in zip(names, holm(p_values), strict=True):
+        result[name]["p_holm"] = p_value
+    return result
+
+
+def _pairs(rows: Sequence[tuple[PreferenceGroup, list[float]]], aspect: str) -> tuple[PairTable, PairTable]:
+    """Return the labelled and the rated pairs of some groups."""
+    groups, rewards = [group for group, _ in rows], [given for _, given in rows]
+    return labelled_pairs(groups, rewards), scored_pairs(groups, rewards, aspect)
 
 
 def _overlaps(group: PreferenceGroup) -> list[float]:

@@ -53,3 +53,33 @@ def paired_difference(candidate: PairTable, champion: PairTable, *, seed: int = 
         return None
     low, high = cluster_bootstrap(difference, candidate.decided.cluster, seed=seed)
     return Estimate(value=float(difference.mean()), low=low, high=high, num=len(difference))
+
+
+def chance_p_value(pairs: PairTable) -> float | None:
+    """Return the one-sided p-value for "accuracy is 1/2", by flipping the sign of whole prompts' results.
+
+    Each prompt's mean outcome less 1/2 is as likely to be negative under chance (Fisher 1935, section 21); 9,999
+    random flips, so that the least value is 1e-4. None when no comparison is decided.
+    """
+    from scipy.stats import permutation_test
+
+    decided = pairs.decided
+    if not len(decided.better):
+        return None
+    _, index = np.unique(decided.cluster, return_inverse=True)
+    excess = np.bincount(index, weights=decided.wins - 0.5) / np.bincount(index)
+    if len(excess) < 2:
+        return 1.0
+    found = permutation_test(
+        (excess,), np.mean, permutation_type="samples", alternative="greater", vectorized=True, rng=0
+    )
+    return float(found.pvalue)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return the p-values corrected for their number (Holm 1979); those that are None stay so and do not count."""
+    from statsmodels.stats.multitest import multipletests
+
+    known = [value for value in p_values if value is not None]
+    corrected = iter(multipletests(known, method="holm")[1].tolist() if known else ())
+    return [None if value is None else next(corrected) for value in p_values]

@@ -75,7 +75,8 @@ def test_what_does_not_apply_is_null(tiny_bundle: Path, tmp_path: Path) -> None:
     tie = {**pair, "comparisons": [{"better": 0, "worse": 1, "strength": 0.5}], "subset": "tied"}
     _, tied = evaluate(write_lines(tmp_path / "tied.jsonl", [tie]), tiny_bundle, tmp_path / "tied.json")
     assert [name for name in METRICS if tied["metrics"][name] is not None] == ["ece"]
-    assert tied["subsets"] == {"tied": {"accuracy": None}}
+    nothing = {"accuracy": None, "accuracy_gold": None, "grades": {}, "p_holm": None}
+    assert tied["subsets"] == {"tied": nothing}
     _, bare = evaluate(write_lines(tmp_path / "bare.jsonl", [pair]), tiny_bundle, tmp_path / "bare.json")
     assert set(bare["metrics"].values()) == {None}
     assert (bare["data"]["groups"], bare["data"]["comparisons"], bare["subsets"]) == (1, 0, {})

@@ -81,6 +81,7 @@ def test_accuracies(evaluation: dict[str, Any], groups: list[PreferenceGroup], r
         (given[one], given[other], 1.0)
         for group, given in zip(groups, rewards, strict=True)
         for one, other in combinations(sorted(range(4), key=lambda at: -group.scores["gold"][at]), 2)
+        if group.scores["gold"][one] > group.scores["gold"][other]
     ]
     assert near(metrics["accuracy_gold"], win_rate(gold))
     lengths = [tuple(float(len(text)) for text in group.responses) for group in groups]

@@ -1,0 +1,53 @@
+"""Rewards of a bundle on groups, kept so that a test set is scored once per bundle."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import rewardlab
+from rewardlab.bundle import Bundle
+from rewardlab.config import canonical_json
+from rewardlab.engine import Engine
+from rewardlab.files import atomic_path, file_digest
+from rewardlab.groups import PreferenceGroup
+from rewardlab.home import home
+from steps.progress import progress
+
+Rewards = list[list[float]]
+
+
+def score(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Rewards:
+    """Return one reward per response of each group.
+
+    What the same bundle, texts, scoring code and ONNX Runtime gave before is read from `scores/` in `home()`.
+    """
+    texts = ([[[turn.role, turn.content] for turn in group.prompt], list(group.responses)] for group in groups)
+    key = hashlib.sha256(f"{bundle.digest} {_code()} {version('onnxruntime')}\n".encode())
+    for text in texts:
+        key.update(canonical_json(text).encode("utf-8", "surrogatepass") + b"\n")
+    kept = home() / "scores" / f"{key.hexdigest()}.npy"
+    ends = np.cumsum([len(group.responses) for group in groups])
+    if kept.is_file():
+        flat = np.load(kept, allow_pickle=False)
+        if len(flat) != ends[-1] or not np.isfinite(flat).all():
+            raise ValueError(f"{kept} does not hold {ends[-1]} finite rewards: delete it")
+        return [piece.tolist() for piece in np.split(flat, ends[:-1])]
+    with progress(int(ends[-1]), f"score {bundle.label}", unit="responses") as bar:
+        scored = Engine(bundle).score_many(
+            [(group.prompt, group.responses) for group in groups], on_progress=bar.update
+        )
+    rewards = [list(each.rewards) for each in scored]
+    with atomic_path(kept) as scratch, scratch.open("wb") as file:
+        np.save(file, np.concatenate([np.asarray(each) for each in rewards]), allow_pickle=False)
+    return rewards
+
+
+@cache
+def _code() -> str:
+    """Return a digest of the ground's code, which renders, tokenizes and scores."""
+    room = Path(rewardlab.__file__).parent
+    return hashlib.sha256("".join(map(file_digest, sorted(room.rglob("*.py")))).encode()).hexdigest()

@@ -13,12 +13,14 @@ from pipelines.options import (
     FolderOption,
     JsonOption,
     LabelledOption,
+    MapOption,
     ModelOption,
     NameOption,
     ParseOption,
     RecipeOption,
     SetOption,
     TestOption,
+    chosen_columns,
     chosen_recipe,
     file_to_write,
     model_name,
@@ -37,12 +39,13 @@ def run(  # noqa: PLR0913 (one parameter an option)
     revision: Annotated[str, typer.Option(help="Git revision of data.dvc.")] = "",
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Reuse finished steps.")] = True,
     settings: SetOption = None,
+    columns: MapOption = None,
 ) -> None:
     """Run the pipeline: data to a promoted, or rejected, reward model."""
     from pipelines.local import Source, default_name
     from pipelines.local import run as run_pipeline
 
-    chosen = chosen_recipe(recipe, settings)
+    chosen = chosen_recipe(recipe, settings, chosen_columns(columns))
     source = Source(data=_absolute(data), test=_absolute(test), revision=revision)
     summary = run_pipeline(chosen, source, name=name or default_name(data), cache=cache)
     _tell(summary)
@@ -53,31 +56,43 @@ def run(  # noqa: PLR0913 (one parameter an option)
 
 @app.command()
 def ingest(
-    data: Annotated[Path, typer.Option(help="File or folder of preferences.")],
+    data: Annotated[str, typer.Option(help="File, folder, s3:// or hub id of preferences.")],
     out: FolderOption,
     parse: ParseOption = None,
+    columns: MapOption = None,
 ) -> None:
     """Read data of any known format into preference groups."""
     from steps.ingest import IngestConfig
     from steps.ingest import ingest as run_ingest
+    from steps.remote import at_hand
 
-    report = run_ingest(IngestConfig(parse=parse), data, out)
+    config = IngestConfig(parse=parse, columns=chosen_columns(columns))
+    with at_hand(data) as source:
+        report = run_ingest(config, source, out)
     typer.echo(f"groups in {out}: {report.num_groups}; unreadable rows: {report.num_unreadable}")
     for reason, count in report.unreadable.items():
         typer.echo(f"  {count} x {reason}")
+    for name, sureness in report.formats.items():
+        typer.echo(
+            f"format {name}: recognised, sureness {sureness:.2f} of 1 (how much of a file's first rows it leads by)"
+        )
 
 
 @app.command("make-data")
 def make_data(
     out: FolderOption = Path("data"),
-    num_prompts: Annotated[int, typer.Option(help="Number of prompts.", min=1)] = 1200,
+    size: Annotated[int, typer.Option(help="Number of prompts.", min=1)] = 6000,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    noise: Annotated[float, typer.Option(help="Share of votes that a coin decides.")] = 0.0,
+    length_bias: Annotated[float, typer.Option(help="Share of votes that go to the longer response.")] = 0.0,
+    pool: Annotated[int, typer.Option(help="Make this many prompts with 256 rated responses each instead.")] = 0,
 ) -> None:
-    """Generate the embedded data set."""
+    """Generate the embedded data set, or a variant of it for experiments."""
     from steps.make_data import MakeDataConfig
     from steps.make_data import make_data as run_make_data
 
-    typer.echo(run_make_data(MakeDataConfig(num_prompts=num_prompts, seed=seed), out).to_json())
+    config = MakeDataConfig(size=size, seed=seed, noise=noise, length_bias=length_bias, pool=pool)
+    typer.echo(run_make_data(config, out).to_json())
 
 
 @app.command("compile")
@@ -274,8 +289,10 @@ def _tell(summary: dict[str, Any]) -> None:
             typer.echo(f"{key}: {summary[key]}")
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).absolute()) if path else ""
+def _absolute(data: str) -> str:
+    from steps.remote import is_remote
+
+    return data if not data or is_remote(data) else str(Path(data).absolute())
 
 
 if __name__ == "__main__":

@@ -45,9 +45,15 @@ def folder_to_make(path: Path) -> Path:
 
 
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="smoke, minilm or smollm2.")]
-DataOption = Annotated[str, typer.Option("--data", help="File or folder of preferences; without it, data.dvc.")]
+DataOption = Annotated[
+    str, typer.Option("--data", help="File, folder, s3:// or hub id of preferences; without it, data.dvc.")
+]
 LabelledOption = Annotated[Path, typer.Option("--data", help="Labelled preferences of any known format.")]
-TestOption = Annotated[str, typer.Option("--test", help="File or folder that is all the test data.")]
+TestOption = Annotated[str, typer.Option("--test", help="All the test data, named as data are.")]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="FIELD=COLUMN: the column that is a field, such as prompt=query or family=topic."),
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="A recipe's setting, such as train.epochs=2.")]
 ModelOption = Annotated[str, typer.Option("--model", help="Bundle folder, version, alias or models:/NAME@ALIAS.")]
 NameOption = Annotated[str, typer.Option("--name", help="Registered model.")]
@@ -61,15 +67,30 @@ JsonOption = Annotated[
 FolderOption = Annotated[Path, typer.Option("--out", help="Folder to write; a new one.", callback=folder_to_make)]
 
 
-def chosen_recipe(name: str, given: list[str] | None = None) -> "Recipe":
-    """Return a recipe with `--set KEY=VALUE` applied; a value is JSON, or else text.
+def chosen_columns(given: list[str] | None) -> dict[str, str]:
+    """Return what `--map FIELD=COLUMN` says.
+
+    Raises:
+        typer.BadParameter: a name is missing, or a field is named twice.
+    """
+    columns: dict[str, str] = {}
+    for item in given or []:
+        name, _, column = item.partition("=")
+        if not (name and column) or name in columns:
+            raise typer.BadParameter(f"it takes FIELD=COLUMN once a field, got {item!r}", param_hint="'--map'")
+        columns[name] = column
+    return columns
+
+
+def chosen_recipe(name: str, given: list[str] | None = None, columns: dict[str, str] | None = None) -> "Recipe":
+    """Return a recipe with `--set KEY=VALUE` applied, and `--map`'s columns; a value is JSON, or else text.
 
     Raises:
         typer.BadParameter: there is no such recipe or setting, or a value does not fit.
     """
     from pipelines.recipes import RECIPES, recipe
 
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"ingest.columns": columns} if columns else {}
     for item in given or []:
         key, equals, value = item.partition("=")
         if not equals:

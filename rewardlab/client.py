@@ -1,18 +1,15 @@
 """Score with a rewardlab server: a client that is also a reward function for TRL's trainers."""
 
-import itertools
 import json
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import httpx
 
-Turn = Mapping[str, Any]
-Text = str | Sequence[Turn]
-"""What trainers hand over: a string, or a list of `{role, content}`."""
+from rewardlab.adapters import Text, grouped
 
 _SHORTEST_WAIT_SECONDS = 0.05
 _FIRST_WAIT_SECONDS = 0.25
@@ -33,9 +30,10 @@ class RemoteReward:
         ValueError: the URL is not one of a server.
 
     Example:
-        >>> reward = RemoteReward("http://127.0.0.1:8080")  # doctest: +SKIP
-        >>> reward.score("What is 2 + 2?", ["It is 4.", "It is 5."])  # doctest: +SKIP
-        [1.52, -0.87]
+        >>> with RemoteReward(url) as reward:  # such as http://127.0.0.1:8080
+        ...     rewards = reward.score("What is 2 + 2?", ["It is 4.", "It is 5."])
+        >>> len(rewards)
+        2
     """
 
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
@@ -61,15 +59,8 @@ class RemoteReward:
         Raises:
             ValueError: the lengths differ, or a completion is not a text; else as `score`.
         """
-        if len(prompts) != len(completions):
-            raise ValueError(
-                f"one completion per prompt, got {len(prompts)} prompts and {len(completions)} completions"
-            )
-        pairs = [_split(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        rewards: list[float] = []
-        for prompt, group in itertools.groupby(pairs, key=lambda pair: pair[0]):
-            rewards += self.score(prompt, [response for _, response in group])
-        return rewards
+        groups = grouped(prompts, completions)
+        return [reward for prompt, responses in groups for reward in self.score(prompt, responses)]
 
     def score(self, prompt: Text, responses: Sequence[str]) -> list[float]:
         """Return the rewards of the responses to one prompt.
@@ -119,23 +110,6 @@ class RemoteReward:
                 raise ConnectionError(f"{url} gave no rewards within {self.timeout:g} s: {problem}")
             time.sleep(pause)
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
-
-
-def _split(prompt: Text, completion: Text) -> tuple[Text, str]:
-    """Return what the response answers and the response: messages before the completion's last belong to the prompt.
-
-    Raises:
-        ValueError: the completion does not end with a text of the assistant.
-    """
-    if isinstance(completion, str):
-        return prompt, completion
-    last = completion[-1] if completion else {}
-    if last.get("role") != "assistant" or not isinstance(last.get("content"), str):
-        raise ValueError(f"a completion is a string or messages that end with the assistant's text, got {last!r:.80}")
-    if len(completion) == 1:
-        return prompt, last["content"]
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    return [*turns, *completion[:-1]], last["content"]
 
 
 def _rewards(answer: httpx.Response, count: int) -> list[float]:

@@ -71,7 +71,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from steps.split import SplitConfig, split
 
     folder = tmp_path_factory.mktemp("splits")
-    make_data(MakeDataConfig(num_prompts=120), folder / "data")
+    make_data(MakeDataConfig(size=480), folder / "data")
     ingest(IngestConfig(), folder / "data", folder / "groups")
     split(SplitConfig(train=0.5, validation=0.15, calibration=0.15, test=0.2), folder / "groups", folder / "splits")
     return folder / "splits"

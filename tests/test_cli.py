@@ -55,7 +55,7 @@ def test_the_module_is_the_command() -> None:
         ("serve --port many", "'--port'"),
         ("serve --port 70000", "'--port'"),
         ("gc --keep -1", "'--keep'"),
-        ("make-data --out x --num-prompts 0", "'--num-prompts'"),
+        ("make-data --out x --size 0", "'--size'"),
         ("score --in x --out y --parse zz", "unknown format 'zz': known are native, hh"),
         ("evaluate --data x --parse zz", "unknown format 'zz'"),
         ("run --recipe nope", "there is no recipe 'nope': choose smoke"),
@@ -110,7 +110,7 @@ def test_data_that_are_not_there_exit_1() -> None:
     [
         "ingest --data rows.jsonl --out full",
         "ingest --data rows.jsonl --out rows.jsonl",
-        "make-data --num-prompts 2 --out full",
+        "make-data --size 2 --out full",
         "train --recipe smoke --out full",
         "score --in rows.jsonl --out full",
         "evaluate --data rows.jsonl --json full",
@@ -144,7 +144,7 @@ def test_ingest_writes_groups_and_tells_of_bad_rows() -> None:
 
 
 def test_make_data_is_the_same_for_a_seed() -> None:
-    said = [rewardlab("make-data", "--num-prompts", 4, "--seed", 7, "--out", name) for name in ("one", "two")]
+    said = [rewardlab("make-data", "--size", 4, "--seed", 7, "--out", name) for name in ("one", "two")]
     assert [done.code for done in said] == [0, 0]
     assert said[0].out == said[1].out
     assert (Path("one") / "preferences-000.jsonl.gz").is_file()

@@ -22,7 +22,7 @@ SCHEMA = read_json(Path(library.__file__).parent / "schemas" / "summary.schema.j
 def place(tmp_path: Path, registry: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder of the test's own, with data and an empty registry."""
     monkeypatch.chdir(tmp_path)
-    assert rewardlab("make-data", "--num-prompts", 200, "--out", "data").code == 0
+    assert rewardlab("make-data", "--size", 200, "--out", "data").code == 0
     return tmp_path
 
 

@@ -1,6 +1,5 @@
 """The client against the real server over loopback."""
 
-import contextlib
 import http.server
 import socket
 import threading
@@ -10,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rewardlab.bundle import Bundle
@@ -18,6 +16,7 @@ from rewardlab.client import RemoteReward
 from rewardlab.engine import Engine
 from rewardlab.groups import Message
 from serving.app import build_app
+from tests.served import running
 
 PROMPT = "What is 2 + 2?"
 RESPONSES = ["It is 4.", "", "five"]
@@ -44,15 +43,6 @@ class Gate:
         await send({"type": "http.response.body", "body": b'{"error": "busy"}'})
 
 
-@contextlib.contextmanager
-def running(app: ASGIApp, listener: socket.socket) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, http="httptools", log_level="critical"))
-    with listener, ThreadPoolExecutor(1) as pool:
-        pool.submit(server.run, sockets=[listener])
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-
-
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Engine:
     return Engine(Bundle.open(tiny_bundle), threads=1)
@@ -61,7 +51,7 @@ def engine(tiny_bundle: Path) -> Engine:
 @pytest.fixture(scope="module")
 def server(engine: Engine) -> Iterator[tuple[Gate, str]]:
     gate = Gate(build_app(engine, name="reward-model", version="1"))
-    with running(gate, socket.create_server(("127.0.0.1", 0))) as url:
+    with running(gate) as url:
         yield gate, url
 
 

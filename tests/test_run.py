@@ -39,7 +39,7 @@ IMPOSSIBLE: dict[str, Any] = {
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a folder with `data`, made the current one, with a home of its own."""
     folder = tmp_path_factory.mktemp("place")
-    make_data(MakeDataConfig(num_prompts=120), folder / "data")
+    make_data(MakeDataConfig(size=120), folder / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("REWARDLAB_HOME", str(folder / "home"))

@@ -1,10 +1,11 @@
 """Score prompts and responses with a bundle."""
 
 import json
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -16,14 +17,23 @@ from rewardlab.tokens import TokenTree, TreeTokenizer
 GOLDEN_TOLERANCE = 1e-4
 """Allowed difference to the golden scores on another CPU, in units of max(1, s.d. of the rewards)."""
 
-Group = tuple[Sequence[Message], Sequence[str]]
+Prompt = str | Sequence[Message] | Sequence[Mapping[str, Any]]
+"""A string, which is one user turn, or messages."""
+Group = tuple[Prompt, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores(Sequence[float]):
     """Rewards of one group's responses, whether each was truncated, and how many tokens each was read as.
 
-    As a sequence it is its rewards.
+    As a sequence it is its rewards, which are raw logits: only differences between responses to one prompt mean
+    something, and `Engine.compare` says what.
+
+    Example:
+        >>> scores = Scores(rewards=(1.5, -0.9), truncated=(False, False), num_tokens=(21, 21))
+        >>> first, second = scores
+        >>> first - second
+        2.4
     """
 
     rewards: tuple[float, ...]
@@ -49,6 +59,12 @@ class Engine:
     Args:
         bundle: an opened bundle.
         threads: for one forward pass; by default all cores.
+
+    Example:
+        >>> from pathlib import Path
+        >>> engine = Engine(Bundle.open(Path("bundle")))  # or rewardlab.load("bundle"), which checks the scores too
+        >>> len(engine.score("What is 2 + 2?", ["It is 4.", "It is 5."]))
+        2
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
@@ -57,7 +73,7 @@ class Engine:
         self._tokenizing = threading.Lock()
         self._session = Session(bundle.path / MODEL, pad_id=bundle.readout.pad_id, threads=threads)
 
-    def score(self, prompt: str | Sequence[Message], responses: Sequence[str]) -> Scores:
+    def score(self, prompt: Prompt, responses: Sequence[str]) -> Scores:
         """Score the responses to one prompt.
 
         Args:
@@ -65,18 +81,50 @@ class Engine:
             responses: any number of texts.
 
         Raises:
-            ValueError: the chat template refuses the conversation.
+            ValueError: the prompt is no conversation, or the chat template refuses it.
             ArithmeticError: the model returned a reward that is not finite.
+
+        Example:
+            >>> import rewardlab
+            >>> talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 + 2?"}]
+            >>> len(rewardlab.load("bundle").score(talk, ["It is 4.", "It is 5.", "No."]))
+            3
         """
-        turns = messages(prompt) if isinstance(prompt, str) else prompt
-        return self.score_many([(turns, responses)])[0]
+        return self.score_many([(prompt, responses)])[0]
+
+    def compare(self, prompt: Prompt, first: str, second: str) -> float:
+        """Return the probability that the first response is preferred to the second.
+
+        It is sigmoid((r_first - r_second) / temperature) (Bradley & Terry 1952), with the temperature that the
+        bundle's calibration split asked for; equal rewards are 0.5.
+
+        Raises:
+            ValueError, ArithmeticError: as `score`.
+
+        Example:
+            >>> import rewardlab
+            >>> engine = rewardlab.load("bundle")
+            >>> forward = engine.compare("What is 2 + 2?", "It is 4.", "It is 5.")
+            >>> backward = engine.compare("What is 2 + 2?", "It is 5.", "It is 4.")
+            >>> round(forward + backward, 9)
+            1.0
+        """
+        rewards = self.score(prompt, (first, second))
+        return 0.5 + 0.5 * math.tanh((rewards[0] - rewards[1]) / (2.0 * self.bundle.calibration.temperature))
 
     def score_many(
         self, groups: Sequence[Group], *, on_progress: Callable[[int], object] | None = None
     ) -> list[Scores]:
-        """Score many groups; `on_progress` hears how many more responses are done."""
+        """Score many groups; `on_progress` hears how many more responses are done.
+
+        Example:
+            >>> import rewardlab
+            >>> groups = [(group.prompt, group.responses) for group in rewardlab.read("pairs.jsonl")]
+            >>> [len(scores) for scores in rewardlab.load("bundle").score_many(groups)]
+            [2, 2, 2]
+        """
         with self._tokenizing:
-            trees = [self._tokenizer.tree(prompt, responses) for prompt, responses in groups]
+            trees = [self._tokenizer.tree(_turns(prompt), responses) for prompt, responses in groups]
         sequences = [tree.sequence(index) for tree in trees for index in range(len(tree.responses))]
         rewards = self._session.run(sequences, on_progress)
         if not np.isfinite(rewards).all():
@@ -92,7 +140,7 @@ class Engine:
                 what was sealed.
         """
         rows = [json.loads(line) for line in (self.bundle.path / GOLDEN).read_text(encoding="utf-8").splitlines()]
-        found = self.score_many([(messages(row["prompt"]), row["responses"]) for row in rows])
+        found = self.score_many([(row["prompt"], row["responses"]) for row in rows])
         error = max(
             abs(reward - wanted)
             for scores, row in zip(found, rows, strict=True)
@@ -101,6 +149,11 @@ class Engine:
         tolerance = GOLDEN_TOLERANCE * max(1.0, self.bundle.calibration.sd)
         if not error <= tolerance:
             raise ValueError(f"golden scores of {self.bundle.path} are off by {error:.2e}, allowed is {tolerance:.2e}")
+
+
+def _turns(prompt: Prompt) -> tuple[Message, ...]:
+    turns = [turn for turn in prompt if isinstance(turn, Message)]
+    return tuple(turns) if turns and len(turns) == len(prompt) else messages(prompt)
 
 
 def _split(trees: Sequence[TokenTree], rewards: Sequence[float]) -> list[Scores]:

@@ -1,0 +1,20 @@
+"""A real server on a free port, for as long as a block lasts."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+@contextlib.contextmanager
+def running(app: ASGIApp, listener: socket.socket | None = None) -> Iterator[str]:
+    """Yield the URL of an application that is served from a thread."""
+    listener = listener or socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, http="httptools", log_level="critical"))
+    with listener, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.run, sockets=[listener])
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True

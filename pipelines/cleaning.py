@@ -9,10 +9,10 @@ from rewardlab.home import home
 
 
 def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
-    """Remove the artifacts of all but the newest runs, cache entries that point nowhere, and old run folders.
+    """Remove the artifacts of all but the newest runs, cache entries that point nowhere, old run folders, and scores.
 
     Registered versions, their bundles and reports live in the registry and stay; a step whose output went is run
-    again when it is needed. Yields a line for each thing.
+    again when it is needed, and a test set is scored again. Yields a line for each thing.
 
     Raises:
         ValueError: `keep` is negative.
@@ -26,6 +26,10 @@ def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
         yield f"{'would remove' if dry_run else 'removed'} {folder}"
         if not dry_run:
             shutil.rmtree(folder)
+    for scores in (home() / "scores").glob("*.npy"):
+        yield f"{'would remove' if dry_run else 'removed'} {scores}"
+        if not dry_run:
+            scores.unlink()
     if not dry_run:
         _forget()
         if not (runs / "latest").exists():

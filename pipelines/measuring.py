@@ -13,13 +13,13 @@ from rewardlab.metrics import accuracy, labelled_pairs
 from rewardlab.references import resolve
 from steps.evaluate import EvaluateConfig, measure, refuse_trained
 from steps.ingest import IngestConfig, ingest
+from steps.remote import at_hand, version
 from steps.scores import score
-from steps.sources import data_md5
 from steps.statistics import paired_difference
 
 
-def evaluate_reference(model: str, data: Path, *, parse: str | None, name: str) -> dict[str, Any]:
-    """Return the contract's evaluation of a model on a file.
+def evaluate_reference(model: str, data: str, *, parse: str | None, name: str) -> dict[str, Any]:
+    """Return the contract's evaluation of a model on a file, a folder, or data that lie elsewhere.
 
     Raises:
         ValueError: the model or the data cannot be read, or the data were trained on.
@@ -31,7 +31,7 @@ def evaluate_reference(model: str, data: Path, *, parse: str | None, name: str) 
     return {**result, "data": _described(data, groups, num_unreadable)}
 
 
-def compare_references(models: tuple[str, str], data: Path, *, parse: str | None, name: str) -> dict[str, Any]:
+def compare_references(models: tuple[str, str], data: str, *, parse: str | None, name: str) -> dict[str, Any]:
     """Return both accuracies and the paired difference, first minus second.
 
     Raises:
@@ -86,20 +86,20 @@ def _open(model: str, name: str) -> Bundle:
     return Bundle.open(folder, label)
 
 
-def _read(data: Path, parse: str | None) -> tuple[list[PreferenceGroup], int]:
-    """Return the groups of a file and how many rows could not be read, which standard error says too."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = ingest(IngestConfig(parse=parse), data, Path(folder) / "groups")
+def _read(data: str, parse: str | None) -> tuple[list[PreferenceGroup], int]:
+    """Return the groups of the data and how many rows could not be read, which standard error says too."""
+    with tempfile.TemporaryDirectory() as folder, at_hand(data) as path:
+        report = ingest(IngestConfig(parse=parse), path, Path(folder) / "groups")
         if report.num_unreadable:
             reasons = ", ".join(f"{count} x {reason}" for reason, count in report.unreadable.items())
             print(f"rows of {data} that could not be read: {reasons}", file=sys.stderr)
         return list(read_groups(Path(folder) / "groups" / "groups.jsonl.gz")), report.num_unreadable
 
 
-def _described(data: Path, groups: list[PreferenceGroup], num_unreadable: int) -> dict[str, Any]:
+def _described(data: str, groups: list[PreferenceGroup], num_unreadable: int) -> dict[str, Any]:
     return {
-        "path": str(data),
-        "md5": data_md5(data),
+        "path": data,
+        "md5": version(data),
         "groups": len(groups),
         "comparisons": sum(len(group.comparisons) for group in groups),
         "unreadable": num_unreadable,

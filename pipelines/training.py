@@ -8,8 +8,8 @@ from pipelines.recipes import Recipe
 from steps.export import export
 from steps.fetch import FetchConfig, fetch
 from steps.ingest import ingest
+from steps.remote import version
 from steps.resolve import resolve_data
-from steps.sources import data_md5
 from steps.split import split
 from steps.tokenize import tokenize
 from steps.train import train
@@ -23,7 +23,7 @@ def train_bundle(recipe: Recipe, source: Source, out: Path) -> Path:
         ValueError: a step refuses its input.
     """
     md5 = resolve_data(source.repository, source.revision, source.data)
-    test_md5 = data_md5(Path(source.test)) if source.test else ""
+    test_md5 = version(source.test) if source.test else ""
     config = FetchConfig(data_md5=md5, test_md5=test_md5, **source.to_dict())
     data = fetch(config, out / "data")
     ingest(recipe.ingest, out / "data", out / "groups")

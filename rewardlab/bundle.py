@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -114,7 +114,7 @@ def identity(folder: Path) -> str:
     return hashlib.sha256("".join(file_digest(folder / name) for name in _IDENTITY).encode()).hexdigest()
 
 
-def fingerprints(groups: Sequence[PreferenceGroup]) -> npt.NDArray[np.uint64]:
+def fingerprints(groups: Iterable[PreferenceGroup]) -> npt.NDArray[np.uint64]:
     """Return a 64-bit hash of each group's prompt and responses, whatever the order of the responses."""
     texts = ("\0".join((prompt_text(group.prompt), *sorted(group.responses))) for group in groups)
     hashes = (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)

@@ -136,7 +136,7 @@ def _parquet(path: Path) -> Rows:
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{path} is no Parquet file: {error}") from error
     line = 0
-    for batch in file.iter_batches():
+    for batch in file.iter_batches(batch_size=1000):
         for row in batch.to_pylist():
             line += 1
             yield line, _filled(row)

@@ -182,10 +182,12 @@ def test_gc_removes_old_runs_and_only_those() -> None:
     kept, gone = make_run(3, ".rewardlab/steps/new", recipe=False), make_run(1, ".rewardlab/steps/old", recipe=False)
     for entry, step in (("a", kept), ("b", gone)):
         write_json(Path(f".rewardlab/cache/{entry}.json"), {"Output": "x", "model": {"uri": str(step.absolute())}})
+    scores = make_run(1, ".rewardlab/scores", recipe=False) / "digest.npy"
+    scores.touch()
     planned = rewardlab("gc", "--keep", 1, "--dry-run").out
-    assert (planned.count("would remove"), old.exists(), gone.exists()) == (2, True, True)
+    assert (planned.count("would remove"), old.exists(), gone.exists(), scores.exists()) == (3, True, True, True)
     assert rewardlab("gc", "--keep", 1).out == planned.replace("would remove", "removed")
-    assert [path.exists() for path in (new, foreign, kept, old, gone)] == [True, True, True, False, False]
+    assert [path.exists() for path in (new, foreign, kept, old, gone, scores)] == [True] * 3 + [False] * 3
     assert [path.name for path in Path(".rewardlab/cache").iterdir()] == ["a.json"]
     assert rewardlab("gc", "--keep", 1).out == "nothing to remove\n"
 

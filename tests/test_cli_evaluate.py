@@ -50,7 +50,14 @@ def test_the_file_is_described_as_it_lies_on_disk(
 def test_accuracy_is_that_of_the_scores(
     splits: Path, labelled: list[PreferenceGroup], tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    asked = [{"id": group.id, "prompt": group.prompt[0].content, "responses": group.responses} for group in labelled]
+    asked = [
+        {
+            "id": group.id,
+            "prompt": [{"role": turn.role, "content": turn.content} for turn in group.prompt],
+            "responses": group.responses,
+        }
+        for group in labelled
+    ]
     write_lines(tmp_path / "in.jsonl", asked)
     assert (
         rewardlab("score", "--in", tmp_path / "in.jsonl", "--out", tmp_path / "out", "--model", tiny_bundle).code == 0

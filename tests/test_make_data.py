@@ -5,12 +5,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
 
 from rewardlab.files import read_groups
 from steps.ingest import IngestConfig, ingest
 from steps.make_data import MakeDataConfig, make_data
 from steps.split import SplitConfig, split
-from tests.shortcuts import pair_features
+from tests.shortcuts import held_out_accuracy, minilm, overlap
 
 SUBSETS = {
     *("arithmetic", "dates_units", "string_edits", "counts_formats", "json_keys", "injection"),
@@ -120,12 +121,14 @@ def test_a_pool_has_256_rated_responses_a_prompt(tmp_path):
 
 
 def test_overlap_with_the_prompt_tells_nothing(groups):
-    families = sorted({group.family for group in groups})
-    held_out = set(np.random.default_rng(0).permutation(families)[: len(families) // 4])
-    columns = []
-    for chosen in (False, True):
-        rows = [row for group in groups if (group.family in held_out) == chosen for row in pair_features(group)]
-        columns.append(tuple(np.array(column) for column in zip(*rows, strict=True)))
-    (train, outcome), (test, truth) = columns
-    model = HistGradientBoostingClassifier(random_state=0).fit(train, outcome)
-    assert abs(model.score(test, truth) - 0.5) <= 0.10
+    model = HistGradientBoostingClassifier(random_state=0)
+    assert abs(held_out_accuracy(model, groups, map(overlap, groups)) - 0.5) <= 0.10
+
+
+@pytest.mark.slow
+def test_frozen_minilm_cannot_tell_responses_apart_alone(groups):
+    for with_prompt in (False, True):
+        model = LogisticRegression(max_iter=2000)
+        accuracy = held_out_accuracy(model, groups, minilm(groups, with_prompt=with_prompt))
+        print(f"frozen MiniLM, with prompt: {with_prompt}, accuracy {accuracy:.3f}")
+        assert with_prompt or accuracy <= 0.55

@@ -1,12 +1,13 @@
 """Run every probe through the engine that will serve the bundle."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
@@ -17,7 +18,8 @@ from rewardlab.metrics import share
 from steps.audit.probes import EDITS, ORDERS, Edit, Order
 from steps.progress import progress
 
-Case = tuple[tuple[Message, ...], str, str]
+Case = tuple[tuple[Message, ...], tuple[str, ...]]
+Rewards = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,16 +49,21 @@ def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditR
     answers = list(islice(_best_answers(read_groups(test)), config.num_answers))
     if not answers:
         raise ValueError(f"{test} holds no preferred answer that could be edited")
-    engine = Engine(opened)
+    engine, sd = Engine(opened), opened.calibration.sd
+    orders = {name: _order_cases(order) for name, order in ORDERS.items()}
+    edits = [
+        (prompt, (text, *(edit.apply(prompt[-1].content, text) for edit in EDITS.values()))) for prompt, text in answers
+    ]
+    total = sum(len(texts) for _, texts in [*chain(*orders.values()), *edits])
     probes: dict[str, Any] = {}
-    with progress(len(ORDERS) + len(EDITS), "audit", unit="probes") as bar:
+    with progress(total, "audit", unit="responses") as bar:
         for name, order in ORDERS.items():
-            probes[name] = _probe("order", order, _order_cases(order), engine, config)
-            bar.update()
-        for name, edit in EDITS.items():
-            cases = [(prompt, text, edit.apply(prompt[-1].content, text)) for prompt, text in answers]
-            probes[name] = _probe("edit", edit, cases, engine, config)
-            bar.update()
+            rewards = _rewards(engine, orders[name], bar.update)
+            probes[name] = _finding("order", order, orders[name], rewards, sd, config.num_examples)
+        rewards = _rewards(engine, edits, bar.update)
+        for at, (name, edit) in enumerate(EDITS.items(), start=1):
+            cases = [(prompt, (texts[0], texts[at])) for prompt, texts in edits]
+            probes[name] = _finding("edit", edit, cases, rewards[:, [0, at]], sd, config.num_examples)
     write_json(target, {"bundle": opened.digest, "test_digest": file_digest(test), "probes": probes})
     return AuditReport(digest=file_digest(target))
 
@@ -81,30 +88,33 @@ def _favourite(group: PreferenceGroup) -> int:
 
 def _order_cases(order: Order) -> list[Case]:
     """Return the cases with the worse answer first, so that in every probe "raised" means the second won."""
-    return [((Message("user", request),), worse, better) for request, better, worse in order.rows]
+    return [((Message("user", request),), (worse, better)) for request, better, worse in order.rows]
 
 
-def _probe(
-    kind: str, probe: Order | Edit, cases: Sequence[Case], engine: Engine, config: AuditConfig
+def _rewards(engine: Engine, cases: Sequence[Case], on_progress: Callable[[int], object]) -> Rewards:
+    """Return a row of rewards for each prompt, a column for each text."""
+    return np.array([each.rewards for each in engine.score_many(cases, on_progress=on_progress)])
+
+
+def _finding(
+    kind: str, probe: Order | Edit, cases: Sequence[Case], rewards: Rewards, sd: float, num_examples: int
 ) -> dict[str, Any]:
-    scores = engine.score_many([(prompt, (before, after)) for prompt, before, after in cases])
-    rewards = np.array([each.rewards for each in scores])
     shift = rewards[:, 1] - rewards[:, 0]
     outcomes = np.where(shift > 0, 1.0, np.where(shift == 0, 0.5, 0.0))
     rate = share(outcomes, np.arange(len(outcomes)))
     assert rate is not None
-    order = np.argsort(shift if kind == "order" else -shift, kind="stable")[: config.num_examples]
+    order = np.argsort(shift if kind == "order" else -shift, kind="stable")[:num_examples]
     return {
         "kind": kind,
         "expectation": probe.expectation,
         "rate": rate.to_dict(),
-        "shift_sd": float(shift.mean() / engine.bundle.calibration.sd) if engine.bundle.calibration.sd > 0 else None,
+        "shift_sd": float(shift.mean() / sd) if sd > 0 else None,
         "num": len(cases),
         "examples": [
             {
                 "prompt": prompt_text(cases[row][0])[-800:],
-                "before": cases[row][1][:800],
-                "after": cases[row][2][:800],
+                "before": cases[row][1][0][:800],
+                "after": cases[row][1][1][:800],
                 "rewards": rewards[row].tolist(),
             }
             for row in order

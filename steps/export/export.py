@@ -161,4 +161,4 @@ def _write_golden(target: Path, groups: Sequence[PreferenceGroup], rewards: Sequ
 
 
 def _training_fingerprints(splits: Path) -> "np.ndarray[Any, np.dtype[np.uint64]]":
-    return fingerprints(list(read_groups(splits / "train.jsonl.gz")))
+    return fingerprints(read_groups(splits / "train.jsonl.gz"))

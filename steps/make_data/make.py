@@ -14,11 +14,12 @@ from rewardlab.groups import PreferenceGroup
 from rewardlab.readers.reader import content_id
 from rewardlab.readers.votes import aggregate
 from steps.make_data.annotators import votes
+from steps.make_data.injection import injection
 from steps.make_data.numbers import arithmetic, dates_units
 from steps.make_data.pool import pool_groups
-from steps.make_data.reading import injection, multi_turn, passage, unknown
+from steps.make_data.reading import multi_turn, passage, unknown
 from steps.make_data.safety import bias, refusal
-from steps.make_data.twins import GRADES, Twins
+from steps.make_data.twins import Twins
 from steps.make_data.writing import counts_formats, json_keys, string_edits
 
 Maker = Callable[[random.Random, int], Twins]
@@ -37,6 +38,8 @@ MAKERS: tuple[Maker, ...] = (
 )
 """Each makes both prompts of a subset; those of `refusal` belong to two subsets, so it has two turns in a round."""
 _TURNS = (*MAKERS, refusal)
+_GRADES = (1, 2, 1, 1, 3, 1, 1, 2, 1, 1, 1, 2, 1, 3, 1, 1, 2, 1, 3, 1)
+"""The difficulty of every twenty pairs of prompts of a subset."""
 _SHARD = 2000
 _TEST_SHARE = 0.1
 
@@ -120,7 +123,7 @@ def _twins(config: MakeDataConfig) -> Iterator[tuple[str, Twins]]:
     while True:
         for maker in _TURNS:
             name = f"{maker.__name__}-{made[maker]:06}"
-            grade = GRADES[made[maker] % len(GRADES)]
+            grade = _GRADES[made[maker] % len(_GRADES)]
             made[maker] += 1
             for attempt in count():
                 twins = maker(random.Random(f"{config.seed}/{name}/{attempt}"), grade)  # noqa: S311

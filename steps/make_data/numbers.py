@@ -5,20 +5,20 @@ import random
 from collections.abc import Callable
 from datetime import date, timedelta
 
-from steps.make_data.twins import Twins, answer, nearness, user, wording
+from steps.make_data.twins import EITHER, Twins, answer, nearness, user, wording
 
 _ARITHMETIC = {
     1: (
+        "Name a number that is {how} than fifty.",
+        "Give me any number {how} than fifty.",
+        "I need a number, and it has to be {how} than fifty.",
+        "Which number comes to mind that is {how} than fifty?",
+    ),
+    2: (
         "What is {a} plus {b}?",
         "Add {b} to {a}.",
         "Find the sum of {a} and {b}.",
         "I have {a} coins and get {b} more. How many do I have?",
-    ),
-    2: (
-        "What is {a} minus {b}?",
-        "Take {b} away from {a}.",
-        "A shop had {a} loaves and sold {b}. How many are left?",
-        "Subtract {b} from {a} and give me the result.",
     ),
     3: (
         "What is {a} times {b}?",
@@ -27,12 +27,21 @@ _ARITHMETIC = {
         "Work out the product of {a} and {b}.",
     ),
 }
-_UNITS = (("hours", "minutes", 60), ("kilometres", "metres", 1000), ("weeks", "days", 7), ("dozen eggs", "eggs", 12))
-_CONVERT = (
-    "How many {small} are {n} {large}?",
-    "Convert {n} {large} to {small}.",
-    "I have {n} {large}. How many {small} is that?",
-    "Express {n} {large} in {small}.",
+_KINDS = {
+    "a day of the weekend": ("Saturday", "Sunday"),
+    "a working day": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday"),
+    "a month of the European winter": ("December", "January", "February"),
+    "a month of the European summer": ("June", "July", "August"),
+    "a unit of length": ("the metre", "the kilometre", "the mile", "the inch"),
+    "a unit of weight": ("the gram", "the kilogram", "the pound", "the tonne"),
+    "a unit of time": ("the second", "the minute", "the hour", "the decade"),
+    "a unit of volume": ("the litre", "the gallon", "the pint", "the cubic metre"),
+}
+_NAME = (
+    "Name {kind}.",
+    "Give me an example of {kind}.",
+    "Which word comes to mind for {kind}?",
+    "I am looking for {kind}. Do you know one?",
 )
 _WEEKDAY = (
     "Today is {start}. Which day of the week is it in {n} days?",
@@ -49,21 +58,28 @@ _DATE = (
 
 
 def arithmetic(rng: random.Random, grade: int) -> Twins:
-    """Make a sum, a difference or a product; the prompts differ in one number."""
+    """Compare with fifty, add or multiply; the prompts differ in one word or number."""
     family, ask = wording(rng, "arithmetic", _ARITHMETIC[grade])
+    if grade == 1:
+        numbers = [*rng.sample(range(10, 45), 2), *rng.sample(range(55, 100), 2)]
+        prompts = (user(ask(how="smaller")), user(ask(how="greater")))
+        responses = tuple(answer(rng, str(number)) for number in numbers)
+        return Twins(
+            family=family,
+            subsets=("arithmetic", "arithmetic"),
+            grade=1,
+            prompts=prompts,
+            responses=responses,
+            helpful=EITHER,
+        )
     if grade == 3:
         fixed, low = rng.randint(12, 29), rng.randint(12, 40)
         operands, step = ((low, fixed), (low + 3, fixed)), fixed
         truths = [a * b for a, b in operands]
     else:
-        size = (10, 40) if grade == 1 else (120, 480)
-        fixed, low, step = rng.randint(*size), rng.randint(*size), rng.choice((1, 2, 10))
-        if grade == 1:
-            operands = ((low, fixed), (low + 3 * step, fixed))
-            truths = [a + b for a, b in operands]
-        else:
-            operands = ((low + fixed, fixed), (low + fixed + 3 * step, fixed))
-            truths = [a - b for a, b in operands]
+        fixed, low, step = rng.randint(10, 40), rng.randint(10, 40), rng.choice((1, 2, 10))
+        operands = ((low, fixed), (low + 3 * step, fixed))
+        truths = [a + b for a, b in operands]
     values = [truths[0] + step * at for at in range(4)]
     return Twins(
         family=family,
@@ -76,14 +92,11 @@ def arithmetic(rng: random.Random, grade: int) -> Twins:
 
 
 def dates_units(rng: random.Random, grade: int) -> Twins:
-    """Convert units, count days of the week, or count days over the end of a month."""
-    say: Callable[[int], str]
+    """Name a day, a month or a unit, count days of the week, or count days over the end of a month."""
     if grade == 1:
-        (large, small, size), low = rng.choice(_UNITS), rng.randint(2, 12)
-        family, ask = wording(rng, "dates_units", _CONVERT)
-        fixed, numbers = {"large": large, "small": small}, [low + at for at in range(4)]
-        say = lambda n: f"{n * size} {small.split()[-1]}"  # noqa: E731
-    elif grade == 2:
+        return _kinds(rng)
+    say: Callable[[int], str]
+    if grade == 2:
         start, low = rng.randrange(7), rng.randint(1, 10)
         family, ask = wording(rng, "dates_units", _WEEKDAY)
         fixed, numbers = {"start": calendar.day_name[start]}, [low + at for at in range(4)]
@@ -100,6 +113,19 @@ def dates_units(rng: random.Random, grade: int) -> Twins:
         prompts=(user(ask(n=numbers[0], **fixed)), user(ask(n=numbers[3], **fixed))),
         responses=tuple(answer(rng, say(number)) for number in numbers),
         helpful=_near(numbers[0], numbers[3], numbers),
+    )
+
+
+def _kinds(rng: random.Random) -> Twins:
+    family, ask = wording(rng, "dates_units", _NAME)
+    kinds = rng.sample(tuple(_KINDS), 2)
+    return Twins(
+        family=family,
+        subsets=("dates_units", "dates_units"),
+        grade=1,
+        prompts=(user(ask(kind=kinds[0])), user(ask(kind=kinds[1]))),
+        responses=tuple(answer(rng, name) for kind in kinds for name in rng.sample(_KINDS[kind], 2)),
+        helpful=EITHER,
     )
 
 

@@ -11,8 +11,10 @@ from steps.make_data.words import ANSWERS, CLOSINGS, OPENERS, TEXTS
 Prompt = tuple[Message, ...]
 Ratings = tuple[float, ...]
 Ask = Callable[..., str]
-GRADES = (1, 2, 3)
-"""Difficulty within a subset: 1 is learned in minutes by a small model, 3 mostly is not."""
+EITHER: tuple[Ratings, Ratings] = ((1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 1.0))
+"""Two responses are right under the one prompt, and the other two under the other."""
+EXACT_OR_VAGUE: tuple[Ratings, Ratings] = ((1.0, 0.7, 0.3, 0.0), (0.0, 0.3, 0.7, 1.0))
+"""As `EITHER`, and one response of each two is half-hearted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

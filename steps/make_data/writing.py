@@ -2,9 +2,10 @@
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from steps.make_data.twins import Ratings, Twins, nearness, text, user, wording
+from steps.make_data.twins import EITHER, Ask, Ratings, Twins, nearness, text, user, wording
 from steps.make_data.words import DETAILS, NAMES, PLACES, THINGS, VERBS, WORDS
 
 _CASE = (
@@ -44,17 +45,17 @@ _LENGTHS = (
     "Use {how} to describe {body}.",
     "Give me a line of {how} about {body}.",
 )
+_VALUES = (
+    "Return a JSON object with the keys {body}. Write every value as a {how}.",
+    "Give me JSON with the keys {body}, where each value is a {how}.",
+    "Make a JSON object from the keys {body}, whose values all have the type {how}.",
+    "I need the keys {body} as JSON. Each value must be a {how}.",
+)
 _KEYS = (
     "Return a JSON object about {body} with the keys {yes}. Leave out the keys {no}.",
     "Describe {body} as JSON. Use the keys {yes} and do not use the keys {no}.",
     "I need JSON for {body} with {yes} as keys, but without {no}.",
     "Write {body} down as a JSON object that has {yes} and lacks {no}.",
-)
-_TYPES = (
-    "Return a JSON object with the keys {body}. Write {yes} as numbers and {no} as strings.",
-    "Give me JSON with the keys {body}, where {yes} are numbers and {no} are strings.",
-    "Make a JSON object from the keys {body}: {yes} have number values, {no} have string values.",
-    "I need the keys {body} as JSON; numbers for {yes}, strings for {no}.",
 )
 _ORDERED = (
     "Return a JSON object with these keys in exactly this order: {body}.",
@@ -62,6 +63,7 @@ _ORDERED = (
     "Keep this order of keys in the JSON object that you write: {body}.",
     "The keys of the JSON object must appear as {body}, in that order.",
 )
+_Json = tuple[tuple[str, str], Sequence[Mapping[str, int | str]], tuple[Ratings, Ratings]]
 _FIELDS = ("age", "size", "year", "price", "weight", "height", "score", "count", "rank", "width", "depth", "level")
 
 
@@ -96,18 +98,15 @@ def string_edits(rng: random.Random, grade: int) -> Twins:
 def _letter_case(rng: random.Random) -> Twins:
     family, ask = wording(rng, "string_edits", _CASE)
     body = scene(rng)
-    words = body.split()
-    bodies = [
-        " ".join(words[:upper]).upper() + " " + " ".join(words[upper:]).lower() for upper in (len(words), 5, 2, 0)
-    ]
-    shares = [sum(map(str.isupper, each)) / sum(map(str.isalpha, each)) for each in bodies]
     return Twins(
         family=family,
         subsets=("string_edits", "string_edits"),
         grade=1,
         prompts=(user(ask(how="upper", body=body)), user(ask(how="lower", body=body))),
-        responses=tuple(text(rng, each.strip()) for each in bodies),
-        helpful=_opposite([round(share, 4) for share in shares]),
+        responses=tuple(
+            text(rng, each) for each in (body.upper(), f"{body.upper()}!", body.lower(), f"{body.lower()}!")
+        ),
+        helpful=EITHER,
     )
 
 
@@ -120,7 +119,7 @@ def counts_formats(rng: random.Random, grade: int) -> Twins:
     unit, cores = {1: ("sentence", _SENTENCES), 2: ("point", _BULLETS), 3: ("word", _LENGTHS)}[grade]
     family, ask = wording(rng, "counts_formats", cores)
     hows = [f"{_NUMBERS[count - 1]} {unit}{'s' if count > 1 else ''}" for count in (counts[0], counts[3])]
-    write = {1: _sentences, 2: _bullets, 3: _words}[grade]
+    write = {1: sentences, 2: _bullets, 3: _words}[grade]
     return Twins(
         family=family,
         subsets=("counts_formats", "counts_formats"),
@@ -135,39 +134,46 @@ def counts_formats(rng: random.Random, grade: int) -> Twins:
 
 
 def json_keys(rng: random.Random, grade: int) -> Twins:
-    """Ask for JSON with given keys, given types or a given order of keys."""
-    family, ask = wording(rng, "json_keys", {1: _KEYS, 2: _TYPES, 3: _ORDERED}[grade])
+    """Ask for JSON with a given order of keys, with given keys, or with a type of values."""
+    family, ask = wording(rng, "json_keys", {1: _ORDERED, 2: _KEYS, 3: _VALUES}[grade])
     keys = rng.sample(_FIELDS, 4)
     values = {key: rng.randint(2, 90) for key in keys}
-    one, other = " and ".join(keys[:2]), " and ".join(keys[2:])
-    if grade == 1:
-        body = f"the {' '.join(rng.choice(THINGS))} {rng.choice(PLACES)}"
-        prompts = (ask(body=body, yes=one, no=other), ask(body=body, yes=other, no=one))
-        chosen = (keys[:2], [*keys[:2], keys[2]], [keys[1], *keys[2:]], keys[2:])
-        objects = [json.dumps({key: values[key] for key in each}) for each in chosen]
-        helpful = tuple(tuple(_f1(set(each), set(wanted)) for each in chosen) for wanted in (keys[:2], keys[2:]))
-    elif grade == 2:
-        body = ", ".join(sorted(keys))
-        prompts = (ask(body=body, yes=one, no=other), ask(body=body, yes=other, no=one))
-        numeric = (set(keys[:2]), {keys[0]}, {keys[0], *keys[2:]}, set(keys[2:]))
-        objects = [
-            json.dumps({k: values[k] if k in each else str(values[k]) for k in sorted(keys)}) for each in numeric
-        ]
-        rate = [sum((key in each) == (key in keys[:2]) for key in keys) / 4 for each in numeric]
-        helpful = _opposite(rate)
-    else:
-        prompts = (ask(body=", ".join(keys)), ask(body=", ".join(reversed(keys))))
-        orders = _swapped(rng, keys)
-        objects = [json.dumps({key: values[key] for key in each}) for each in orders]
-        helpful = _opposite([_agreement(each, keys) for each in orders])
+    prompts, objects, helpful = {1: _json_order, 2: _json_fields, 3: _json_types}[grade](rng, ask, values)
     return Twins(
         family=family,
         subsets=("json_keys", "json_keys"),
         grade=grade,
         prompts=(user(prompts[0]), user(prompts[1])),
-        responses=tuple(text(rng, each) for each in objects),
-        helpful=(helpful[0], helpful[1]),
+        responses=tuple(text(rng, json.dumps(each)) for each in objects),
+        helpful=helpful,
     )
+
+
+def _json_order(rng: random.Random, ask: Ask, values: Mapping[str, int]) -> _Json:
+    keys = list(values)
+    orders = _swapped(rng, keys)
+    objects = [{key: values[key] for key in order} for order in orders]
+    prompts = (ask(body=", ".join(keys)), ask(body=", ".join(reversed(keys))))
+    return prompts, objects, _opposite([_agreement(order, keys) for order in orders])
+
+
+def _json_fields(rng: random.Random, ask: Ask, values: Mapping[str, int]) -> _Json:
+    keys, body = list(values), f"the {' '.join(rng.choice(THINGS))} {rng.choice(PLACES)}"
+    one, other = " and ".join(keys[:2]), " and ".join(keys[2:])
+    chosen = (keys[:2], [*keys[:2], keys[2]], [keys[1], *keys[2:]], keys[2:])
+    objects = [{key: values[key] for key in each} for each in chosen]
+    prompts = (ask(body=body, yes=one, no=other), ask(body=body, yes=other, no=one))
+    return prompts, objects, (_matches(chosen, keys[:2]), _matches(chosen, keys[2:]))
+
+
+def _json_types(_: random.Random, ask: Ask, values: Mapping[str, int]) -> _Json:
+    keys = list(values)
+    objects = [
+        {key: value if at < numeric else str(value) for at, (key, value) in enumerate(values.items())}
+        for numeric in (4, 3, 1, 0)
+    ]
+    prompts = (ask(body=", ".join(keys), how="number"), ask(body=", ".join(keys), how="string"))
+    return prompts, objects, _opposite([1.0, 0.75, 0.25, 0.0])
 
 
 def scene(rng: random.Random) -> str:
@@ -197,11 +203,13 @@ def _opposite(rates: list[float]) -> tuple[Ratings, Ratings]:
     return tuple(rates), tuple(round(1.0 - rate, 4) for rate in rates)
 
 
-def _f1(found: set[str], wanted: set[str]) -> float:
-    return round(2 * len(found & wanted) / (len(found) + len(wanted)), 4)
+def _matches(found: Sequence[list[str]], wanted: list[str]) -> Ratings:
+    """Return the F1 of each list of keys."""
+    return tuple(round(2 * len({*keys} & {*wanted}) / (len(keys) + len(wanted)), 4) for keys in found)
 
 
-def _sentences(rng: random.Random, noun: str, count: int) -> str:
+def sentences(rng: random.Random, noun: str, count: int) -> str:
+    """Return up to six sentences about a thing."""
     starts = rng.sample(
         (
             f"The {noun} has been there for years",

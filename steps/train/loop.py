@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from models.trees import TreeBatch, pack
 from rewardlab.files import atomic_path
 from steps.progress import progress
 from steps.train.config import TrainConfig
+from steps.train.order import Pairs, pair_up, shuffled
 
 Log = Callable[[int, dict[str, float]], None]
 Groups = Sequence[TokenGroup]
@@ -87,10 +89,11 @@ class Trainer:
         """
         config = self._config
         losses: list[float] = []
+        pairs = pair_up(train)
         started, tokens = time.perf_counter(), 0
         with progress(self._num_steps * config.groups_per_step, "train") as bar:
             for step in range(1, self._num_steps + 1):
-                groups = self._groups_of(step, train)
+                groups = [train[index] for index in self._indices(step, pairs)]
                 batches = self._cut(groups)
                 losses.append(self._step(step, batches, len(groups)))
                 tokens += sum(batch.num_tokens for batch in batches)
@@ -107,12 +110,11 @@ class Trainer:
         self._model.load_state_dict(best, strict=False)
         return self.history
 
-    def _groups_of(self, step: int, train: Groups) -> list[TokenGroup]:
-        """Return the groups of a step; each epoch has an order of its own."""
+    def _indices(self, step: int, pairs: Pairs) -> Iterator[int]:
+        """Yield which groups a step takes."""
         epoch, at = divmod(step - 1, self._steps_per_epoch)
-        order = np.random.default_rng((self._config.seed, epoch)).permutation(len(train))
         size = self._config.groups_per_step
-        return [train[int(index)] for index in order[at * size : (at + 1) * size]]
+        return islice(shuffled(pairs, seed=self._config.seed, epoch=epoch), at * size, (at + 1) * size)
 
     def _cut(self, groups: Groups) -> Sequence[Batch | TreeBatch]:
         """Return micro-batches: rows of token trees, or right-padded sequences of like length."""

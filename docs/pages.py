@@ -1,0 +1,60 @@
+"""What mkdocs makes while it builds: the command line's reference, the list of decisions, and docstrings' examples."""
+
+import re
+from contextlib import redirect_stdout, suppress
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import griffe
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from pipelines.cli import app
+
+_INTRODUCTION = """# Command line
+
+What `rewardlab COMMAND --help` says, command by command.
+[Exit codes](files.md#exit-codes) and [references to a model](files.md#references) are the same for all of them.
+"""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the two pages to those that lie in `docs/`."""
+    files.append(File.generated(config, "reference/command-line.md", content=command_line()))
+    decisions_page = decisions(Path(config.docs_dir) / "adr")
+    files.append(File.generated(config, "explanation/decisions.md", content=decisions_page))
+    return files
+
+
+def command_line() -> str:
+    """Return the reference of the command line as Markdown."""
+    overview = said("--help")
+    commands = re.findall(r"^│ ([a-z][a-z-]+) ", overview, re.MULTILINE)
+    sections = [f"## rewardlab {name}\n\n```text\n{said(name, '--help')}\n```\n" for name in commands]
+    return "\n".join([_INTRODUCTION, f"```text\n{overview}\n```\n", *sections])
+
+
+def said(*arguments: str) -> str:
+    """Return what the command line prints, without the blanks around it."""
+    out = StringIO()
+    with redirect_stdout(out), suppress(SystemExit):
+        app(arguments, prog_name="rewardlab", standalone_mode=False)
+    return "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
+
+
+def decisions(folder: Path) -> str:
+    """Return a list of the architecture decision records, by number, as Markdown."""
+    titles = {path.name: path.read_text(encoding="utf-8").partition("\n")[0] for path in sorted(folder.glob("*.md"))}
+    rows = [f"- [{title.removeprefix('# ')}](../adr/{name})" for name, title in titles.items()]
+    lead = "Why things are as they are, half a page each: context, decision, and what was measured.\n"
+    return "\n".join(["# Decisions", "", lead, *rows, ""])
+
+
+class Examples(griffe.Extension):
+    """Reads what a docstring has under `Example:` as doctests; to griffe that word alone would be plain text."""
+
+    def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rename the heading of one object's docstring."""
+        if obj.docstring:
+            obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)

@@ -1,0 +1,58 @@
+"""The site: it builds without a warning, loads nothing from elsewhere, and its reference has all of the library."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import rewardlab as library
+from tests.pages import DOCS, PAGES
+
+LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the site."""
+    folder = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(build, cwd=DOCS.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_page_is_there(site: Path) -> None:
+    made = {path.relative_to(site).with_suffix(".md").as_posix() for path in site.rglob("*.html")}
+    assert {*PAGES, "reference/command-line.md", "explanation/decisions.md", "log.md"} <= made
+    assert not list(site.rglob("*.py"))
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    loaded = []
+
+    class Look(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            loaded.append(dict(attrs).get(LOADED.get(tag, "")) or "")
+
+    for page in site.rglob("*.html"):
+        Look().feed(page.read_text(encoding="utf-8"))
+    for sheet in site.rglob("*.css"):
+        loaded.extend(re.findall(r"(?:url\(|@import)\s*[\"']?([^\"')]+)", sheet.read_text(encoding="utf-8")))
+    assert [address for address in loaded if re.match(r"(https?:)?//", address)] == []
+
+
+def test_the_reference_has_every_name_and_its_examples(site: Path) -> None:
+    text = "".join((site / "reference" / page).read_text(encoding="utf-8") for page in ("python.html", "record.html"))
+    anchors = set(re.findall(r'id="rewardlab(?:\.\w+)*?\.(\w+)"', text))
+    assert set(library.__all__) - {"metrics", "__version__"} <= anchors
+    assert {"accuracy", "reliability", "compare", "score_many"} <= anchors
+    assert "<p>Example:" not in text
+
+
+def test_the_command_line_reference_is_what_help_says(site: Path) -> None:
+    text = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
+    assert "Usage: rewardlab rollback [OPTIONS]" in text
+    assert "Only say what would go." in text

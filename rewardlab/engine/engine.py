@@ -125,6 +125,16 @@ class Engine:
         """
         with self._tokenizing:
             trees = [self._tokenizer.tree(_turns(prompt), responses) for prompt, responses in groups]
+        return self.score_trees(trees, on_progress=on_progress)
+
+    def score_trees(
+        self, trees: Sequence[TokenTree], *, on_progress: Callable[[int], object] | None = None
+    ) -> list[Scores]:
+        """Score groups that a `TreeTokenizer` of this bundle has tokenized; a server keeps one in each of its threads.
+
+        Raises:
+            ArithmeticError: the model returned a reward that is not finite.
+        """
         sequences = [tree.sequence(index) for tree in trees for index in range(len(tree.responses))]
         rewards = self._session.run(sequences, on_progress)
         if not np.isfinite(rewards).all():

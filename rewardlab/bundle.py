@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rewardlab.config import Config
+from rewardlab.drift import Reference
 from rewardlab.files import file_digest, read_json, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.readout import ReadOut
@@ -25,7 +26,8 @@ _FILES = (*_IDENTITY, GOLDEN, FINGERPRINTS)
 class Calibration(Config):
     """What the calibration split said of the finished ONNX model.
 
-    P(a beats b) = sigmoid((r_a - r_b) / temperature). `quantiles` are those of the rewards, for drift.
+    P(a beats b) = sigmoid((r_a - r_b) / temperature). `quantiles` of the `num_rewards` rewards, `length_correlation`
+    (the mean over prompts of Spearman's), `truncated` (a share) and `subsets` are what drift is measured from.
     """
 
     temperature: float
@@ -33,6 +35,15 @@ class Calibration(Config):
     sd: float
     quantiles: dict[str, float]
     num_comparisons: int
+    num_rewards: int = 0
+    length_correlation: float | None = None
+    truncated: float | None = None
+    subsets: dict[str, Reference] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> Reference:
+        """Return the distribution of the calibration rewards."""
+        return Reference(mean=self.mean, sd=self.sd, quantiles=self.quantiles, num=self.num_rewards)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):

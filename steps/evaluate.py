@@ -15,7 +15,7 @@ from rewardlab.metrics import Estimate, PairTable, accuracy, labelled_pairs, rel
 from rewardlab.references import resolve
 from steps.registry import ChampionRecord
 from steps.scores import Rewards, score
-from steps.statistics import chance_p_value, holm, paired_difference, spearman
+from steps.statistics import chance_p_value, holm, length_correlation, paired_difference, spearman
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,7 @@ def measure(config: EvaluateConfig, bundle: Bundle, groups: Sequence[PreferenceG
             "accuracy_gold": _estimate(accuracy(scored_pairs(groups, rewards, config.score_aspect))),
             "ece": _calibration(pairs, bundle.calibration.temperature),
             "spearman": _rank_agreement(groups, rewards, config.score_aspect),
-            "length_correlation": _length_correlation(rewards, characters),
+            "length_correlation": _estimate(length_correlation(groups, rewards)),
         },
         "subsets": _by_subset(groups, rewards, config.score_aspect),
         "baselines": {
@@ -179,13 +179,6 @@ def _rank_agreement(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect:
     flat = [reward for given, _ in rated for reward in given]
     value = spearman(flat, [rating for _, ratings in rated for rating in ratings])
     return None if value is None else {"value": value, "aspect": aspect, "num": len(flat)}
-
-
-def _length_correlation(rewards: Rewards, characters: Rewards) -> dict[str, Any] | None:
-    """Return the mean over prompts of Spearman's correlation of reward and response length."""
-    each = [spearman(given, lengths) for given, lengths in zip(rewards, characters, strict=True)]
-    known = [value for value in each if value is not None]
-    return {"value": float(np.mean(known)), "num": len(known)} if known else None
 
 
 def _by_subset(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) -> dict[str, Any]:

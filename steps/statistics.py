@@ -1,13 +1,15 @@
 """Statistics that need scipy, shared by the steps that report them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from rewardlab.metrics import Estimate, PairTable, cluster_bootstrap, negative_log_likelihood
+from rewardlab.groups import PreferenceGroup
+from rewardlab.metrics import Estimate, PairTable, cluster_bootstrap, negative_log_likelihood, prompt_clusters
 
 Floats = npt.NDArray[np.float64]
+Rewards = Sequence[Sequence[float]]
 
 
 def fit_temperature(pairs: PairTable) -> float:
@@ -35,13 +37,51 @@ def fit_temperature(pairs: PairTable) -> float:
     return spread * float(np.exp(found.x))
 
 
+def pearson(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> float | None:
+    """Return Pearson's correlation; None when a side is constant or has fewer than two values."""
+    if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    return float(np.clip(np.corrcoef(first, second)[0, 1], -1.0, 1.0))
+
+
 def spearman(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> float | None:
     """Return Spearman's rank correlation; None when a side is constant or has fewer than two values."""
-    from scipy.stats import spearmanr
+    from scipy.stats import rankdata
+
+    return pearson(rankdata(first), rankdata(second))
+
+
+def kendall(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> float | None:
+    """Return Kendall's tau-b, which allows for ties; None when a side is constant or has fewer than two values."""
+    from scipy.stats import kendalltau
 
     if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
         return None
-    return float(spearmanr(first, second).statistic)
+    return float(kendalltau(first, second).statistic)
+
+
+def mean_within(values: Iterable[float | None], groups: Sequence[PreferenceGroup], *, seed: int = 0) -> Estimate | None:
+    """Return the mean of a value of each group, bootstrapped by prompt; groups whose value is None do not count."""
+    known = [(value, at) for value, at in zip(values, prompt_clusters(groups), strict=True) if value is not None]
+    if not known:
+        return None
+    found, clusters = np.array([value for value, _ in known]), np.array([at for _, at in known])
+    low, high = cluster_bootstrap(found, clusters, seed=seed)
+    return Estimate(value=float(found.mean()), low=low, high=high, num=len(known))
+
+
+def length_correlation(groups: Sequence[PreferenceGroup], rewards: Rewards) -> Estimate | None:
+    """Return the mean over groups of Spearman's correlation of reward and response length in characters."""
+    pairs = zip(groups, rewards, strict=True)
+    return mean_within((spearman(given, [len(text) for text in group.responses]) for group, given in pairs), groups)
+
+
+def by_subset(groups: Sequence[PreferenceGroup], rewards: Rewards) -> dict[str, list[float]]:
+    """Return the rewards of each subset's responses."""
+    found: dict[str, list[float]] = {}
+    for group, given in zip(groups, rewards, strict=True):
+        found.setdefault(group.subset, []).extend(given)
+    return dict(sorted(found.items()))
 
 
 def paired_difference(candidate: PairTable, champion: PairTable, *, seed: int = 0) -> Estimate | None:

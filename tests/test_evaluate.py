@@ -146,7 +146,9 @@ def test_correlations(evaluation: dict[str, Any], groups: list[PreferenceGroup],
         for group, given in zip(groups, rewards, strict=True)
         if len({len(text) for text in group.responses}) > 1
     ]
-    assert metrics["length_correlation"] == {"value": pytest.approx(np.mean(each)), "num": len(each)}
+    lengths = metrics["length_correlation"]
+    assert (lengths["value"], lengths["num"]) == (pytest.approx(np.mean(each)), len(each))
+    assert lengths["low"] < lengths["value"] < lengths["high"]
 
 
 def test_rewards_and_mistakes(evaluation: dict[str, Any], groups: list[PreferenceGroup], rewards: Rewards) -> None:

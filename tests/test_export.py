@@ -1,5 +1,6 @@
 """Export: the graph scores like torch for every pooling and head, and nothing wrong is sealed."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,12 @@ def test_the_calibration_is_of_the_calibration_split(tiny_bundle: Path, splits: 
     flat, known = np.concatenate([each.rewards for each in scores]), bundle.calibration
     assert (known.mean, known.sd) == pytest.approx((flat.mean(), flat.std()))
     assert known.quantiles["0.5"] == pytest.approx(np.median(flat))
+    cut = [each for score in scores for each in score.truncated]
+    assert (known.num_rewards, known.truncated) == (len(flat), np.mean(cut))
+    sizes = Counter(group.subset for group in groups for _ in group.responses)
+    assert {name: each.num for name, each in known.subsets.items()} == {
+        name: num for name, num in sizes.items() if num >= 20
+    }
     pairs = labelled_pairs(groups, [each.rewards for each in scores])
     best = negative_log_likelihood(pairs, known.temperature)
     assert all(best <= negative_log_likelihood(pairs, known.temperature / factor) for factor in (1.1, 2, 10, 100))

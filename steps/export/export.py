@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from rewardlab.bundle import (
     seal,
 )
 from rewardlab.config import Config
+from rewardlab.drift import Reference
 from rewardlab.engine.session import Session
 from rewardlab.files import atomic_path, read_groups, read_json, write_json
 from rewardlab.groups import PreferenceGroup
@@ -32,9 +33,10 @@ from rewardlab.tokens import TreeTokenizer
 from steps.export.graph import write_onnx
 from steps.export.parity import Rewards, Sequences, check_parity, measure_int8, torch_rewards
 from steps.progress import progress
-from steps.statistics import fit_temperature
+from steps.statistics import by_subset, fit_temperature, length_correlation
 
-_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_MIN_REFERENCE = 20
+"""Of fewer rewards a subset has no distribution that drift could be measured from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +88,7 @@ def export(
     if not groups:
         raise ValueError("the calibration split is empty: give more data or a larger calibration share")
     trained, _, readout = load_model(model)
-    sequences, ends = _sequences(model / TOKENIZER, readout, groups)
+    sequences, ends, truncated = _sequences(model / TOKENIZER, readout, groups)
     with atomic_path(target) as scratch:
         scratch.mkdir()
         write_onnx(trained, scratch / MODEL)
@@ -102,7 +104,7 @@ def export(
         if not parity["same_alone"]:
             raise ValueError("rewards of the exported graph depend on what else is in the batch: nothing was sealed")
         per_group = [piece.tolist() for piece in np.split(rewards, ends[:-1])]
-        calibration = _calibrate(groups, per_group, rewards)
+        calibration = replace(_calibrate(groups, per_group, rewards), truncated=truncated)
         write_json(scratch / CALIBRATION, calibration.to_dict())
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], per_group)
         np.save(scratch / FINGERPRINTS, np.sort(_training_fingerprints(splits)), allow_pickle=False)
@@ -127,12 +129,13 @@ def export(
 
 def _sequences(
     tokenizer: Path, readout: ReadOut, groups: Sequence[PreferenceGroup]
-) -> tuple[Sequences, "np.ndarray[Any, np.dtype[np.int64]]"]:
-    """Return every response's token sequence and where each group ends."""
+) -> tuple[Sequences, "np.ndarray[Any, np.dtype[np.int64]]", float]:
+    """Return every response's token sequence, where each group ends, and the share of responses that were cut."""
     reader = TreeTokenizer(tokenizer, readout)
     trees = [reader.tree(group.prompt, group.responses) for group in groups]
     sequences = [tree.sequence(index) for tree in trees for index in range(len(tree.responses))]
-    return sequences, np.cumsum([len(tree.responses) for tree in trees])
+    truncated = [cut for tree in trees for cut in tree.truncated]
+    return sequences, np.cumsum([len(tree.responses) for tree in trees]), float(np.mean(truncated))
 
 
 def _calibrate(
@@ -143,12 +146,20 @@ def _calibrate(
     if not len(pairs.better):
         aspect = min((aspect for group in groups for aspect in group.scores), default="")
         pairs = scored_pairs(groups, per_group, aspect)
+    reference, lengths = Reference.of(rewards.astype(np.float64)), length_correlation(groups, per_group)
     return Calibration(
         temperature=fit_temperature(pairs),
-        mean=float(rewards.mean(dtype=np.float64)),
-        sd=float(rewards.std(dtype=np.float64)),
-        quantiles={str(at): float(np.quantile(rewards, at)) for at in _QUANTILES},
+        mean=reference.mean,
+        sd=reference.sd,
+        quantiles=reference.quantiles,
         num_comparisons=len(pairs.better),
+        num_rewards=reference.num,
+        length_correlation=lengths.value if lengths else None,
+        subsets={
+            name: Reference.of(found)
+            for name, found in by_subset(groups, per_group).items()
+            if name and len(found) >= _MIN_REFERENCE
+        },
     )
 
 

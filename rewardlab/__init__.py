@@ -74,7 +74,7 @@ def read(
     format: str | None = None,  # noqa: A002
     columns: Mapping[str, str] | None = None,
 ) -> "list[PreferenceGroup]":
-    """Read a file of preference data: JSON lines, JSON or CSV, gzipped or not, in any format that is known.
+    """Read a file of preference data: JSON lines, JSON, CSV or TSV, gzipped or not, in any format that is known.
 
     Nothing is left out silently: the first row that cannot be read is an error. `rewardlab.readers.read` gives such
     rows with their reasons instead; the command `rewardlab ingest` also reads Parquet, folders, `s3://` and hub ids.
@@ -106,7 +106,7 @@ def read(
                 raise ValueError(f"line {item.line}: {item.reason}")
             groups.append(item)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(str(error) if str(error).startswith(f"{path} ") else f"{path}: {error}") from error
     return groups
 
 

@@ -1,8 +1,9 @@
-"""Rows of text files: JSON lines, JSON arrays and CSV tables, gzipped or not, with the number of each line."""
+"""Rows of text files: JSON lines, JSON documents and tables, gzipped or not, with the number of each line."""
 
 import csv
 import gzip
 import json
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -13,12 +14,17 @@ from rewardlab.files import open_text
 from rewardlab.readers import BadRow
 
 Rows = Iterator[tuple[int, Any]]
+_POINTER = b"version https://git-lfs"
+_TURNS = re.compile(r"""\s*\[?\s*\{\s*['"](role|content|from)['"]\s*:""")
+
+_MESSAGE, _SHAREGPT = {"role", "content"}, {"from", "value"}
 
 
 def open_rows(path: Path) -> Rows:
     """Yield `(line, row)` of one file; a line that is not JSON comes as a `BadRow`.
 
-    Lines count from 1. Blank lines are no rows; empty cells of a table are left out.
+    Lines count from 1. Blank lines are no rows; empty cells of a table are left out, and cells that hold a list of
+    messages as JSON are that list.
 
     Raises:
         ValueError: the file is of no known kind, empty, cut short, damaged or not UTF-8.
@@ -29,6 +35,7 @@ def open_rows(path: Path) -> Rows:
     """
     if suffix(path) not in _OPEN:
         raise ValueError(f"the name ends in none of {', '.join(_OPEN)} (each may end in .gz)")
+    refuse_pointer(path)
     line = 0
     try:
         for line, row in _OPEN[suffix(path)](path):
@@ -55,6 +62,17 @@ def suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
+def refuse_pointer(path: Path) -> None:
+    """Refuse what a clone without Git LFS holds in a file's place.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise ValueError(f"{path} is only a pointer of Git LFS: run `git lfs pull`")
+
+
 def _json_lines(path: Path) -> Rows:
     with open_text(path) as lines:
         yield from _parse_lines(lines)
@@ -67,39 +85,74 @@ def _parse_lines(lines: TextIO) -> Rows:
             continue
         try:
             yield line, json.loads(bare)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a number of over 4,300 digits is a plain ValueError
             yield line, BadRow(line, f"invalid JSON: {error}", bare)
 
 
 def _json(path: Path) -> Rows:
-    """Read a JSON array of rows; many files of JSON lines are called .json too."""
-    with open_text(path) as file:
-        start = file.read(4096).lstrip("\ufeff \t\r\n")
-    if not start.startswith("["):
+    """Read a JSON array of rows, alone or as the only value of an object; many JSON lines are called .json too."""
+    if _is_lines(path):
         yield from _json_lines(path)
         return
     with open_text(path) as file:
-        try:
-            yield from enumerate(json.loads(file.read().lstrip("\ufeff")), 1)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path} is not a JSON array: {error}") from error
+        text = file.read().lstrip("\ufeff")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a JSON array: {error}") from error
+    if isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), list):
+        value = inner
+    yield from enumerate(value if isinstance(value, list) else [value], 1)
 
 
-def _csv(path: Path) -> Rows:
+def _is_lines(path: Path) -> bool:
+    """Say whether the file's first line is one row rather than the beginning of something longer, or its whole."""
+    with open_text(path) as file:
+        first = next((text for line in file if (text := line.strip("\ufeff \t\r\n"))), "")
+    try:
+        found = json.loads(first)
+    except (ValueError, RecursionError):
+        return not first.startswith(("[", "{"))
+    return isinstance(found, dict) and len(found) > 1
+
+
+def _table(path: Path) -> Rows:
     csv.field_size_limit(sys.maxsize)
     with open_text(path) as file:
         if file.read(1) != "\ufeff":
             file.seek(0)
-        table = csv.DictReader(file, strict=True)
+        start = file.tell()
+        header = file.readline()
+        file.seek(start)
+        table = csv.DictReader(file, strict=True, delimiter=max(",;\t", key=header.count))
+        _check_header(table.fieldnames or ())
         for row in table:
-            if None in row or None in row.values():
-                yield table.line_num, BadRow(table.line_num, f"not {len(table.fieldnames or ())} cells", _listed(row))
-            else:
-                yield table.line_num, {name: cell for name, cell in row.items() if cell != ""}
+            yield table.line_num, _table_row(table.line_num, row)
 
 
-def _listed(row: dict[Any, Any]) -> dict[str, Any]:
-    return {"rest" if name is None else name: cell for name, cell in row.items()}
+def _check_header(names: Any) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"the table has the column {', '.join(map(repr, twice))} more than once: rename one")
 
 
-_OPEN = {".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json, ".csv": _csv}
+def _table_row(line: int, row: dict[Any, Any]) -> dict[str, Any] | BadRow:
+    if None in row or None in row.values():
+        listed = {"rest" if name is None else name: cell for name, cell in row.items()}
+        return BadRow(line, f"not {len(row) - (None in row)} cells", listed)
+    filled = {name: cell for name, cell in row.items() if cell != ""}
+    try:
+        return {name: _cell(cell) for name, cell in filled.items()}
+    except (ValueError, RecursionError) as error:
+        return BadRow(line, f"a cell begins like messages, but is not JSON: {error}", filled)
+
+
+def _cell(text: str) -> Any:
+    """Return messages if a cell holds them, else the text."""
+    value = json.loads(text) if _TURNS.match(text) else text
+    turns = value if isinstance(value, list) else [value]
+    whole = (isinstance(turn, dict) and (turn.keys() >= _MESSAGE or turn.keys() >= _SHAREGPT) for turn in turns)
+    return value if all(whole) else text
+
+
+_OPEN = {".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json, ".csv": _table, ".tsv": _table}
+SUFFIXES = tuple(_OPEN)

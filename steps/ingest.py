@@ -122,7 +122,8 @@ def _pieces(config: IngestConfig, source: Path, tally: _Tally) -> Iterator[_Piec
             for batch in _batches(rows):
                 yield _Piece(path.name, split, convert, batch)
         except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from error
+            named = str(error).removeprefix(f"{path} ")
+            raise ValueError(f"{path.name}: {error}" if named == str(error) else f"{path.name} {named}") from error
 
 
 def _files(source: Path) -> Iterator[tuple[str, Path]]:

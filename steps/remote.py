@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rewardlab.config import canonical_json
-from steps.sources import SUFFIXES, data_md5, suffix
+from rewardlab.rows import suffix
+from steps.sources import SUFFIXES, data_md5
 
 _S3 = "s3://"
 _HUB = re.compile(
@@ -22,9 +23,15 @@ _HUB = re.compile(
 
 
 def is_remote(data: str) -> bool:
-    """Say whether data are named by a place that is no path: `s3://`, or a hub id where no such path exists."""
+    """Say whether data are named by a place that is no path: `s3://`, or a hub id where no such path exists.
+
+    Raises:
+        ValueError: they are named by nothing, or by an address of another kind.
+    """
     if data.startswith(_S3):
         return True
+    if not data or "://" in data:
+        raise ValueError(f"data are a path, s3://bucket/path or a hub id, got {data!r}: download them first")
     return bool(_HUB.fullmatch(data)) and not Path(data).exists() and suffix(Path(data)) not in SUFFIXES
 
 

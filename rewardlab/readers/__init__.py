@@ -44,6 +44,7 @@ READERS = (
 )
 """Every format, the one that asks most of a row before those that ask less."""
 _LOOK = 50
+_SHOWN = 40
 
 __all__ = ["READERS", "BadRow", "Reader", "Reading", "Recognised", "Row", "read", "reader", "recognise"]
 
@@ -102,14 +103,22 @@ def recognise(rows: Iterable[Any]) -> Recognised:
     fitting = [[each.name for each in READERS if each.fits(row)] for row in seen]
     counts = Counter(name for names in fitting for name in names)
     if not counts:
-        keys = sorted({str(key) for row in seen for key in row})
+        keys = _listed(sorted(str(key) for row in seen for key in row))
         known = "".join(f"\n  {each.name}: {each.form}" for each in READERS)
-        raise ValueError(f"unknown format: rows have {', '.join(keys) if keys else 'no keys'}; known are{known}")
+        hint = "columns of other names are renamed with --map, or `columns` in Python"
+        raise ValueError(f"unknown format: rows have {keys}; known are{known}\n{hint}")
     found = max(READERS, key=lambda each: counts[each.name])
     firsts = Counter(names[0] for names in fitting if names)
     mine = firsts.pop(found.name, 0)
     ((rival, theirs),) = firsts.most_common(1) or [("", 0)]
     return Recognised(found, max(0.0, (mine - theirs) / len(seen)), len(seen), rival)
+
+
+def _listed(keys: Iterable[str]) -> str:
+    """Return the first names, each once, and how many more there are."""
+    names = list(dict.fromkeys(keys))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}" if names else "no keys"
 
 
 def read(
@@ -150,9 +159,9 @@ def _first(rows: Iterator[tuple[int, Any]]) -> list[tuple[int, Any]]:
 
 
 def _check_columns(columns: Mapping[str, str], seen: Sequence[Row]) -> None:
-    there = {str(name): None for row in seen for name in row}
-    if missing := sorted(set(columns.values()) - there.keys()):
-        raise ValueError(f"no row has the column {', '.join(map(repr, missing))}; there are {', '.join(there)}")
+    there = [str(name) for row in seen for name in row]
+    if missing := sorted(set(columns.values()) - set(there)):
+        raise ValueError(f"no row has the column {', '.join(map(repr, missing))}; there are {_listed(there)}")
 
 
 def _renamed(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_the_package_lists_its_names_and_has_no_others() -> None:
         ("x.json", b"[" + ROW + b"]"),
         ("x.json", ROW),
         ("x.csv", b"prompt,chosen,rejected\na,b,c\n"),
-        ("x.csv.gz", gzip.compress(b"\xef\xbb\xbfprompt,chosen,rejected,source\na,b,c,\n")),
+        ("x.csv.gz", gzip.compress(b"\xef\xbb\xbfprompt,chosen,rejected,source\na,b,c,\n", mtime=0)),
     ],
 )
 def test_every_kind_of_text_file_is_read(tmp_path: Path, name: str, data: bytes) -> None:
@@ -56,8 +56,8 @@ def test_every_kind_of_text_file_is_read(tmp_path: Path, name: str, data: bytes)
         ("x.jsonl", ROW + b"{\n", "line 2: invalid JSON"),
         ("x.jsonl", ROW + b"3\n", "line 2: a row is a JSON object, got int"),
         ("x.jsonl", b'{"prompt": "\xe9"}\n', "is not UTF-8 behind line 0"),
-        ("x.jsonl.gz", gzip.compress(ROW * 100)[:-20], "is cut short"),
-        ("x.jsonl.gz", gzip.compress(ROW)[:-8] + b"\0" * 8, "is damaged"),
+        ("x.jsonl.gz", gzip.compress(ROW * 100, mtime=0)[:-20], "is cut short"),
+        ("x.jsonl.gz", gzip.compress(ROW, mtime=0)[:-8] + b"\0" * 8, "is damaged"),
         ("x.json", b"[1, 2", "is not a JSON array"),
         ("x.csv", b'prompt,chosen,rejected\n"a" b,c,d\n', "is not a CSV table behind line"),
         ("x.csv", b"prompt,chosen,rejected\na,b,c\na,b,c,d\n", "line 3: not 3 cells"),

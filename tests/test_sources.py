@@ -23,7 +23,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, name):
         table = "prompt,chosen,rejected,margin\nHé,a,b,\n"
         text = table if "csv" in name else json.dumps([ROW]) if name == "x.json" else json.dumps(ROW) + "\n\n"
         data = ("\ufeff" + text).encode()
-        path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        path.write_bytes(gzip.compress(data, mtime=0) if name.endswith("gz") else data)
     assert [row for _, row in open_rows(path)] == [ROW]
 
 
@@ -48,9 +48,9 @@ def test_a_table_row_with_too_many_cells_is_bad(tmp_path):
     ("data", "message"),
     [
         (b"", "is empty"),
-        (gzip.compress(b""), "is empty"),
-        (gzip.compress(json.dumps(ROW).encode() * 100)[:-20], "is cut short"),
-        (gzip.compress(b"{}\n" * 9)[:-8] + b"\0" * 8, "is damaged"),
+        (gzip.compress(b"", mtime=0), "is empty"),
+        (gzip.compress(json.dumps(ROW).encode() * 100, mtime=0)[:-20], "is cut short"),
+        (gzip.compress(b"{}\n" * 9, mtime=0)[:-8] + b"\0" * 8, "is damaged"),
         ('{"prompt": "é"}'.encode("latin-1"), "is not UTF-8 behind line 0"),
         ('{"prompt": "é"}'.encode("utf-16"), "is not UTF-8"),
     ],
@@ -100,7 +100,7 @@ def test_what_a_table_leaves_empty_inside_a_row_is_left_out(tmp_path):
 
 def test_shards_of_every_kind_are_read_from_folders_inside_folders(tmp_path):
     (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "a-00000-of-00002.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROW).encode()))
+    (tmp_path / "train" / "a-00000-of-00002.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROW).encode(), mtime=0))
     (tmp_path / "train" / "a-00001-of-00002.json").write_text(json.dumps([ROW]))
     files = data_files(tmp_path)
     assert [path.name for path in files] == ["a-00000-of-00002.jsonl.gz", "a-00001-of-00002.json"]

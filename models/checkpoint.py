@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,8 +29,9 @@ def save_model(
 
     A causal model with last-token pooling and a linear head is what AutoModelForSequenceClassification reads, and
     scores the same there for right-padded batches. Of any other, AutoModel reads the backbone; its head is under
-    `head.` in the weights.
+    `head.` in the weights. The read-out is written with the configuration's aspects and how they combine.
     """
+    readout = replace(readout, aspects=config.aspects, combination=config.combination, ensemble=config.ensemble)
     backbone_config = AutoConfig.from_pretrained(backbone_folder, trust_remote_code=False)
     prefix = model.backbone.base_model_prefix
     weights = {f"{prefix}.{key}": value for key, value in model.backbone.state_dict().items()}
@@ -67,6 +69,8 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> tuple[Rew
 def _classifier(config: ModelConfig, readout: ReadOut, backbone_config: PretrainedConfig) -> str | None:
     """Return the sequence classifier that computes the same reward, if there is one."""
     if (readout.kind, readout.pooling, config.head) != ("causal", "last_token", "linear"):
+        return None
+    if config.aspects or config.ensemble.num_heads > 1:
         return None
     return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(backbone_config.model_type)
 

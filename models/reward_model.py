@@ -13,6 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from models.backbone import Kind, backbone_kind, load_backbone
 from models.config import ModelConfig
 from models.head import RewardHead
+from models.heads import RewardHeads, build_head
 from models.tree_attention import can_share, hidden_states, share_prompts
 from models.trees import TreeBatch
 from rewardlab.readout import Pooling
@@ -21,7 +22,7 @@ from rewardlab.readout import Pooling
 class RewardModel(nn.Module):
     """Scores right-padded sequences of token ids; traceable, since nothing depends on the values of its inputs."""
 
-    def __init__(self, backbone: PreTrainedModel, head: RewardHead, *, kind: Kind) -> None:
+    def __init__(self, backbone: PreTrainedModel, head: RewardHead | RewardHeads, *, kind: Kind) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -35,6 +36,7 @@ class RewardModel(nn.Module):
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Return one fp32 reward per row, rewards_B; row b of ids_BT is its first `lengths_B[b]` ids.
 
+        With several heads there are more rewards of each row, as `RewardHeads` says.
         The arguments have the names that exporters give to the graph's inputs.
         """
         positions_T = torch.arange(input_ids.shape[1], device=input_ids.device)
@@ -56,7 +58,7 @@ class RewardModel(nn.Module):
         return True
 
     def score_trees(self, batch: TreeBatch) -> Tensor:
-        """Return one fp32 reward per response, rewards_B, with each prompt computed once."""
+        """Return one fp32 reward per response, rewards_B as `forward`, with each prompt computed once."""
         hidden_BLD = hidden_states(self.backbone, batch)[batch.places_BL]
         positions_L = torch.arange(batch.places_BL.shape[1], device=batch.places_BL.device)
         rewards_B: Tensor = self.head(hidden_BLD, positions_L[None, :] < batch.lengths_B[:, None])
@@ -84,8 +86,7 @@ def build_model(config: ModelConfig, folder: Path, *, seed: int = 0, dtype: torc
     check_pooling(config.pooling, kind)
     backbone = load_backbone(folder, dropout=config.dropout, dtype=dtype)
     freeze_lower(backbone, config.freeze_layers)
-    head = RewardHead(backbone.config.hidden_size, pooling=config.pooling, kind=config.head, seed=seed)
-    return RewardModel(backbone, head, kind=kind)
+    return RewardModel(backbone, build_head(config, backbone.config.hidden_size, seed=seed), kind=kind)
 
 
 def check_pooling(pooling: Pooling, kind: Kind) -> None:

@@ -70,7 +70,7 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
     return {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
 
 
-def _fixed_tokens(tokenizer: PreTrainedTokenizerBase, template: str, kind: Kind) -> dict[str, tuple[int, ...]]:
+def _fixed_tokens(tokenizer: PreTrainedTokenizerBase, template: str, kind: Kind) -> dict[str, Any]:
     """Return the ids that the read-out puts around prompt and response."""
     if kind == "encoder":
         if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rewardlab.chat import check_template, render
+from rewardlab.combination import Combination, Ensemble
 from rewardlab.config import Config
 from rewardlab.groups import Message
 
@@ -20,7 +21,8 @@ class ReadOut(Config):
 
     One response is read as `prefix + prompt + separator + response + end`, each tokenized on its own and
     concatenated. `last_token` pooling scores the last id of `end`. Limits count tokens of the rendered prompt and
-    of the response alone, so that no sibling changes a reward. The output is the raw logit.
+    of the response alone, so that no sibling changes a reward. The output is the raw logit: of the one head where
+    `aspects` is empty, else of the aspects as `combination` says.
     """
 
     kind: Literal["causal", "encoder"]
@@ -34,6 +36,9 @@ class ReadOut(Config):
     response_limit: int
     pooling: Pooling
     tokenizer_digest: str
+    aspects: tuple[str, ...] = ()
+    combination: Combination = Combination()
+    ensemble: Ensemble = Ensemble()
 
     def __post_init__(self) -> None:
         if not self.end:
@@ -45,6 +50,7 @@ class ReadOut(Config):
             )
         if self.prompt_limit < 1 or self.response_limit < 1:
             raise ValueError(f"limits are at least 1 token, got {self.prompt_limit} and {self.response_limit}")
+        self.combination.check(self.aspects)
         check_template(self.template)
         self._check_bos()
 

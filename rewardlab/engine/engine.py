@@ -4,10 +4,11 @@ import json
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from rewardlab.bundle import GOLDEN, MODEL, TOKENIZER, Bundle
 from rewardlab.engine.session import Session
@@ -27,7 +28,8 @@ class Scores(Sequence[float]):
     """Rewards of one group's responses, whether each was truncated, and how many tokens each was read as.
 
     As a sequence it is its rewards, which are raw logits: only differences between responses to one prompt mean
-    something, and `Engine.compare` says what.
+    something, and `Engine.compare` says what. `aspects` holds what each named head gave each response; it is empty
+    where the model has one head.
 
     Example:
         >>> scores = Scores(rewards=(1.5, -0.9), truncated=(False, False), num_tokens=(21, 21))
@@ -39,6 +41,7 @@ class Scores(Sequence[float]):
     rewards: tuple[float, ...]
     truncated: tuple[bool, ...]
     num_tokens: tuple[int, ...]
+    aspects: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @overload
     def __getitem__(self, index: int) -> float: ...
@@ -136,11 +139,11 @@ class Engine:
             ArithmeticError: the model returned a reward that is not finite.
         """
         sequences = [tree.sequence(index) for tree in trees for index in range(len(tree.responses))]
-        rewards = self._session.run(sequences, on_progress)
-        if not np.isfinite(rewards).all():
-            bad = int(np.flatnonzero(~np.isfinite(rewards))[0])
-            raise ArithmeticError(f"the model returned {rewards[bad]} for response {bad}")
-        return _split(trees, rewards.tolist())
+        outputs = self._session.outputs(sequences, on_progress)
+        if not np.isfinite(outputs).all():
+            bad, at = np.argwhere(~np.isfinite(outputs))[0]
+            raise ArithmeticError(f"the model returned {outputs[bad, at]} for response {bad}")
+        return _split(trees, outputs, self.bundle.readout.aspects)
 
     def check_golden(self) -> None:
         """Re-score the bundle's golden texts.
@@ -166,11 +169,13 @@ def _turns(prompt: Prompt) -> tuple[Message, ...]:
     return tuple(turns) if turns and len(turns) == len(prompt) else messages(prompt)
 
 
-def _split(trees: Sequence[TokenTree], rewards: Sequence[float]) -> list[Scores]:
+def _split(trees: Sequence[TokenTree], outputs: npt.NDArray[np.float32], aspects: Sequence[str]) -> list[Scores]:
+    """Return the scores of each tree; a row of outputs is a response's reward and that of each aspect."""
     scores, start = [], 0
     for tree in trees:
         count = len(tree.responses)
         lengths = tuple(len(tree.sequence(index)) for index in range(count))
-        scores.append(Scores(tuple(rewards[start : start + count]), tree.truncated, lengths))
+        rewards, *rest = (tuple(column.tolist()) for column in outputs[start : start + count].T)
+        scores.append(Scores(rewards, tree.truncated, lengths, dict(zip(aspects, rest, strict=True))))
         start += count
     return scores

@@ -16,7 +16,10 @@ TOKEN_BUDGET = 2048
 
 
 class Session:
-    """Runs a reward model's graph: `input_ids` [B, T] and `lengths` [B] (int64) to `rewards` [B] (float32)."""
+    """Runs a reward model's graph: `input_ids` [B, T] and `lengths` [B] (int64) to `rewards` [B] (float32).
+
+    Where the model has A aspects, the graph returns `aspects` [B, A] as well.
+    """
 
     def __init__(self, model: Path, *, pad_id: int, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
@@ -31,14 +34,22 @@ class Session:
 
     def run(self, sequences: Sequences, on_progress: Callable[[int], object] | None = None) -> npt.NDArray[np.float32]:
         """Return the reward of each sequence, in the order given."""
-        rewards = np.empty(len(sequences), dtype=np.float32)
+        return self.outputs(sequences, on_progress)[:, 0]
+
+    def outputs(
+        self, sequences: Sequences, on_progress: Callable[[int], object] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return of each sequence its reward, and behind it that of each aspect: [N, 1 + A]."""
+        names = [output.name for output in self._session.get_outputs()]
+        num_aspects = self._session.get_outputs()[1].shape[1] if "aspects" in names else 0
+        found = np.empty((len(sequences), 1 + num_aspects), dtype=np.float32)
         for rows in _batches(sequences):
             ids, lengths = _pad([sequences[row] for row in rows], self._pad_id)
-            inputs = {"input_ids": ids, "lengths": lengths}
-            rewards[rows] = self._session.run(["rewards"], inputs, self._run_options)[0]
+            rewards, *aspects = self._session.run(names, {"input_ids": ids, "lengths": lengths}, self._run_options)
+            found[rows] = np.column_stack([rewards, *aspects])
             if on_progress:
                 on_progress(len(rows))
-        return rewards
+        return found
 
 
 def _batches(sequences: Sequences) -> Iterator[list[int]]:

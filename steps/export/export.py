@@ -31,7 +31,7 @@ from rewardlab.metrics import labelled_pairs, scored_pairs
 from rewardlab.readout import ReadOut
 from rewardlab.tokens import TreeTokenizer
 from steps.export.graph import write_onnx
-from steps.export.parity import Rewards, Sequences, check_parity, measure_int8, torch_rewards
+from steps.export.parity import Rewards, Sequences, check_parity, measure_int8, torch_outputs
 from steps.progress import progress
 from steps.statistics import by_subset, fit_temperature, length_correlation
 
@@ -91,18 +91,19 @@ def export(
     sequences, ends, truncated = _sequences(model / TOKENIZER, readout, groups)
     with atomic_path(target) as scratch:
         scratch.mkdir()
-        write_onnx(trained, scratch / MODEL)
+        write_onnx(trained, scratch / MODEL, has_aspects=bool(readout.aspects))
         shutil.copyfile(model / TOKENIZER, scratch / TOKENIZER)
         write_json(scratch / READOUT, readout.to_dict())
         session = Session(scratch / MODEL, pad_id=readout.pad_id)
         with progress(len(sequences), "calibrate", unit="responses") as bar:
-            rewards = session.run(sequences, bar.update)
+            outputs = session.outputs(sequences, bar.update)
         num_golden = int(ends[min(config.num_golden, len(groups)) - 1])
-        parity = check_parity(torch_rewards(trained, sequences[:num_golden]), rewards[:num_golden])
-        alone = [float(session.run([sequence])[0]) for sequence in sequences[:num_golden]]
-        parity["same_alone"] = alone == rewards[:num_golden].tolist()
+        parity = check_parity(torch_outputs(trained, sequences[:num_golden]), outputs[:num_golden])
+        alone = [session.outputs([sequence])[0].tolist() for sequence in sequences[:num_golden]]
+        parity["same_alone"] = alone == outputs[:num_golden].tolist()
         if not parity["same_alone"]:
             raise ValueError("rewards of the exported graph depend on what else is in the batch: nothing was sealed")
+        rewards = outputs[:, 0]
         per_group = [piece.tolist() for piece in np.split(rewards, ends[:-1])]
         calibration = replace(_calibrate(groups, per_group, rewards), truncated=truncated)
         write_json(scratch / CALIBRATION, calibration.to_dict())

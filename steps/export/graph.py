@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 OPSET = 18
 
 
-def write_onnx(model: "RewardModel", target: Path) -> None:
-    """Export `input_ids` [B, T] and `lengths` [B] to `rewards` [B].
+def write_onnx(model: "RewardModel", target: Path, *, has_aspects: bool = False) -> None:
+    """Export `input_ids` [B, T] and `lengths` [B] to `rewards` [B] and, where there are aspects, `aspects` [B, A].
 
     The scored position comes from lengths inside the graph, so no pad id can move it, and any pooling and head exports.
     """
@@ -27,11 +27,10 @@ def write_onnx(model: "RewardModel", target: Path) -> None:
         def __init__(self, _task: str, config: Any, **_shapes: int) -> None:
             self._vocabulary = config.vocab_size
 
-        def generate(self, input_name: str, **_options: str) -> torch.Tensor:
-            if input_name == "lengths":
-                return torch.tensor([16, 11])
-            ids: torch.Tensor = torch.arange(32).reshape(2, 16) % self._vocabulary
-            return ids
+        def generate(self, input_name: str, framework: str = "pt", **_options: str) -> Any:
+            lengths, ids = torch.tensor([16, 11]), torch.arange(32).reshape(2, 16) % self._vocabulary
+            made = lengths if input_name == "lengths" else ids
+            return made.numpy() if framework == "np" else made
 
     class RewardOnnxConfig(OnnxConfig):
         NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
@@ -44,9 +43,21 @@ def write_onnx(model: "RewardModel", target: Path) -> None:
 
         @property
         def outputs(self) -> dict[str, dict[int, str]]:
-            return {"rewards": {0: "batch"}}
+            return {name: {0: "batch"} for name in (("rewards", "aspects") if has_aspects else ("rewards",))}
+
+    class Named(torch.nn.Module):
+        """The model with an output for each name."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+            self.config = model.config
+
+        def forward(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            rewards = self.model(input_ids, lengths)
+            return (rewards[0], rewards[1:].T) if has_aspects else (rewards,)
 
     model.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every constant it folds; parity is measured afterwards
-        export(model, RewardOnnxConfig(model.config, task="feature-extraction"), target, opset=OPSET)
+        export(Named(), RewardOnnxConfig(model.config, task="feature-extraction"), target, opset=OPSET)

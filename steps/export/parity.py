@@ -25,12 +25,18 @@ Rewards = npt.NDArray[np.float32]
 
 def torch_rewards(model: "RewardModel", sequences: Sequences) -> Rewards:
     """Return torch's reward of each sequence, one unpadded forward at a time."""
+    return torch_outputs(model, sequences)[:, 0]
+
+
+def torch_outputs(model: "RewardModel", sequences: Sequences) -> Rewards:
+    """Return torch's reward of each sequence, and behind it that of each aspect: [N, 1 + A]."""
     import torch
 
     model.eval()
     with torch.no_grad():
-        rewards = [model(torch.tensor([list(ids)]), torch.tensor([len(ids)])).item() for ids in sequences]
-    return np.array(rewards, dtype=np.float32)
+        rewards = [model(torch.tensor([list(ids)]), torch.tensor([len(ids)])).flatten() for ids in sequences]
+    outputs: Rewards = torch.stack(rewards).numpy()
+    return outputs
 
 
 def check_parity(expected: Rewards, found: Rewards) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Serve a bundle: `python -m serving --bundle PATH`."""
 
 import argparse
+import os
 import signal
 import socket
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab.home import DEFAULT_NAME
+from serving.logs import set_up
 
 if TYPE_CHECKING:
-    from rewardlab.engine import Engine
+    from serving.served import Served
+    from serving.tokens import Token
 
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 25
@@ -23,13 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # uvicorn drains on either signal, then raises it again: here, where it means a clean end.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: sys.exit(0))
+    set_up(options.log_level)
+    threads = options.threads or os.cpu_count() or 1
     try:
-        engine = _open(options.bundle, options.threads)
+        served = _open(options.bundle, name=options.name, version=options.version)
+        tokens = _tokens(options.tokens)
         listener = _listen(options.host, options.port)
     except (OSError, ValueError) as error:
         print(f"serving: {error}", file=sys.stderr)
         return 1
-    _serve(engine, listener, name=options.name, version=options.version)
+    _serve(served, listener, threads=threads, tokens=tokens)
     return 0
 
 
@@ -40,15 +46,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=8080, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--name", type=_segment, default=DEFAULT_NAME, help="the model's name (default: %(default)s)")
     parser.add_argument("--version", type=_segment, help="the model's version (default: the bundle's digest)")
-    parser.add_argument("--threads", type=_positive, help="CPU threads of the engine (default: all)")
+    parser.add_argument("--threads", type=_positive, help="passes at a time, one core each (default: all cores)")
+    parser.add_argument(
+        "--tokens", help="JSON file, or env:NAME, with the bearer tokens that may ask (default: all may)"
+    )
+    parser.add_argument(
+        "--log-level", choices=("info", "warning", "error"), default="warning", help="info: each request"
+    )
     return parser
 
 
-def _open(bundle: Path, threads: int | None) -> "Engine":
-    from rewardlab.bundle import Bundle
-    from rewardlab.engine import Engine
+def _open(bundle: Path, *, name: str, version: str | None) -> "Served":
+    from serving.served import Served
 
-    return Engine(Bundle.open(bundle), threads=threads)
+    return Served.load(bundle, name=name, version=version)
+
+
+def _tokens(source: str | None) -> "dict[str, Token] | None":
+    from serving.tokens import read_tokens
+
+    return read_tokens(source) if source else None
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -62,14 +79,16 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _serve(engine: "Engine", listener: socket.socket, *, name: str, version: str | None) -> None:
+def _serve(served: "Served", listener: socket.socket, *, threads: int, tokens: "dict[str, Token] | None") -> None:
     import uvicorn
 
-    from serving.app import build_app
+    from serving.app import app_of
+    from serving.limits import Limits
+    from serving.work import Worker
 
-    version = version or engine.bundle.label.rpartition("/")[2]
+    worker = Worker(served, Limits(), threads=threads)
     config = uvicorn.Config(
-        build_app(engine, name=name, version=version),
+        app_of(worker, tokens=tokens),
         http="httptools",
         log_level="warning",
         access_log=False,
@@ -77,9 +96,10 @@ def _serve(engine: "Engine", listener: socket.socket, *, name: str, version: str
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+    server = uvicorn.Server(config)
     host, port = listener.getsockname()[:2]
-    print(f"serving {name}/{version} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    print(f"serving {served.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    server.run(sockets=[listener])
 
 
 def _port(text: str) -> int:

@@ -1,6 +1,7 @@
 """Admission: what a request may hold before any of it is tokenized."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -11,21 +12,26 @@ from starlette.requests import ClientDisconnect, Request
 from rewardlab.config import Config
 from rewardlab.groups import Message
 
-RETRY_AFTER_SECONDS = 1
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits(Config):
-    """What one request may hold, and how many may wait for the engine."""
+    """What one request may hold, and how much may wait for the engine.
+
+    `max_queue_seconds` is work as the engine's measured speed prices it; while more than that waits, the next request
+    stays at the door, and all who stay there hold at most `max_held_bytes` and wait at most `max_hold_seconds`.
+    """
 
     max_body_bytes: int = 16 * 2**20
+    max_item_bytes: int = 2 * 2**20
     max_responses: int = 1024
-    max_waiting: int = 128
+    max_queue_seconds: float = 10.0
+    max_hold_seconds: float = 3600.0
+    max_held_bytes: int = 256 * 2**20
 
 
-def unavailable(reason: str) -> HTTPException:
+def unavailable(reason: str, *, retry_seconds: int = 1) -> HTTPException:
     """Return the 503 that tells a client when to try again."""
-    return HTTPException(503, reason, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return HTTPException(503, reason, headers={"Retry-After": str(retry_seconds)})
 
 
 async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
@@ -34,9 +40,19 @@ async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
     Raises:
         HTTPException: 413 for a body over the limit, 400 for one that is not a JSON object.
     """
-    body = await _read_body(request, limits.max_body_bytes)
+    return parse_object(await read_body(request, limits.max_body_bytes), limits)
+
+
+def parse_object(body: bytes, limits: Limits) -> dict[str, Any]:
+    """Return JSON text as the object that it is.
+
+    Raises:
+        HTTPException: 413 if it is over the limit of a body, 400 if it is not a JSON object.
+    """
+    if len(body) > limits.max_body_bytes:
+        raise HTTPException(413, f"at most {limits.max_body_bytes} bytes")
     try:
-        values = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        values = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as error:
         raise HTTPException(400, "the body is nested too deeply") from error
     except ValueError as error:
@@ -46,7 +62,12 @@ async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
     return values
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return the request's body.
+
+    Raises:
+        HTTPException: 413 for a body over the limit.
+    """
     message = f"the body is over {limit} bytes: send fewer or shorter responses"
     if int(request.headers.get("content-length", 0)) > limit:
         raise HTTPException(413, message)
@@ -61,6 +82,12 @@ async def _read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{number} is no finite number")
+    return value
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
 
@@ -69,30 +96,51 @@ def check_texts(prompt: Sequence[Message], responses: Sequence[str], limits: Lim
     """Refuse a group that cannot be scored; an empty response is legal.
 
     Raises:
-        ValueError: there are no responses or too many, or a text is not valid Unicode.
+        ValueError: there are no responses or too many, or a text is too long or not valid Unicode.
     """
-    if not responses:
-        raise ValueError("responses: a list of at least one string, got an empty list")
-    if len(responses) > limits.max_responses:
-        raise ValueError(
-            f"responses: at most {limits.max_responses} in one request, got {len(responses)}: send several requests"
-        )
-    for turn in prompt:
-        check_unicode("prompt", turn.content)
+    check_count(len(responses), limits)
+    check_prompt(prompt, limits)
     for index, response in enumerate(responses):
-        check_unicode(f"responses[{index}]", response)
+        check_text(f"responses[{index}]", response, limits)
 
 
-def check_unicode(where: str, text: str) -> None:
-    r"""Refuse text that has no UTF-8 form.
+def check_count(count: int, limits: Limits) -> None:
+    """Refuse no responses, and too many of them.
 
     Raises:
-        ValueError: the text holds a lone surrogate, such as JSON's `"\ud800"`.
+        ValueError: with what to do.
+    """
+    if not count:
+        raise ValueError("responses: a list of at least one string, got an empty list")
+    if count > limits.max_responses:
+        raise ValueError(
+            f"responses: at most {limits.max_responses} in one request, got {count}: send several requests"
+        )
+
+
+def check_prompt(prompt: Sequence[Message], limits: Limits) -> None:
+    """Refuse a prompt that is too long or not valid Unicode.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if sum(check_text("prompt", turn.content, limits) for turn in prompt) > limits.max_item_bytes:
+        raise ValueError(f"prompt: at most {limits.max_item_bytes} bytes in all its turns")
+
+
+def check_text(where: str, text: str, limits: Limits) -> int:
+    r"""Refuse text that is too long or has no UTF-8 form; return its bytes.
+
+    Raises:
+        ValueError: the text is over its limit or holds a lone surrogate, such as JSON's `"\ud800"`.
     """
     try:
-        text.encode()
+        length = len(text.encode())
     except UnicodeEncodeError as error:
         lone = text[error.start]
         raise ValueError(
             f"{where}: valid Unicode, got the lone surrogate {lone!r} at character {error.start}"
         ) from error
+    if length > limits.max_item_bytes:
+        raise ValueError(f"{where}: at most {limits.max_item_bytes} bytes, got {length}")
+    return length

@@ -1,62 +1,152 @@
-"""The engine's own thread and the bounded queue before it: the event loop never tokenizes or scores."""
+"""From a request's groups to their scores: the door, the tokenizers, the engine's loop."""
 
 import asyncio
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from starlette.exceptions import HTTPException
-
-from rewardlab.engine import Engine, Scores
 from rewardlab.groups import Message
+from rewardlab.tokens import TokenTree
+from serving.batches import Leaf, Outcome, price
+from serving.door import Door, Pace
 from serving.limits import Limits, unavailable
+from serving.logs import log
+from serving.loop import EngineLoop
+from serving.manners import Manners
+from serving.metrics import Metrics
+from serving.served import TOKENIZING_THREADS, Served
+
+Group = tuple[tuple[Message, ...], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What became of one group: a reward for each response, or in `errors` the reason why there is none."""
+
+    served: Served
+    rewards: tuple[float | None, ...]
+    aspects: Mapping[str, tuple[float | None, ...]]
+    truncated: tuple[bool, ...]
+    num_tokens: tuple[int, ...]
+    errors: Mapping[int, Exception]
 
 
 class Worker:
-    """Scores one group after another, in the order they came.
+    """Scores groups with the model in service, and says how it is doing.
 
-    It is ready once the bundle's golden texts have been scored as they were sealed. The engine uses all its threads
-    within one forward pass, so a second group at a time would only slow the first one down.
+    It is ready once the bundle's golden texts have been scored as they were sealed.
     """
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
-        self.engine = engine
+    def __init__(self, served: Served, limits: Limits, *, threads: int = 1) -> None:
+        self.served = served
         self.limits = limits
-        self.not_ready: str | None = "the golden texts have not been scored yet"
-        self._waiting = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self.metrics = Metrics()
+        self.loop = EngineLoop(threads, self._learn)
+        self.door = Door(limits, Pace(threads), lambda: self.loop.outstanding)
+        self._why_not: str | None = "the golden texts have not been scored yet"
+        self._tokenizing = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="tokenize")
+
+    @property
+    def not_ready(self) -> str | None:
+        """Return why there are no rewards at present; None when there are."""
+        return self._why_not or self.loop.dead
 
     async def start(self) -> None:
         """Score the golden texts, then be ready; if they differ, say so and never be ready."""
+        self.loop.start()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self.engine.check_golden)
+            await asyncio.get_running_loop().run_in_executor(self._tokenizing, self.served.engine.check_golden)
         except Exception as error:  # whatever the reason, this server must not score
-            self.not_ready = f"the golden check failed: {error}"
-            print(f"serving: not ready: {self.not_ready}", file=sys.stderr, flush=True)
+            self._why_not = f"the golden check failed: {error}"
+            log.error("not ready: %s", self._why_not)
         else:
-            self.not_ready = None
+            self._why_not = None
+
+    def drain(self) -> None:
+        """Take on nothing more."""
+        self._why_not = "the server is shutting down"
 
     def stop(self) -> None:
-        """Be ready no more and wait for the group in work."""
-        self.not_ready = "the server is shutting down"
-        self._thread.shutdown(cancel_futures=True)
+        """End the threads once their batches are done."""
+        self.drain()
+        self.loop.stop()
+        self._tokenizing.shutdown(cancel_futures=True)
 
-    async def score(self, prompt: Sequence[Message], responses: Sequence[str]) -> Scores:
-        """Score one group when its turn comes.
+    async def score(self, groups: Sequence[Group], manners: Manners) -> list[Scored]:
+        """Score groups; one that cannot be scored takes no other with it.
 
         Raises:
-            HTTPException: 503 if not ready or too many wait, 500 if a reward is not finite.
-            ValueError: the chat template refuses the conversation.
+            HTTPException: there will be no rewards in the time that the dialect's clients wait.
         """
         if self.not_ready:
             raise unavailable(self.not_ready)
-        if self._waiting >= self.limits.max_waiting:
-            raise unavailable(f"{self._waiting} requests are waiting already: try again later")
-        self._waiting += 1
+        num_bytes = sum(len(text) for prompt, texts in groups for text in (*(turn.content for turn in prompt), *texts))
+        async with self.door.entry(num_bytes, manners):
+            served = self.served
+            read = await asyncio.get_running_loop().run_in_executor(self._tokenizing, _read, served, groups)
+            sequences = [(tree.prompt, ids) for tree in read if isinstance(tree, TokenTree) for ids in tree.responses]
+            self.door.pace.read(num_bytes, sum(len(ids) for sequence in sequences for ids in sequence))
+            pending = self.loop.submit(served, sequences)
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self.engine.score, prompt, responses)
-        except ArithmeticError as error:
-            raise HTTPException(500, f"a reward is not finite: {error}") from error
-        finally:
-            self._waiting -= 1
+            await pending.done
+        except asyncio.CancelledError:
+            self.loop.abandon(pending)
+            self.door.let_in()
+            raise
+        self._count(read)
+        outcomes = iter(pending.outcomes)
+        return [_scored(served, group, tree, outcomes) for group, tree in zip(groups, read, strict=True)]
+
+    def _count(self, read: Sequence[TokenTree | ValueError]) -> None:
+        for tree in read:
+            if isinstance(tree, TokenTree):
+                self.metrics.tokens.inc(len(tree.prompt) + sum(map(len, tree.responses)))
+                self.metrics.truncated.inc(sum(tree.truncated))
+
+    def measured(self) -> bytes:
+        """Return the metrics as Prometheus reads them."""
+        self.metrics.queue_seconds.set(self.door.seconds())
+        self.metrics.held.set(self.door.num_held)
+        return self.metrics.text()
+
+    def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], seconds: float) -> None:
+        self.door.pace.computed(price(batch), seconds)
+        self.door.let_in()
+        self.metrics.batch(batch, outcomes, seconds)
+
+
+def _read(served: Served, groups: Sequence[Group]) -> list[TokenTree | ValueError]:
+    """Tokenize groups; one that cannot be read is the reason why."""
+    trees: list[TokenTree | ValueError] = []
+    for prompt, responses in groups:
+        try:
+            trees.append(served.tree(prompt, responses))
+        except ValueError as error:
+            trees.append(error)
+    return trees
+
+
+def _scored(served: Served, group: Group, tree: TokenTree | ValueError, outcomes: Iterator[Outcome | None]) -> Scored:
+    count = len(group[1])
+    if isinstance(tree, ValueError):
+        rewards: list[float | None] = [None] * count
+        errors: dict[int, Exception] = dict.fromkeys(range(count), tree)
+        return Scored(
+            served=served,
+            rewards=tuple(rewards),
+            aspects={},
+            truncated=(False,) * count,
+            num_tokens=(0,) * count,
+            errors=errors,
+        )
+    mine = [next(outcomes) for _ in range(count)]
+    values = [None if outcome is None or isinstance(outcome, Exception) else outcome for outcome in mine]
+    names = next((value[1].keys() for value in values if value), ())
+    return Scored(
+        served=served,
+        rewards=tuple(value[0] if value else None for value in values),
+        aspects={name: tuple(value[1][name] if value else None for value in values) for name in names},
+        truncated=tree.truncated,
+        num_tokens=tuple(len(tree.sequence(index)) for index in range(count)),
+        errors={index: outcome for index, outcome in enumerate(mine) if isinstance(outcome, Exception)},
+    )

@@ -2,9 +2,11 @@
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -18,3 +20,13 @@ def running(app: ASGIApp, listener: socket.socket | None = None) -> Iterator[str
         pool.submit(server.run, sockets=[listener])
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
+
+
+def settled(url: str) -> None:
+    """Wait until a server is ready."""
+    for _ in range(600):
+        answer = httpx.get(f"{url}/health/ready")
+        if answer.status_code == 200:
+            return
+        time.sleep(0.05)
+    raise AssertionError(answer.text)

@@ -71,6 +71,10 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
         "rewards_response",
         {"rewards": [0.5], "ranks": [1], "best": 0, "truncated": [False], "num_tokens": [9], "model": "a/1"},
     ),
+    (
+        "rewards_partial",
+        {"rewards": [0.5, None], "truncated": [False] * 2, "num_tokens": [9, 0], "errors": [], "model": "a/1"},
+    ),
     ("benchmark", {"machine": {"cores": 2}, "versions": {"numpy": "2"}, "rows": [ROW]}),
 ]
 

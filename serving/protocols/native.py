@@ -1,47 +1,74 @@
-"""The native protocol: one prompt and its responses in; rewards, ranks and the best out."""
+"""The native protocol: one prompt and its responses in; rewards, ranks, the best and how sure that is out."""
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from rewardlab.engine import Scores
 from rewardlab.groups import Message, messages
-from serving.limits import Limits, check_texts, read_object
-from serving.work import Worker
+from serving.desk import Call, Desk, reason, rewards
+from serving.limits import Limits, check_count, check_prompt, check_text, read_object
+from serving.protocols.lines import NDJSON, Lines
+from serving.served import Served
+from serving.work import Scored
 
 _KEYS = ("prompt", "responses")
+_OPTIONS = ("partial",)
 
 
-def routes(worker: Worker, *, model: str) -> list[Route]:
-    """Return the route of `POST /v1/rewards`; `model` is the `NAME/VERSION` of the replies."""
+def routes(desk: Desk) -> list[Route]:
+    """Return the route of `POST /v1/rewards`: a JSON object, or lines of them."""
+    streaming = Desk("stream", desk.worker, desk.guard)
 
-    async def rewards(request: Request) -> JSONResponse:
-        values = await read_object(request, worker.limits)
-        try:
-            prompt, responses = parse(values, worker.limits)
-            scores = await worker.score(prompt, responses)
-        except ValueError as error:
-            raise HTTPException(422, str(error)) from error
-        return JSONResponse(reply(scores, model))
+    async def reply(call: Call) -> Response:
+        if call.request.headers.get("content-type", "").partition(";")[0].strip().lower() == NDJSON:
+            return Lines(Call(streaming, call.request), line)
+        values = await read_object(call.request, desk.worker.limits)
+        return JSONResponse(await call.unless_gone(answer(call, values)))
 
-    return [Route("/v1/rewards", rewards, methods=["POST"])]
+    return [desk.route("/v1/rewards", reply)]
 
 
-def parse(values: Mapping[str, Any], limits: Limits) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-    """Return the prompt and the responses of a request.
+async def answer(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the reply to one group.
+
+    Raises:
+        ValueError: the request is wrong, or a response of it is and the request does not ask for the others alone.
+    """
+    prompt, responses = parse(values, call.desk.worker.limits)
+    bad = {index: each for index, each in enumerate(responses) if isinstance(each, ValueError)}
+    if bad and not values.get("partial"):
+        raise ValueError("; ".join(map(str, bad.values())))
+    good = [each for each in responses if isinstance(each, str)]
+    (scored,) = await call.score([(prompt, good)])
+    if not values.get("partial"):
+        return whole(rewards(scored), scored)
+    places = [index for index in range(len(responses)) if index not in bad]
+    told = {index: str(error) for index, error in bad.items()}
+    return partial(scored, places, told | {places[at]: reason(error) for at, error in scored.errors.items()})
+
+
+async def line(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the reply to one line of many; its `id` is told by the stream."""
+    return await answer(call, {key: value for key, value in values.items() if key != "id"})
+
+
+def parse(values: Mapping[str, Any], limits: Limits) -> tuple[tuple[Message, ...], list[str | ValueError]]:
+    """Return the prompt and the responses of a request, or what is wrong with a response in its place.
 
     Raises:
         ValueError: a key is unknown or missing, or does not hold what it should; the message names it.
     """
-    if unknown := sorted(set(values) - set(_KEYS)):
+    if unknown := sorted(set(values) - {*_KEYS, *_OPTIONS}):
         raise ValueError(f"unknown key {unknown[0]!r}: the body has 'prompt' and 'responses'")
     for key in _KEYS:
         if key not in values:
             raise ValueError(f"{key!r} is missing: the body has 'prompt' and 'responses'")
+    if type(values.get("partial", False)) is not bool:
+        raise ValueError(f"partial: true or false, got {values['partial']!r:.80}")
     try:
         prompt = messages(values["prompt"])
     except ValueError as error:
@@ -49,22 +76,60 @@ def parse(values: Mapping[str, Any], limits: Limits) -> tuple[tuple[Message, ...
     responses = values["responses"]
     if not isinstance(responses, list):
         raise ValueError(f"responses: a list of strings, got {responses!r:.80}")
-    for index, response in enumerate(responses):
-        if not isinstance(response, str):
-            raise ValueError(f"responses[{index}]: a string, got {response!r:.80}")
-    check_texts(prompt, responses, limits)
-    return prompt, tuple(responses)
+    check_prompt(prompt, limits)
+    check_count(len(responses), limits)
+    return prompt, [_response(index, response, limits) for index, response in enumerate(responses)]
 
 
-def reply(scores: Scores, model: str) -> dict[str, Any]:
-    """Return the reply's values."""
+def _response(index: int, response: Any, limits: Limits) -> str | ValueError:
+    if not isinstance(response, str):
+        return ValueError(f"responses[{index}]: a string, got {response!r:.80}")
+    try:
+        check_text(f"responses[{index}]", response, limits)
+    except ValueError as error:
+        return error
+    return response
+
+
+def whole(values: Sequence[float], scored: Scored) -> dict[str, Any]:
+    """Return the reply where every response has its reward."""
+    order = sorted(range(len(values)), key=lambda index: -values[index])
     return {
-        "rewards": list(scores.rewards),
-        "ranks": ranks(scores.rewards),
-        "best": scores.rewards.index(max(scores.rewards)),
-        "truncated": list(scores.truncated),
-        "num_tokens": list(scores.num_tokens),
-        "model": model,
+        "rewards": list(values),
+        "ranks": ranks(values),
+        "best": order[0],
+        "order": order,
+        "beats_next": _beats_next([values[index] for index in order], scored.served),
+        **({"aspects": {name: list(each) for name, each in scored.aspects.items()}} if scored.aspects else {}),
+        "truncated": list(scored.truncated),
+        "num_tokens": list(scored.num_tokens),
+        "digest": scored.served.digest,
+        "model": scored.served.label,
+    }
+
+
+def partial(scored: Scored, places: Sequence[int], errors: Mapping[int, str]) -> dict[str, Any]:
+    """Return the reply where a response that failed has null for its reward, and its reason in `errors`.
+
+    Args:
+        scored: what became of the responses that could be read.
+        places: where in the request each of those was.
+        errors: the reason of each that failed, by its place in the request.
+    """
+    count = len(places) + len(set(errors) - set(places))
+    at = dict(zip(places, range(len(places)), strict=True))
+
+    def spread(values: Sequence[Any], missing: Any) -> list[Any]:
+        return [values[at[index]] if index in at else missing for index in range(count)]
+
+    return {
+        "rewards": spread(scored.rewards, None),
+        **({"aspects": {name: spread(each, None) for name, each in scored.aspects.items()}} if scored.aspects else {}),
+        "truncated": spread(scored.truncated, False),
+        "num_tokens": spread(scored.num_tokens, 0),
+        "errors": [{"index": index, "error": errors[index]} for index in sorted(errors)],
+        "digest": scored.served.digest,
+        "model": scored.served.label,
     }
 
 
@@ -79,3 +144,9 @@ def ranks(rewards: Sequence[float]) -> list[int]:
     for rank, reward in enumerate(sorted(rewards, reverse=True), start=1):
         first.setdefault(reward, rank)
     return [first[reward] for reward in rewards]
+
+
+def _beats_next(falling: Sequence[float], served: Served) -> list[float]:
+    """Return sigmoid((r_this - r_next) / temperature) for each but the last (Bradley & Terry 1952)."""
+    temperature = served.engine.bundle.calibration.temperature
+    return [0.5 + 0.5 * math.tanh((a - b) / (2.0 * temperature)) for a, b in itertools.pairwise(falling)]

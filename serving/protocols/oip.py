@@ -1,32 +1,49 @@
-"""Open Inference Protocol v2 in its JSON form: tensors `prompt` and `responses` in, `rewards` out."""
+"""Open Inference Protocol v2: tensors `prompt` and `responses` in, `rewards` out; binary tensors too."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rewardlab import __version__
-from rewardlab.groups import Message, messages
-from serving.limits import Limits, check_texts, check_unicode, read_object
-from serving.work import Worker
+from rewardlab.groups import messages
+from serving.desk import Call, Desk, rewards
+from serving.limits import Limits, check_texts
+from serving.protocols.tensors import Tensor, read_inference
+from serving.work import Group, Worker
 
 INPUTS = (
     {"name": "prompt", "datatype": "BYTES", "shape": [1]},
     {"name": "responses", "datatype": "BYTES", "shape": [-1]},
 )
 OUTPUTS = ({"name": "rewards", "datatype": "FP32", "shape": [-1]},)
+EXTENSIONS = ["binary_tensor_data"]
+_MODEL = "/v2/models/{name}"
 
-Handler = Callable[[Request], Coroutine[Any, Any, JSONResponse]]
 
-
-def routes(worker: Worker, *, name: str, version: str) -> list[Route]:
+def routes(desk: Desk) -> list[Route]:
     """Return the protocol's routes for the one model that is served."""
 
+    async def infer(call: Call) -> Response:
+        served = _check_model(call.request, desk.worker)
+        inference = await read_inference(call.request, desk.worker.limits)
+        group = parse(inference.inputs, inference.outputs, desk.worker.limits)
+        (scored,) = await call.unless_gone(call.score([group]))
+        values = rewards(scored)
+        head = {"model_name": served["name"], "model_version": scored.served.version}
+        return inference.reply(head, Tensor("rewards", "FP32", (len(values),), values))
+
+    return [*about(desk.worker), *(desk.route(path, infer) for path in _both("/infer"))]
+
+
+def about(worker: Worker) -> list[Route]:
+    """Return the routes that describe server and model."""
+
     async def server(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse({"name": "rewardlab", "version": __version__, "extensions": []})
+        return JSONResponse({"name": "rewardlab", "version": __version__, "extensions": EXTENSIONS})
 
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001
         return JSONResponse({"live": True, "ready": worker.not_ready is None})
@@ -35,93 +52,64 @@ def routes(worker: Worker, *, name: str, version: str) -> list[Route]:
         return _ready(worker, {"live": True})
 
     async def models(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse({"models": [name]})
+        return JSONResponse({"models": [worker.served.name]})
 
     async def metadata(request: Request) -> JSONResponse:
-        _check_model(request, name, version)
-        about = {"name": name, "versions": [version], "platform": "onnxruntime_onnx"}
-        return JSONResponse({**about, "inputs": INPUTS, "outputs": OUTPUTS})
+        names = _check_model(request, worker)
+        return JSONResponse(
+            {
+                "name": names["name"],
+                "versions": [names["version"]],
+                "platform": "onnxruntime_onnx",
+                "inputs": INPUTS,
+                "outputs": OUTPUTS,
+            }
+        )
 
     async def model_ready(request: Request) -> JSONResponse:
-        _check_model(request, name, version)
-        return _ready(worker, {"name": name})
+        return _ready(worker, {"name": _check_model(request, worker)["name"]})
 
-    model = "/v2/models/{name}"
     return [
         Route("/v2", server),
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
         Route("/v2/models", models),
-        *_both(model, metadata, "GET"),
-        *_both(model, model_ready, "GET", "/ready"),
-        *_both(model, _infer(worker, name, version), "POST", "/infer"),
+        *(Route(path, metadata) for path in _both("")),
+        *(Route(path, model_ready) for path in _both("/ready")),
     ]
 
 
-def _both(model: str, handler: Handler, method: str, verb: str = "") -> list[Route]:
-    """Return the routes of a handler with and without the model's version in the path."""
-    paths = (model + verb, model + "/versions/{version}" + verb)
-    return [Route(path, handler, methods=[method]) for path in paths]
+def _both(verb: str) -> tuple[str, str]:
+    """Return the paths with and without the model's version."""
+    return _MODEL + verb, _MODEL + "/versions/{version}" + verb
 
 
-def _infer(worker: Worker, name: str, version: str) -> Handler:
-    async def infer(request: Request) -> JSONResponse:
-        _check_model(request, name, version)
-        if "inference-header-content-length" in request.headers:
-            raise HTTPException(400, "binary tensor data is not supported: send the tensors' data as JSON")
-        values = await read_object(request, worker.limits)
-        try:
-            prompt, responses = parse(values, worker.limits)
-            scores = await worker.score(prompt, responses)
-        except ValueError as error:
-            raise HTTPException(400, str(error)) from error
-        rewards = {"name": "rewards", "datatype": "FP32", "shape": [len(responses)], "data": list(scores.rewards)}
-        head = {"model_name": name, "model_version": version}
-        return JSONResponse({**head, **({"id": values["id"]} if "id" in values else {}), "outputs": [rewards]})
-
-    return infer
-
-
-def parse(values: Mapping[str, Any], limits: Limits) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+def parse(inputs: Sequence[Tensor], outputs: tuple[str, ...], limits: Limits) -> Group:
     """Return the prompt and the responses of an inference request.
 
     Raises:
         ValueError: a tensor is missing, unknown or of the wrong datatype or shape; the message names it.
     """
-    if "id" in values:
-        if not isinstance(values["id"], str):
-            raise ValueError(f"id: a string, got {values['id']!r:.80}")
-        check_unicode("id", values["id"])
-    names = [tensor.get("name") for tensor in _tensors(values, "inputs")]
-    if sorted(map(repr, names)) != ["'prompt'", "'responses'"]:
+    names = [tensor.name for tensor in inputs]
+    if sorted(names) != ["prompt", "responses"]:
         raise ValueError(f"inputs: the tensors 'prompt' and 'responses', once each, got {names!r:.80}")
-    for tensor in _tensors(values, "outputs") if "outputs" in values else ():
-        if tensor.get("name") != "rewards":
-            raise ValueError(f"outputs: the one output is 'rewards', got {tensor.get('name')!r:.80}")
-    texts = {tensor["name"]: _texts(tensor) for tensor in values["inputs"]}
-    if len(texts["prompt"]) != 1:
-        raise ValueError(f"prompt: shape [1], got [{len(texts['prompt'])}]: one request is about one prompt")
-    prompt = messages(texts["prompt"][0])
-    check_texts(prompt, texts["responses"], limits)
-    return prompt, tuple(texts["responses"])
+    for name in outputs:
+        if name != "rewards":
+            raise ValueError(f"outputs: the one output is 'rewards', got {name!r:.80}")
+    prompt_texts, responses = map(_texts, sorted(inputs, key=lambda tensor: tensor.name))
+    if len(prompt_texts) != 1:
+        raise ValueError(f"prompt: shape [1], got [{len(prompt_texts)}]: one request is about one prompt")
+    prompt = messages(prompt_texts[0])
+    check_texts(prompt, responses, limits)
+    return prompt, responses
 
 
-def _tensors(values: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    tensors = values.get(key)
-    if not isinstance(tensors, list) or not all(isinstance(tensor, dict) for tensor in tensors):
-        raise ValueError(f"{key}: a list of tensors, got {tensors!r:.80}")
-    return tensors
-
-
-def _texts(tensor: Mapping[str, Any]) -> list[str]:
-    name, data, shape = tensor["name"], tensor.get("data"), tensor.get("shape")
-    if tensor.get("datatype") != "BYTES":
-        raise ValueError(f"{name}: datatype BYTES, got {tensor.get('datatype')!r:.80}")
-    if not isinstance(data, list) or not all(isinstance(text, str) for text in data):
-        raise ValueError(f"{name}: data is a list of strings, got {data!r:.80}")
-    if shape != [len(data)] or type(shape[0]) is not int:
-        raise ValueError(f"{name}: shape [{len(data)}], as its data has {len(data)} elements, got {shape!r:.80}")
-    return data
+def _texts(tensor: Tensor) -> tuple[str, ...]:
+    if tensor.datatype != "BYTES":
+        raise ValueError(f"{tensor.name}: datatype BYTES, got {tensor.datatype!r:.80}")
+    if len(tensor.shape) != 1:
+        raise ValueError(f"{tensor.name}: shape [{len(tensor.data)}], got {list(tensor.shape)}")
+    return tuple(tensor.data)
 
 
 def _ready(worker: Worker, head: Mapping[str, Any]) -> JSONResponse:
@@ -130,9 +118,12 @@ def _ready(worker: Worker, head: Mapping[str, Any]) -> JSONResponse:
     return JSONResponse({**head, "ready": True})
 
 
-def _check_model(request: Request, name: str, version: str) -> None:
-    asked = request.path_params
-    if asked["name"] != name:
-        raise HTTPException(404, f"there is no model {asked['name']!r}: this server has {name!r}")
-    if asked.get("version", version) != version:
-        raise HTTPException(404, f"{name!r} has no version {asked['version']!r} here: this server has {version!r}")
+def _check_model(request: Request, worker: Worker) -> dict[str, str]:
+    asked, served = request.path_params, worker.served
+    if asked["name"] != served.name:
+        raise HTTPException(404, f"there is no model {asked['name']!r}: this server has {served.name!r}")
+    if asked.get("version", served.version) != served.version:
+        raise HTTPException(
+            404, f"{served.name!r} has no version {asked['version']!r} here: this server has {served.version!r}"
+        )
+    return {"name": served.name, "version": served.version}

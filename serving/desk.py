@@ -1,0 +1,170 @@
+"""A dialect's desk: reads its requests, has them scored under its manners, and answers whatever happens."""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from serving.limits import read_object
+from serving.logs import log
+from serving.manners import MANNERS
+from serving.served import Served
+from serving.tokens import Guard
+from serving.work import Group, Scored, Worker
+
+LEFT = 499
+"""What is counted and logged for a client that left before its answer."""
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+class Desk:
+    """One dialect's way to the worker."""
+
+    def __init__(self, dialect: str, worker: Worker, guard: Guard) -> None:
+        self.dialect = dialect
+        self.manners = MANNERS[dialect]
+        self.worker = worker
+        self.guard = guard
+
+    def post(self, path: str, answer: "Answer") -> Route:
+        """Return a route whose request is a JSON object and whose reply is what `answer` makes of it."""
+
+        async def reply(call: "Call") -> Response:
+            values = await read_object(call.request, self.worker.limits)
+            return JSONResponse(await call.unless_gone(answer(call, values)))
+
+        return self.route(path, reply)
+
+    def route(self, path: str, reply: "Callable[[Call], Awaitable[Response]]") -> Route:
+        """Return a route for POST; whatever fails in `reply` becomes an error of this dialect."""
+
+        async def endpoint(request: Request) -> Response:
+            call = Call(self, request)
+            try:
+                async with self.guard.visit(request.headers, self.manners) as call.caller:
+                    return call.finish(await self._timely(call, reply))
+            except HTTPException as error:
+                return call.finish(_error(error.status_code, error.detail, dict(error.headers or {})))
+            except Exception as error:
+                log.exception("a request failed: %s", type(error).__name__, extra={"facts": call.facts})
+                return call.finish(_error(500, f"the server failed on this request: {type(error).__name__}"))
+
+        return Route(path, endpoint, methods=["POST"])
+
+    async def _timely(self, call: "Call", reply: "Callable[[Call], Awaitable[Response]]") -> Response:
+        try:
+            async with asyncio.timeout(self.manners.deadline_seconds):
+                return await reply(call)
+        except TimeoutError as error:
+            limit = self.manners.deadline_seconds
+            raise HTTPException(504, f"no rewards within {limit:g} s", headers={"Retry-After": "1"}) from error
+        except ValueError as error:
+            raise HTTPException(self.manners.refusal_status, str(error)) from error
+
+
+class Call:
+    """One request: who asks, what was scored for it, and what is said of it in the log."""
+
+    def __init__(self, desk: Desk, request: Request) -> None:
+        self.desk = desk
+        self.request = request
+        self.caller: str | None = None
+        self.served: Served = desk.worker.served
+        self._started = time.perf_counter()
+        self._num_responses = 0
+        given = request.headers.get("x-request-id", "")
+        self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what the log says of the request."""
+        return {
+            "request_id": self.id,
+            "dialect": self.desk.dialect,
+            "path": self.request.url.path,
+            "caller": self.caller,
+            "responses": self._num_responses,
+            "model": self.served.label,
+        }
+
+    async def score(self, groups: Sequence[Group]) -> list[Scored]:
+        """Score groups under the desk's manners; see `Worker.score`."""
+        scored = await self.desk.worker.score(groups, self.desk.manners)
+        if scored:
+            self.served = scored[0].served
+        self._num_responses += sum(len(each.rewards) for each in scored)
+        return scored
+
+    async def unless_gone(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Return what a piece of work gives, or end it as soon as the client has left.
+
+        Raises:
+            HTTPException: 499, which nobody will read.
+        """
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self._gone())
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise HTTPException(LEFT, "the client left before its answer")
+            return task.result()
+        finally:
+            gone.cancel()
+            task.cancel()
+            await asyncio.gather(task, gone, return_exceptions=True)
+
+    def finish(self, response: Response) -> Response:
+        """Name the model and the request in a reply, count it, and log it."""
+        seconds = time.perf_counter() - self._started
+        response.headers["X-Request-Id"] = self.id
+        response.headers["X-Model"] = self.served.label
+        response.headers["X-Model-Digest"] = self.served.digest
+        self.desk.worker.metrics.request(self.desk.dialect, response.status_code, seconds)
+        facts = {**self.facts, "status": response.status_code, "seconds": round(seconds, 6)}
+        level = "warning" if response.status_code in (500, 504) else "info"
+        getattr(log, level)("request", extra={"facts": facts})
+        return response
+
+    async def _gone(self) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
+
+
+Answer = Callable[[Call, dict[str, Any]], Coroutine[Any, Any, Any]]
+
+
+def rewards(scored: Scored, where: str = "responses") -> list[float]:
+    """Return one reward for each response.
+
+    Raises:
+        ValueError: a response could not be read; the message names each.
+        HTTPException: 500, the model gave no reward for one.
+    """
+    if scored.errors:
+        raise failure([(f"{where}[{index}]", error) for index, error in scored.errors.items()])
+    return [reward for reward in scored.rewards if reward is not None]
+
+
+def failure(errors: Sequence[tuple[str, Exception]]) -> Exception:
+    """Return the error that names each item that failed."""
+    told = "; ".join(f"{where}: {reason(error)}" for where, error in errors)
+    bad_input = all(isinstance(error, ValueError) for _, error in errors)
+    return ValueError(told) if bad_input else HTTPException(500, told)
+
+
+def reason(error: Exception) -> str:
+    """Return what a client is told: what the engine says of itself stays in the log."""
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"a reward is not finite: {error}" if isinstance(error, ArithmeticError) else "the engine failed on it"
+
+
+def _error(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": detail}, status, headers=headers)

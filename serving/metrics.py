@@ -1,0 +1,70 @@
+"""What Prometheus sees: waiting, batches, rewards, and how far they have drifted from the bundle's reference."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from serving.batches import Leaf, Outcome, price
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_TOKENS = (64, 128, 256, 512, 1024, 2048, 4096)
+_REWARDS = tuple(step / 2 for step in range(-20, 21))
+
+
+class Metrics:
+    """The server's metrics in a registry of their own, so that one process may hold several servers."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "rewardlab_requests", "Requests by dialect and status.", ["dialect", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "rewardlab_request_seconds",
+            "Time from a request's head to its reply, by dialect.",
+            ["dialect"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch_tokens = Histogram(
+            "rewardlab_batch_tokens", "Tokens of a batch.", buckets=_TOKENS, registry=self.registry
+        )
+        self.batch_seconds = Histogram(
+            "rewardlab_batch_seconds", "Time of a batch in the engine.", buckets=_SECONDS, registry=self.registry
+        )
+        self.rewards = Histogram("rewardlab_reward", "Rewards.", buckets=_REWARDS, registry=self.registry)
+        self.queue_seconds = Gauge(
+            "rewardlab_queue_seconds", "Work inside, in seconds at the measured speed.", registry=self.registry
+        )
+        self.held = Gauge("rewardlab_held_requests", "Requests held at the door.", registry=self.registry)
+        self.truncated = Counter(
+            "rewardlab_truncated_responses", "Responses that were read in part.", registry=self.registry
+        )
+        self.tokens = Counter("rewardlab_tokens", "Tokens of the responses and prompts scored.", registry=self.registry)
+        self.failures = Counter(
+            "rewardlab_failed_responses",
+            "Responses that the engine failed on: not_finite, or error.",
+            ["kind"],
+            registry=self.registry,
+        )
+        for kind in ("not_finite", "error"):
+            self.failures.labels(kind)
+
+    def request(self, dialect: str, status: int, seconds: float) -> None:
+        """Count a request that has been answered."""
+        self.requests.labels(dialect, str(status)).inc()
+        self.seconds.labels(dialect).observe(seconds)
+
+    def text(self) -> bytes:
+        """Return the metrics as Prometheus reads them."""
+        return generate_latest(self.registry)
+
+    def batch(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], seconds: float) -> None:
+        """Count a batch and what came of it."""
+        self.batch_tokens.observe(price(batch))
+        self.batch_seconds.observe(seconds)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                self.failures.labels("not_finite" if isinstance(outcome, ArithmeticError) else "error").inc()
+            else:
+                self.rewards.observe(outcome[0])

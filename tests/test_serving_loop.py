@@ -1,0 +1,242 @@
+"""What waits for the engine and how it is scored: batches, shared work, failures that stay alone."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewardlab.bundle import Bundle
+from rewardlab.engine import Engine, Scores
+from rewardlab.groups import messages
+from rewardlab.tokens import TokenTree
+from serving.batches import TOKEN_BUDGET, Leaf, Queue, price, trees
+from serving.limits import Limits
+from serving.manners import MANNERS
+from serving.served import Served
+from serving.work import Worker
+
+Group = tuple[Any, Sequence[str]]
+
+
+class Watched(Engine):
+    """An engine that counts what it scores, can be stopped for a while, and fails on what holds certain ids."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle, threads=1)
+        self.batches: list[list[TokenTree]] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.poison: dict[tuple[int, ...], Exception] = {}
+
+    def score_trees(self, trees: Sequence[TokenTree], **options: Any) -> list[Scores]:
+        self.free.wait(30)
+        self.batches.append(list(trees))
+        for tree in trees:
+            for ids in tree.responses:
+                if ids in self.poison:
+                    raise self.poison[ids]
+        return super().score_trees(trees, **options)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle: Path) -> Watched:
+    return Watched(Bundle.open(tiny_bundle))
+
+
+@pytest.fixture
+def served(engine: Watched) -> Iterator[Served]:
+    engine.batches.clear()
+    engine.poison.clear()
+    yield Served.of(engine, name="small", version="1")
+    engine.free.set()
+
+
+async def ready(served: Served, limits: Limits | None = None) -> Worker:
+    worker = Worker(served, limits or Limits(), threads=2)
+    await worker.start()
+    assert worker.not_ready is None
+    served.engine.batches.clear()  # type: ignore[attr-defined]
+    return worker
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def occupied(worker: Worker, engine: Watched) -> list[asyncio.Task[Any]]:
+    """Stop the engine with a batch in each of its threads."""
+    engine.free.clear()
+    tasks = []
+    for count in (1, 2):
+        tasks.append(asyncio.create_task(worker.score([group(f"busy {count}", "a")], MANNERS["verl"])))
+        await until(lambda count=count: len(worker.loop._running) == count)  # type: ignore[misc]
+    return tasks
+
+
+def waiting(worker: Worker) -> int:
+    """Return how many answers are waited for."""
+    return sum(len(leaf.waiting) for leaf in worker.loop._flight.values())
+
+
+def leaf(served: Served, prompt: int, response: int, *, length: int = 10) -> Leaf:
+    return Leaf(served, (prompt,) * length, (response,) * length)
+
+
+def group(prompt: str, *responses: str) -> Group:
+    return messages(prompt), responses
+
+
+def test_a_batch_begins_with_the_oldest_prompt_and_holds_its_responses_together(served: Served) -> None:
+    queue = Queue()
+    leaves = [leaf(served, prompt, response) for response in range(3) for prompt in (7, 8, 9)]
+    for each in leaves:
+        queue.add(each)
+    batch = queue.take()
+    assert [each.prompt[0] for each in batch] == [7, 7, 7, 8, 8, 8, 9, 9, 9]
+    assert price(batch) == 3 * 10 + 9 * 10
+    assert not queue
+    assert queue.tokens == 0
+
+
+def test_no_batch_mixes_lengths_exceeds_its_budget_or_leaves_anything_behind(served: Served) -> None:
+    random.seed(0)
+    queue, given = Queue(), []
+    for prompt in range(200):
+        length = random.randrange(1, 900)
+        given += [leaf(served, prompt, response, length=length) for response in range(random.randrange(1, 5))]
+    for each in random.sample(given, len(given)):
+        queue.add(each)
+    taken: list[Leaf] = []
+    while queue:
+        batch = queue.take()
+        taken += batch
+        assert price(batch) <= TOKEN_BUDGET or len(batch) == 1
+        assert max(each.length for each in batch) - min(each.length for each in batch) <= 2 * max(
+            1, int(0.05 * batch[0].length)
+        )
+    assert sorted(map(id, taken)) == sorted(map(id, given))
+    assert queue.tokens == 0
+
+
+def test_models_never_share_a_batch(served: Served, engine: Watched) -> None:
+    other, queue = Served.of(engine, name="small", version="2"), Queue()
+    for each in (served, other, served, other):
+        queue.add(leaf(each, 1, random.randrange(10**6)))
+    assert [{each.served.version for each in queue.take()} for _ in range(2)] == [{"1"}, {"2"}]
+
+
+def test_a_batch_is_one_tree_a_prompt(served: Served) -> None:
+    batch = [leaf(served, 1, 5), leaf(served, 2, 6), leaf(served, 1, 7)]
+    assert [(tree.prompt[0], len(tree.responses), leaves) for tree, leaves in trees(batch)] == [
+        (1, 2, [batch[0], batch[2]]),
+        (2, 1, [batch[1]]),
+    ]
+
+
+def test_single_candidates_of_one_prompt_meet_in_one_tree(served: Served, engine: Watched) -> None:
+    async def work() -> list[float | None]:
+        worker = await ready(served)
+        busy = await occupied(worker, engine)
+        one_by_one = [asyncio.create_task(worker.score([group("Hi", f"{n}")], MANNERS["verl"])) for n in range(8)]
+        await until(lambda: waiting(worker) == 10)
+        engine.free.set()
+        scored = await asyncio.gather(*one_by_one)
+        await asyncio.gather(*busy)
+        worker.stop()
+        return [each.rewards[0] for (each,) in scored]
+
+    rewards = asyncio.run(work())
+    assert sorted(len(tree.responses) for batch in engine.batches for tree in batch) == [1, 1, 8]
+    assert rewards == list(engine.score("Hi", [f"{n}" for n in range(8)]))
+
+
+def test_identical_work_in_flight_is_computed_once(served: Served, engine: Watched) -> None:
+    async def work() -> list[Any]:
+        worker = await ready(served)
+        engine.free.clear()
+        asked = [asyncio.create_task(worker.score([group("Hi", "same", "same")], MANNERS["verl"])) for _ in range(5)]
+        await until(lambda: waiting(worker) == 10)
+        engine.free.set()
+        scored = await asyncio.gather(*asked)
+        worker.stop()
+        return [each.rewards for (each,) in scored]
+
+    rewards = asyncio.run(work())
+    assert len({reward for each in rewards for reward in each}) == 1
+    assert sum(len(tree.responses) for batch in engine.batches for tree in batch) == 1
+
+
+@pytest.mark.parametrize("error", [ArithmeticError("NaN"), RuntimeError("the kernel failed"), MemoryError()])
+def test_a_poisonous_response_fails_alone(served: Served, engine: Watched, error: Exception) -> None:
+    async def work() -> Any:
+        worker = await ready(served)
+        engine.poison = {served.tree(messages("Hi"), ["bad 17"]).responses[0]: error}
+        groups = [group("Hi", *(f"{'bad' if n == 17 else 'good'} {n}" for n in range(32))), group("Ho", "good")]
+        scored = await worker.score(groups, MANNERS["native"])
+        again = await worker.score([group("Hi", "good")], MANNERS["native"])
+        assert worker.not_ready is None
+        assert b'rewardlab_failed_responses_total{kind="error"}' in worker.measured()
+        worker.stop()
+        return [*scored, *again]
+
+    first, second, third = asyncio.run(work())
+    assert list(first.errors) == [17]
+    assert [index for index, reward in enumerate(first.rewards) if reward is None] == [17]
+    assert not second.errors
+    assert not third.errors
+
+
+def test_work_that_nobody_waits_for_is_not_computed(served: Served, engine: Watched) -> None:
+    async def work() -> None:
+        worker = await ready(served)
+        busy = await occupied(worker, engine)
+        left, stays = (asyncio.create_task(worker.score([group("Hi", *"abc"[:n])], MANNERS["verl"])) for n in (3, 1))
+        await until(lambda: waiting(worker) == 6)
+        left.cancel()
+        await asyncio.sleep(0)
+        engine.free.set()
+        (scored,) = await stays
+        await asyncio.gather(*busy)
+        assert scored.rewards == engine.score("Hi", ["a"]).rewards
+        assert worker.loop.outstanding == 0
+        worker.stop()
+
+    asyncio.run(work())
+    assert [len(tree.responses) for batch in engine.batches for tree in batch if len(tree.responses) > 1] == []
+
+
+def test_a_group_that_cannot_be_read_takes_no_other_with_it(served: Served) -> None:
+    async def work() -> Any:
+        worker = await ready(served)
+        bad = (messages("a"), ["b", "\ud800"])
+        scored = await worker.score([group("Hi", "a"), bad, group("Ho")], MANNERS["native"])
+        worker.stop()
+        return scored
+
+    good, bad, empty = asyncio.run(work())
+    assert (len(good.rewards), good.errors) == (1, {})
+    assert bad.rewards == (None, None)
+    assert "surrogate" in str(bad.errors[1])
+    assert empty.rewards == ()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_whose_thread_is_gone_is_neither_alive_nor_ready(served: Served, engine: Watched) -> None:
+    async def work() -> tuple[str | None, str | None]:
+        worker = await ready(served)
+        engine.poison = {served.tree(messages("Hi"), ["bad"]).responses[0]: SystemExit()}  # type: ignore[dict-item]
+        asked = asyncio.create_task(worker.score([group("Hi", "bad")], MANNERS["native"]))
+        while not worker.loop.dead:
+            await asyncio.sleep(0.01)
+        asked.cancel()
+        told = worker.loop.dead, worker.not_ready
+        worker.stop()
+        return told
+
+    assert asyncio.run(work()) == ("a thread of the engine has ended",) * 2

@@ -47,6 +47,12 @@ class RewardModel(nn.Module):
         rewards_B: Tensor = self.head(hidden_BTD, mask_BT)
         return rewards_B
 
+    def recompute_layers(self) -> None:
+        """Keep no activations within layers when training: they are computed again in the backward pass."""
+        self.backbone.gradient_checkpointing_enable(  # type: ignore[no-untyped-call]
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
+
     def share_prompts(self) -> bool:
         """Prepare for token trees and return True, or return False where the backbone cannot read them exactly.
 
@@ -103,23 +109,28 @@ def freeze_lower(backbone: PreTrainedModel, num_layers: int) -> None:
     """
     if num_layers == 0:
         return
-    layers = _layers(backbone)
-    if num_layers > len(layers):
-        raise ValueError(f"freeze_layers is {num_layers}, the backbone has {len(layers)} layers")
-    upper = {id(parameter) for layer in layers[num_layers:] for parameter in layer.parameters()}
-    last = list(layers[num_layers - 1].parameters())[-1]
+    stack = layers(backbone)
+    if num_layers > len(stack):
+        raise ValueError(f"freeze_layers is {num_layers}, the backbone has {len(stack)} layers")
+    upper = {id(parameter) for layer in stack[num_layers:] for parameter in layer.parameters()}
+    last = list(stack[num_layers - 1].parameters())[-1]
     for parameter in backbone.parameters():  # in order of registration: embeddings, layers, final norm
         parameter.requires_grad_(id(parameter) in upper)
         if parameter is last:
             return
 
 
-def _layers(backbone: PreTrainedModel) -> nn.ModuleList:
+def layers(backbone: PreTrainedModel) -> nn.ModuleList:
+    """Return the layers of a backbone.
+
+    Raises:
+        ValueError: they are not where those of known architectures are.
+    """
     for path in ("layers", "h", "encoder.layer", "decoder.layers", "transformer.layer"):
         try:
-            layers = attrgetter(path)(backbone)
+            found = attrgetter(path)(backbone)
         except AttributeError:
             continue
-        if isinstance(layers, nn.ModuleList):
-            return layers
+        if isinstance(found, nn.ModuleList):
+            return found
     raise ValueError(f"the layers of a {type(backbone).__name__} are not known: set freeze_layers to 0")

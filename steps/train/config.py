@@ -11,8 +11,12 @@ from rewardlab.config import Config
 class TrainConfig(Config):
     """AdamW with warm-up and decay (Loshchilov & Hutter 2019), best checkpoint by validation accuracy.
 
-    A step takes `groups_per_step` groups, cut into micro-batches of at most `token_budget` padded tokens.
-    `validate_every` counts steps, `patience` validations without a better accuracy.
+    A step takes `groups_per_step` groups, cut into micro-batches of at most `token_budget` tokens: those of the trees,
+    or padded ones where a backbone cannot share prompts. `recompute` keeps no activations within layers and computes
+    them again in the backward pass. `validate_every` counts steps, `patience` validations without a better accuracy.
+
+    `num_processes` train together on one machine, one a GPU: `ddp` copies the model to each, `fsdp` shards it. A
+    checkpoint is kept at each best validation, and where `checkpoint_seconds` have passed since the last.
     """
 
     model: ModelConfig
@@ -29,19 +33,25 @@ class TrainConfig(Config):
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     clip_norm: float = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    recompute: bool = False
+    num_processes: int = 1
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    checkpoint_seconds: float = 300.0
     validate_every: int = 20
     patience: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "groups_per_step", "token_budget", "validate_every", "patience"):
+        for name in ("epochs", "groups_per_step", "token_budget", "num_processes", "validate_every", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "head_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is positive, got {getattr(self, name)}")
-        for name in ("seed", "max_groups", "weight_decay"):
+        for name in ("seed", "max_groups", "weight_decay", "checkpoint_seconds"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is not negative, got {getattr(self, name)}")
+        if self.parallel == "fsdp" and self.num_processes == 1:
+            raise ValueError("parallel is 'fsdp' and num_processes is 1: there is nothing to shard over")
         if not 0 <= self.warmup_share < 1:
             raise ValueError(f"warmup_share is in [0, 1), got {self.warmup_share}")
 

@@ -1,211 +1,262 @@
-"""The training loop: accumulate, clip, step, validate, keep the best."""
+"""The training loop: accumulate, clip, step, validate, checkpoint."""
 
+import json
 import math
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from itertools import chain
+from threading import Event
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from models.batches import Batch, TokenGroup, length_sorted_batches
 from models.losses import group_loss
 from models.reward_model import RewardModel
 from models.trees import TreeBatch, pack
-from rewardlab.files import atomic_path
 from steps.progress import progress
 from steps.train.config import TrainConfig
-from steps.train.order import Pairs, pair_up, shuffled
+from steps.train.groups import Data
+from steps.train.memory import peaks
+from steps.train.optimizer import captured, make_optimizer, moving, restore
+from steps.train.order import Order, divide
+from steps.train.state import Checkpoints
+from steps.train.stop import StoppedError
+from steps.train.world import World, accumulating, random_states, set_random_state, spread, whole
 
 Log = Callable[[int, dict[str, float]], None]
 Groups = Sequence[TokenGroup]
 
+_WINDOW = 1024
+"""So many validation groups are laid out at a time."""
+
 
 class NotFiniteError(ArithmeticError):
-    """The loss of a batch, in training or in validation, is NaN or infinite."""
+    """The loss of a batch, in training or in validation, or the gradient is NaN or infinite; `what` says which."""
 
-    def __init__(self, step: int, groups: list[str], loss: float) -> None:
-        super().__init__(f"loss {loss} at step {step}")
-        self.step, self.groups, self.loss = step, groups, loss
+    def __init__(self, step: int, groups: list[str], what: str) -> None:
+        super().__init__(f"{what} at step {step}")
+        self.step, self.groups, self.what = step, groups, what
 
 
 @dataclass(slots=True)
 class History:
-    """What happened: one row a validation, and which was best."""
+    """What happened: one row a validation, the steps taken, and the losses since the last validation."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     num_steps: int = 0
-    best_step: int = 0
-    best: tuple[float, float] = (-math.inf, -math.inf)
+    losses: list[float] = field(default_factory=list)
 
     @property
-    def best_accuracy(self) -> float:
-        """Return the best validation accuracy."""
-        return self.best[0]
+    def best(self) -> dict[str, float]:
+        """Return the row of the best accuracy, of equal ones that of the lowest loss, of those the first."""
+        return max(self.rows, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
+
+    @property
+    def best_step(self) -> int:
+        """Return the step with the best row; 0 before the first validation."""
+        return int(self.best["step"]) if self.rows else 0
 
     def stale(self, patience: int) -> bool:
         """Return whether the last `patience` validations brought nothing better."""
-        later = [row for row in self.rows if row["step"] > self.best_step]
-        return len(later) >= patience
+        return sum(row["step"] > self.best_step for row in self.rows) >= patience
 
 
 class Trainer:
-    """Fits one model; keeps the best weights in `checkpoint`."""
+    """Fits one model together with the other processes of its world; what it reaches is in the checkpoints."""
 
     def __init__(
-        self, model: RewardModel, config: TrainConfig, *, pad_id: int, num_groups: int, checkpoint: Path
+        self, model: RewardModel, config: TrainConfig, data: Data, *, checkpoints: Checkpoints, world: World
     ) -> None:
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if config.precision == "fp16" and self._device.type == "cpu":
+        if config.precision == "fp16" and world.device.type == "cpu":
             raise ValueError("fp16 needs a GPU: use bf16 or fp32 on CPU")
-        self._model, self._config, self._checkpoint = model.to(self._device), config, checkpoint
-        self._pad_id = pad_id
+        self._config, self._data, self._checkpoints, self._world = config, data, checkpoints, world
         self._shares_prompts = model.share_prompts()
-        self._steps_per_epoch = math.ceil(num_groups / config.groups_per_step)
-        self._num_steps = self._steps_per_epoch * config.epochs
-        self._optimizer = torch.optim.AdamW(_parameters(model, config), betas=(0.9, 0.999))
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._pace)
-        self._scaler = torch.amp.GradScaler(self._device.type, enabled=config.precision == "fp16")
+        self._check_budget(chain(data.train, data.validation))
+        if config.recompute:
+            model.recompute_layers()
+        self._order = Order(data.train, seed=config.seed, groups_per_step=config.groups_per_step)
+        self._num_steps = self._order.steps_per_epoch * config.epochs
+        self._scorer = spread(model, world, config.parallel)
+        self._model = model
+        self._optimizer, self._schedule = make_optimizer(model, config, self._num_steps)
+        self._scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16")
         self.history = History()
 
-    def check_budget(self, groups: Groups) -> None:
+    def _check_budget(self, groups: Iterable[TokenGroup]) -> None:
         """Refuse, before the first step, a group that alone exceeds the token budget.
 
         Raises:
             ValueError: the message names the group.
         """
         for group in groups:
-            self._cut([group])
+            if self._size(group) > self._config.token_budget:
+                self._cut([group])
 
-    def fit(self, train: Groups, validation: Groups, log: Log) -> History:
-        """Train to the end or until accuracy stays; the model then holds the best weights.
+    def fit(self, log: Log, stop: Event) -> History:
+        """Train on from the newest checkpoint to the end or until accuracy stays.
 
         Raises:
-            NotFiniteError: the loss is not finite; the best weights so far are in the checkpoint.
+            NotFiniteError: the loss is not finite; the best weights so far are in the checkpoints.
+            StoppedError: `stop` was set; a checkpoint holds all that was done.
         """
-        config = self._config
-        losses: list[float] = []
-        pairs = pair_up(train)
-        started, tokens = time.perf_counter(), 0
+        config, history = self._config, self.history
+        self._resume()
+        saved = started = time.monotonic()
+        tokens = 0.0
         with progress(self._num_steps * config.groups_per_step, "train") as bar:
-            for step in range(1, self._num_steps + 1):
-                groups = [train[index] for index in self._indices(step, pairs)]
-                batches = self._cut(groups)
-                losses.append(self._step(step, batches, len(groups)))
-                tokens += sum(batch.num_tokens for batch in batches)
-                bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
+            bar.update(history.num_steps * config.groups_per_step)
+            while history.num_steps < self._num_steps and not history.stale(config.patience):
+                history.num_steps = step = history.num_steps + 1
+                groups = [self._data.train[index] for index in self._order.step(step)]
+                loss, read = self._step(step, groups)
+                history.losses.append(loss)
+                tokens += read
+                bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
                 bar.update(len(groups))
-                self.history.num_steps = step
                 if step % config.validate_every == 0 or step == self._num_steps:
-                    speed = tokens / (time.perf_counter() - started)
-                    self._validate(step, validation, log, {"train_loss": float(np.mean(losses)), "tokens_per_s": speed})
-                    losses = []
-                    if self.history.stale(config.patience):
-                        break
-        best = load_file(self._checkpoint, device=str(self._device))
-        self._model.load_state_dict(best, strict=False)
-        return self.history
+                    self._validate(step, log, {"tokens_per_s": tokens / (time.monotonic() - started)})
+                due = self._world.rank == 0 and time.monotonic() - saved >= config.checkpoint_seconds
+                asked, due = self._world.sum(torch.tensor([stop.is_set(), due], dtype=torch.int64)).tolist()
+                if asked or due or history.best_step == step:
+                    self._checkpoint(step)
+                    saved = time.monotonic()
+                if asked:
+                    raise StoppedError(
+                        f"training was asked to stop at step {step} of {self._num_steps}: the checkpoint is "
+                        f"{self._checkpoints.path(step)}, and the same command goes on from there"
+                    )
+        return history
 
-    def _indices(self, step: int, pairs: Pairs) -> Iterator[int]:
-        """Yield which groups a step takes."""
-        epoch, at = divmod(step - 1, self._steps_per_epoch)
-        size = self._config.groups_per_step
-        return islice(shuffled(pairs, seed=self._config.seed, epoch=epoch), at * size, (at + 1) * size)
+    def _size(self, group: TokenGroup) -> int:
+        """Return the tokens that a group takes of the budget: of a tree, or of padded sequences."""
+        return group.num_tokens if self._shares_prompts else len(group.responses) * group.longest
 
     def _cut(self, groups: Groups) -> Sequence[Batch | TreeBatch]:
         """Return micro-batches: rows of token trees, or right-padded sequences of like length."""
         if self._shares_prompts:
             return pack(groups, budget=self._config.token_budget)
-        return length_sorted_batches(groups, budget=self._config.token_budget, pad_id=self._pad_id)
+        return length_sorted_batches(groups, budget=self._config.token_budget, pad_id=self._data.pad_id)
 
-    def _step(self, step: int, batches: Sequence[Batch | TreeBatch], num_groups: int) -> float:
-        """Take one optimizer step over micro-batches; the loss is the mean over the step's groups."""
-        self._model.train()
-        total = 0.0
-        for batch in batches:
-            loss = self._loss(batch, self._rewards(batch)) / num_groups
-            if not torch.isfinite(loss):
-                raise NotFiniteError(step, list(batch.group_ids), loss.item())
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+    def _shares(self, groups: Groups) -> Iterator[tuple[Batch | TreeBatch, float]]:
+        """Yield this process's part of the groups in micro-batches, each with its weight.
+
+        Every process yields as many, since gathering shards and summing gradients takes all of them: one with less to
+        do reads a group of another's again, with weight 0.
+        """
+        mine = divide([self._size(group) for group in groups], self._world.size)[self._world.rank]
+        batches = self._cut([groups[index] for index in mine]) if mine else []
+        yield from ((batch, 1.0) for batch in batches)
+        if idle := self._world.max(len(batches)) - len(batches):
+            (filler,) = self._cut([min(groups, key=self._size)])
+            yield from ((filler, 0.0) for _ in range(idle))
+
+    def _step(self, step: int, groups: Groups) -> tuple[float, float]:
+        """Take one optimizer step; return the mean loss over its groups, and the tokens read.
+
+        The loss is divided by the number of groups of all processes, so that neither the number of micro-batches nor
+        of processes changes the gradient; DDP and FSDP average over processes, hence the factor.
+        """
+        self._scorer.train()
+        shares = list(self._shares(groups))
+        losses = []
+        for at, (batch, weight) in enumerate(shares):
+            with accumulating(self._scorer, last=at == len(shares) - 1):
+                loss = self._loss(batch, self._rewards(batch)) * (weight / len(groups))
+                self._scaler.scale(loss * self._world.size).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
         self._scaler.unscale_(self._optimizer)
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.clip_norm)
+        norm = whole(torch.nn.utils.clip_grad_norm_(moving(self._model).values(), self._config.clip_norm))
+        read = sum(batch.num_tokens for batch, weight in shares if weight)
+        total, read = self._world.sum(torch.tensor([float(sum(losses)), read], dtype=torch.float64)).tolist()
+        if not math.isfinite(total):
+            bad = [batch for (batch, _), loss in zip(shares, losses, strict=True) if not loss.isfinite()]
+            raise NotFiniteError(step, self._named(bad), f"the loss is {total}")
+        if not (norm.isfinite() or self._scaler.is_enabled()):  # the scaler skips such a step and scales down
+            raise NotFiniteError(step, self._named([batch for batch, _ in shares]), f"the gradient's norm is {norm:g}")
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._schedule.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return total
+        return total, read
 
     def _loss(self, batch: Batch | TreeBatch, rewards: torch.Tensor) -> torch.Tensor:
         """Return the sum over the batch's groups, so that the step does not depend on how it was cut."""
-        return group_loss(rewards, batch.targets.to(self._device), loss=self._config.loss, reduction="sum")
+        return group_loss(rewards, batch.targets.to(self._world.device), loss=self._config.loss, reduction="sum")
 
     def _rewards(self, batch: Batch | TreeBatch) -> torch.Tensor:
         low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._config.precision)
-        with torch.autocast(self._device.type, dtype=low, enabled=low is not None):
-            moved = batch.to(self._device)
-            if isinstance(moved, TreeBatch):
-                return self._model.score_trees(moved).float()
-            rewards: torch.Tensor = self._model(moved.ids_BT, moved.lengths_B)
+        with torch.autocast(self._world.device.type, dtype=low, enabled=low is not None):
+            rewards: torch.Tensor = self._scorer(batch.to(self._world.device))
         return rewards.float()
 
-    def _validate(self, step: int, groups: Groups, log: Log, metrics: dict[str, float]) -> None:
-        """Count wins over the validation groups and keep the weights if they are the best so far."""
-        self._model.eval()
-        wins = decided = total = 0.0
+    def _named(self, batches: Sequence[Batch | TreeBatch]) -> list[str]:
+        """Return the groups of all processes' batches."""
+        names = json.dumps([name for batch in batches for name in batch.group_ids])
+        return [name for text in self._world.gather(names.encode()) for name in json.loads(text)]
+
+    def _validate(self, step: int, log: Log, metrics: dict[str, float]) -> None:
+        """Count wins over all processes' validation groups in whole numbers: a win is 2 and a tie 1."""
+        self._scorer.eval()
+        wins = decided = 0
+        total, bad = 0.0, []
         with torch.no_grad():
-            for batch in self._cut(groups):
-                rewards, targets = self._rewards(batch), batch.targets
-                loss = float(self._loss(batch, rewards))
-                if not math.isfinite(loss):
-                    raise NotFiniteError(step, list(batch.group_ids), loss)
-                total += loss
-                gaps = (rewards.cpu()[targets.better_C] - rewards.cpu()[targets.worse_C])[targets.strength_C > 0.5]
-                wins += float((gaps > 0).sum()) + 0.5 * float((gaps == 0).sum())
-                decided += len(gaps)
-        accuracy, loss = wins / decided if decided else float("nan"), total / len(groups)
-        row = {"step": float(step), **metrics, "validation_accuracy": accuracy, "validation_loss": loss}
-        self.history.rows.append(row)
-        log(step, {name: value for name, value in row.items() if name != "step"})
-        if (accuracy, -loss) > self.history.best:
-            self.history.best, self.history.best_step = (accuracy, -loss), step
-            self._keep()
+            for start in range(0, len(self._data.validation), _WINDOW):
+                for batch, weight in self._shares(self._data.validation[start : start + _WINDOW]):
+                    rewards, targets = self._rewards(batch), batch.targets
+                    if not weight:
+                        continue
+                    loss = float(self._loss(batch, rewards))
+                    bad += [] if math.isfinite(loss) else [batch]
+                    total += loss
+                    rewards = rewards.cpu()
+                    gaps = (rewards[targets.better_C] - rewards[targets.worse_C])[targets.strength_C > 0.5]
+                    wins += int(2 * (gaps > 0).sum() + (gaps == 0).sum())
+                    decided += len(gaps)
+        wins, decided = self._world.sum(torch.tensor([wins, decided])).tolist()
+        total = float(self._world.sum(torch.tensor(total, dtype=torch.float64)))
+        if not math.isfinite(total):
+            raise NotFiniteError(step, self._named(bad), f"the validation loss is {total}")
+        row = {
+            "train_loss": float(np.mean(self.history.losses)),
+            **metrics,
+            **peaks(self._world),
+            "validation_accuracy": wins / (2 * decided),
+            "validation_loss": total / len(self._data.validation),
+        }
+        self.history.rows.append({"step": float(step), **row})
+        self.history.losses = []
+        log(step, row)
 
-    def _keep(self) -> None:
-        """Write the weights that training changes."""
-        moving = {name: value.detach().cpu().contiguous() for name, value in self._moving()}
-        with atomic_path(self._checkpoint) as scratch:
-            save_file(moving, scratch)
+    def _checkpoint(self, step: int) -> None:
+        """Keep all that the next step depends on; its data follow from the number of the step."""
+        tensors = captured(self._model, self._optimizer) | random_states(self._world)
+        if self._world.rank == 0:
+            facts = {
+                "step": step,
+                "best_step": self.history.best_step,
+                "rows": self.history.rows,
+                "losses": self.history.losses,
+                "schedule": self._schedule.state_dict(),
+                "scaler": self._scaler.state_dict(),
+            }
+            self._checkpoints.write(step, tensors, facts)
 
-    def _moving(self) -> list[tuple[str, torch.Tensor]]:
-        return [(name, value) for name, value in self._model.named_parameters() if value.requires_grad]
-
-    def _pace(self, step: int) -> float:
-        """Return the share of the learning rate at a step: linear warm-up, then decay to 0."""
-        warmup = max(1, round(self._config.warmup_share * self._num_steps))
-        if step < warmup:
-            return (step + 1) / warmup
-        left = (self._num_steps - step) / max(1, self._num_steps - warmup)
-        if self._config.decay == "linear":
-            return left
-        return 1.0 if self._config.decay == "constant" else 0.5 * (1 + math.cos(math.pi * (1 - left)))
-
-
-def _parameters(model: RewardModel, config: TrainConfig) -> list[dict[str, Any]]:
-    """Return optimizer groups: the head learns faster, vectors (norms, biases) are not decayed."""
-    groups = []
-    for is_head in (False, True):
-        for is_matrix in (False, True):
-            chosen = [
-                value
-                for name, value in model.named_parameters()
-                if value.requires_grad and name.startswith("head.") == is_head and (value.ndim >= 2) == is_matrix
-            ]
-            if chosen:
-                rate = config.head_learning_rate if is_head else config.learning_rate
-                groups.append({"params": chosen, "lr": rate, "weight_decay": config.weight_decay if is_matrix else 0.0})
-    return groups
+    def _resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        facts = self._checkpoints.newest()
+        if not facts:
+            return
+        tensors = self._checkpoints.tensors(facts["step"])
+        restore(self._model, self._optimizer, tensors)
+        self._schedule.load_state_dict(facts["schedule"])
+        for group, rate in zip(self._optimizer.param_groups, self._schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
+        self._scaler.load_state_dict(facts["scaler"])
+        set_random_state(self._world, tensors)
+        self.history.rows, self.history.losses = facts["rows"], facts["losses"]
+        self.history.num_steps = facts["step"]
+        if self._world.rank == 0:
+            print(f"training goes on from its checkpoint at step {facts['step']}", file=sys.stderr)

@@ -26,11 +26,11 @@ def refuse_retry(state: Path) -> None:
         )
 
 
-def diverged(state: Path, *, step: int, groups: list[str], loss: float, checkpoint: Path | None) -> DivergedError:
+def diverged(state: Path, *, step: int, groups: list[str], what: str, checkpoint: Path | None) -> DivergedError:
     """Leave the marker and return the error to raise."""
     kept = str(checkpoint) if checkpoint else "none was reached"
-    write_json(state / MARKER, {"step": step, "groups": groups, "loss": str(loss), "checkpoint": kept})
+    write_json(state / MARKER, {"step": step, "groups": groups, "what": what, "checkpoint": kept})
     return DivergedError(
-        f"the loss is {loss} at step {step}, on groups {', '.join(groups[:8])}: training stopped; last good "
+        f"{what} at step {step}, on groups {', '.join(groups[:8])}: training stopped; last good "
         f"checkpoint: {kept}; lower the learning rate or mend the data"
     )

@@ -1,106 +1,103 @@
 """Train the reward model from token stores to a folder of weights."""
 
-import os
+import shutil
 import time
-from collections.abc import Sequence
-from itertools import permutations
+from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from models.config import COMPARED, Loss
 from rewardlab.files import atomic_path, read_json, tree_digest, write_json
-from rewardlab.groups import Comparison
 from rewardlab.readout import ReadOut
-from rewardlab.tokenstore import TokenStore
+from steps.launch import launch
 from steps.train.config import TrainConfig, TrainReport
 from steps.train.marker import diverged, refuse_retry
-
-if TYPE_CHECKING:
-    from models.batches import TokenGroup
+from steps.train.state import Checkpoints, held
 
 
 def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> TrainReport:
     """Fit the model and write weights, tokenizer, read-out and `training.json`.
 
     Args:
-        config: how to train.
+        config: how to train; with several processes, each is started by torchrun.
         tokens: the folder that `tokenize` wrote.
         target: the model's folder.
-        state: a folder outside the artifacts, the same for each retry; a diverged run leaves its marker there.
+        state: a folder outside the artifacts, the same for each retry; checkpoints lie there until training succeeds,
+            a diverged run leaves its marker.
 
     Raises:
         DivergedError: the loss is not finite, now or in an earlier try of the same.
-        ValueError: there is nothing to train or validate on.
+        StoppedError: SIGTERM came; the same call goes on from the checkpoint.
+        ChildProcessError: one of several processes failed; the message is its own.
+        ValueError: there is nothing to train or validate on, or another process trains the same.
     """
     refuse_retry(state)
+    with held(state):
+        if config.num_processes == 1:
+            fit(config, tokens, target, state=state)
+        else:
+            from steps.train import rank
+
+            launch(rank.__name__, [config.to_json(), tokens, target, state], num_processes=config.num_processes)
+        shutil.rmtree(state)
+    written = read_json(target / "training.json")
+    return TrainReport.from_dict({field.name: written[field.name] for field in fields(TrainReport)})
+
+
+def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None:
+    """Train as one process, or as one of those that torchrun started; the first of them writes the model.
+
+    Raises:
+        DivergedError: the loss is not finite.
+        StoppedError: SIGTERM came.
+        ValueError: there is nothing to train or validate on.
+    """
     import torch
 
     from models.backbone import prepare_backbone
     from models.checkpoint import save_model
     from models.reward_model import build_model
+    from steps.train.groups import Data, StoredGroups
     from steps.train.loop import NotFiniteError, Trainer
+    from steps.train.optimizer import weights_of
+    from steps.train.stop import stoppable
     from steps.train.tracking import Tracker
+    from steps.train.world import joined
 
-    groups = _load(tokens / "train", config.loss, config.max_groups)
-    validation = _load(tokens / "validation", config.loss, 0)
-    if not any(entry.strength > 0.5 for group in validation for entry in group.comparisons):
-        raise ValueError("the validation split holds nothing but ties, so no checkpoint is the best: give more data")
-    readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
     started = time.perf_counter()
-    torch.manual_seed(config.seed)
+    readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
+    data = Data(
+        train=StoredGroups(tokens / "train", config.loss, limit=config.max_groups),
+        validation=StoredGroups(tokens / "validation", config.loss),
+        pad_id=readout.pad_id,
+    )
+    if not any(entry.strength > 0.5 for group in data.validation for entry in group.comparisons):
+        raise ValueError("the validation split holds nothing but ties, so no checkpoint is the best: give more data")
+    checkpoints = Checkpoints(state)
     folder = prepare_backbone(config.model.backbone)
+    with joined() as world, stoppable() as stop:
+        torch.manual_seed(config.seed + world.rank)
+        model = build_model(config.model, folder, seed=config.seed)
+        trainer = Trainer(model, config, data, checkpoints=checkpoints, world=world)
+        history = trainer.history
+        try:
+            with Tracker(config) if world.rank == 0 else nullcontext() as tracker:
+                trainer.fit(tracker.log if tracker else lambda _step, _metrics: None, stop)
+        except NotFiniteError as error:
+            kept = checkpoints.path(history.best_step) if history.rows else None
+            raise diverged(state, step=error.step, groups=error.groups, what=error.what, checkpoint=kept) from error
+        if not tracker:
+            return
+    del model, trainer
     model = build_model(config.model, folder, seed=config.seed)
-    checkpoint = state / f"best-{os.getpid()}.safetensors"
-    trainer = Trainer(model, config, pad_id=readout.pad_id, num_groups=len(groups), checkpoint=checkpoint)
-    trainer.check_budget([*groups, *validation])
-    try:
-        with Tracker(config) as tracker:
-            history = trainer.fit(groups, validation, tracker.log)
-    except NotFiniteError as error:
-        kept = checkpoint if checkpoint.is_file() else None
-        raise diverged(state, step=error.step, groups=error.groups, loss=error.loss, checkpoint=kept) from error
+    model.load_state_dict(weights_of(checkpoints.tensors(history.best_step)), strict=False)
     with atomic_path(target) as scratch:
-        save_model(model.cpu(), config.model, readout, backbone_folder=folder, target=scratch)
-        details = {"history": history.rows, "seconds": time.perf_counter() - started, "mlflow_run": tracker.run_id}
+        save_model(model, config.model, readout, backbone_folder=folder, target=scratch)
         report = TrainReport(
             digest=tree_digest(scratch),
-            num_groups=len(groups),
+            num_groups=len(data.train),
             num_steps=history.num_steps,
             best_step=history.best_step,
-            best_accuracy=history.best_accuracy,
+            best_accuracy=history.best["validation_accuracy"],
         )
+        details = {"history": history.rows, "seconds": time.perf_counter() - started, "mlflow_run": tracker.run_id}
         write_json(scratch / "training.json", {**report.to_dict(), **details, "config": config.to_dict()})
-    checkpoint.unlink()
-    return report
-
-
-def _load(folder: Path, loss: Loss, limit: int) -> "Sequence[TokenGroup]":
-    """Return the groups of a store that carry what the loss learns from; a limit of 0 takes all.
-
-    A loss of scores ignores comparisons, but validation counts them: scores stand in where there are none.
-    """
-    from models.batches import TokenGroup
-
-    store = TokenStore(folder)
-    stored = (store[index] for index in range(len(store)))
-    kept = (each for each in stored if (each.comparisons if loss in COMPARED else each.scores))
-    groups = [
-        TokenGroup(
-            id=each.id,
-            prompt=each.prompt,
-            responses=each.responses,
-            comparisons=each.comparisons or _ordered(each.scores or ()),
-            scores=each.scores,
-        )
-        for each in kept
-    ]
-    if not groups:
-        wanted = "comparisons" if loss in COMPARED else "scores"
-        raise ValueError(f"the {folder.name} split holds no group with {wanted}, which {loss} needs: give more data")
-    return groups[:limit] if limit else groups
-
-
-def _ordered(scores: Sequence[float]) -> tuple[Comparison, ...]:
-    """Return a comparison for every pair of different scores."""
-    pairs = permutations(range(len(scores)), 2)
-    return tuple(Comparison(better=one, worse=other) for one, other in pairs if scores[one] > scores[other])

@@ -1,0 +1,77 @@
+"""AdamW with a schedule, and what of them a checkpoint holds."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from steps.train.config import TrainConfig
+from steps.train.world import part, whole
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig, num_steps: int) -> tuple[AdamW, LambdaLR]:
+    """Return the optimizer and its schedule: the head learns faster, vectors (norms, biases) are not decayed."""
+    groups: list[dict[str, Any]] = []
+    for is_head in (False, True):
+        for is_matrix in (False, True):
+            chosen = [
+                value
+                for name, value in moving(model).items()
+                if name.startswith("head.") == is_head and (value.ndim >= 2) == is_matrix
+            ]
+            if chosen:
+                rate = config.head_learning_rate if is_head else config.learning_rate
+                groups.append({"params": chosen, "lr": rate, "weight_decay": config.weight_decay if is_matrix else 0.0})
+    optimizer = AdamW(groups, betas=(0.9, 0.999))
+    return optimizer, LambdaLR(optimizer, pace(config, num_steps))
+
+
+def pace(config: TrainConfig, num_steps: int) -> Callable[[int], float]:
+    """Return the share of the learning rate at each step: linear warm-up, then decay to 0."""
+    warmup = max(1, round(config.warmup_share * num_steps))
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        left = (num_steps - step) / max(1, num_steps - warmup)
+        if config.decay == "linear":
+            return left
+        return 1.0 if config.decay == "constant" else 0.5 * (1 + math.cos(math.pi * (1 - left)))
+
+    return share
+
+
+def moving(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that training changes, by name."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def captured(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
+    """Return the weights that move and the optimizer's memory of them, whole; all processes must ask."""
+    tensors = {}
+    for name, value in moving(model).items():
+        tensors[f"weights.{name}"] = whole(value)
+        for key, memory in optimizer.state[value].items():
+            tensors[f"optimizer.{key}.{name}"] = whole(memory)
+    return tensors
+
+
+@torch.no_grad()
+def restore(model: nn.Module, optimizer: AdamW, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `captured` returned; all processes must."""
+    for name, value in moving(model).items():
+        value.copy_(part(tensors[f"weights.{name}"], value))
+        optimizer.state[value] = {
+            "step": tensors[f"optimizer.step.{name}"],
+            "exp_avg": part(tensors[f"optimizer.exp_avg.{name}"], value),
+            "exp_avg_sq": part(tensors[f"optimizer.exp_avg_sq.{name}"], value),
+        }
+
+
+def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights among a checkpoint's tensors, by the model's names."""
+    return {name.removeprefix("weights."): value for name, value in tensors.items() if name.startswith("weights.")}

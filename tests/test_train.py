@@ -207,14 +207,19 @@ def only_run() -> Any:
     return run
 
 
+def flat(settings: dict[str, Any], path: str = "") -> dict[str, str]:
+    """Return settings as text under their dotted paths."""
+    found = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: str(value)}
+    return found
+
+
 def test_mlflow_holds_every_setting_and_the_metrics(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
     config = configured(max_groups=16)
     report, history = fit(toy_tokens, tmp_path, max_groups=16)
     run = only_run()
-    settings = config.to_dict()
-    model = settings.pop("model")
-    wanted = settings | {f"model.{name}": value for name, value in model.items()}
-    assert run.data.params == {name: str(value) for name, value in wanted.items()}
+    assert run.data.params == flat(config.to_dict())
     assert run.data.metrics["validation_accuracy"] == history[-1]["validation_accuracy"]
     assert {"train_loss", "validation_loss", "tokens_per_s"} <= set(run.data.metrics)
     assert (run.info.status, report.num_steps) == ("FINISHED", 2)

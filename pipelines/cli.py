@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from pipelines import registry_commands
 from pipelines.options import (
     DataOption,
     FolderOption,
@@ -195,36 +196,6 @@ def serve(
 
 
 @app.command()
-def promote(
-    version: Annotated[str, typer.Argument(help="Version that passed the gate.")], name: NameOption = DEFAULT_NAME
-) -> None:
-    """Make a version champion that passed the gate."""
-    from pipelines.registry import promote_version
-
-    typer.echo(promote_version(name, version))
-
-
-@app.command()
-def rollback(name: NameOption = DEFAULT_NAME) -> None:
-    """Make the previous champion champion again."""
-    from pipelines.registry import roll_back
-
-    typer.echo(roll_back(name))
-
-
-@app.command()
-def models(name: NameOption = DEFAULT_NAME, json: JsonOption = None) -> None:
-    """List the versions of a registered model."""
-    from pipelines.registry import list_versions, versions_table
-    from rewardlab.files import write_json
-
-    versions = list_versions(name)
-    if json:
-        write_json(json, versions)
-    typer.echo(versions_table(versions) if versions else f"{name} has no versions")
-
-
-@app.command()
 def report(run_id: Annotated[str, typer.Argument(help="Run; by default the newest.")] = "latest") -> None:
     """Say how a run ended and where its report is."""
     from rewardlab.files import read_json
@@ -256,6 +227,10 @@ def gc(
     from pipelines.cleaning import clean
 
     typer.echo("\n".join(clean(keep=keep, dry_run=dry_run)) or "nothing to remove")
+
+
+for command in registry_commands.COMMANDS:
+    app.command()(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,26 +1,35 @@
-"""What people do with the registry: list, promote, roll back."""
+"""What people do with the registry: list, sign, promote, roll back, repair."""
 
+import getpass
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.home import tracking_uri
-from steps.registry import CHAMPION, PREVIOUS, by_alias, connect, describe, move_champion
+from rewardlab.promotion import client_log, move, project, report_digest
+from rewardlab.promotion.log import CHAMPION, PREVIOUS
+from steps.promotions import APPROVED, Candidate, moment, promotion, restoration
+from steps.registry import RegistryStore, connect, describe, pipeline_run, set_tags, stored_report
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
 def list_versions(name: str) -> list[dict[str, Any]]:
-    """Return the versions of a registered model, newest first.
+    """Return the versions of a registered model, newest first; `champion` and `previous` by the promotion log.
 
     Raises:
-        ValueError: the registry cannot be reached, or refuses the name.
+        ValueError: the registry cannot be reached, or refuses the name, or the log was changed from outside.
     """
     with _registry() as client:
         found = client.search_model_versions(f"name = '{name}'")
         versions = [describe(client.get_model_version(name, each.version)) for each in found]
+        standing = client_log(client, name).projection()
+    for row in versions:
+        others = [alias for alias in row["aliases"] if alias not in standing]
+        row["aliases"] = sorted([*others, *(alias for alias, at in standing.items() if at == row["version"])])
     return sorted(versions, key=lambda row: -int(row["version"]))
 
 
@@ -36,40 +45,91 @@ def versions_table(versions: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def promote_version(name: str, version: str) -> str:
-    """Make a version champion by hand; only one that passed the gate.
+def approve_version(name: str, version: str, *, person: str) -> str:
+    """Sign the gate's report on a version.
 
     Raises:
-        ValueError: the version does not exist, or did not pass.
+        ValueError: the version does not exist or did not pass, or the name of the person is not one word.
     """
-    found = next((row for row in list_versions(name) if row["version"] == version), None)
-    if found is None:
-        raise ValueError(f"{name} has no version {version}: see `rewardlab models --name {name}`")
-    if found["tags"].get("decision") == "rejected":
-        raise ValueError(f"{name}/{version} lost a race to another champion: run the pipeline again to gate it anew")
-    if found["tags"].get("verdict") != "pass":
-        raise ValueError(
-            f"{name}/{version} did not pass the gate (verdict {found['tags'].get('verdict', 'missing')!r}): only a "
-            "version with verdict 'pass' becomes champion"
-        )
+    person = person or _me()
+    if not person or any(sign.isspace() for sign in person):
+        raise ValueError(f"who signs is one word, such as a user name or an address, got {person!r}")
     with _registry() as client:
-        current = by_alias(client, name, CHAMPION)
-        move_champion(client, name, version, expected=str(current.version) if current else None)
-    return f"{name}/{version} is champion; before: {current.version if current else 'none'}"
+        candidate = _candidate(client, name, version)
+        if candidate.report["verdict"] != "pass":
+            raise ValueError(f"{name}/{version} did not pass the gate: there is nothing to sign")
+        signature = f"{moment()} {report_digest(candidate.report)}"
+        set_tags(client, name, version, {f"{APPROVED}{person}": signature})
+    return f"{person} has signed {name}/{version}"
+
+
+def promote_version(name: str, version: str) -> str:
+    """Make a version champion by hand; only one whose report passed it against who is champion now.
+
+    Raises:
+        ValueError: the version does not exist, did not pass, passed against another champion, or lacks signatures.
+    """
+    with _registry() as client:
+        candidate = _candidate(client, name, version)
+        head = client_log(client, name).head(CHAMPION)
+        if head and head.version == version:
+            project(RegistryStore(client), name)
+            return f"{name}/{version} is champion already"
+        entry = promotion(client, candidate, follows=head.digest if head else "", by=_me())
+        before, compared = f"{name}/{head.version}" if head else "", candidate.report.get("champion")
+        if compared != before:
+            raise ValueError(
+                f"stale: {name}/{version} was gated against {compared or 'no champion'}, and champion is "
+                f"{before or 'none'}: run the pipeline again to gate it anew"
+            )
+        move(RegistryStore(client), name, entry)
+        set_tags(client, name, version, {"decision": "promoted"})
+    return f"{name}/{version} is champion; before: {head.version if head else 'none'}"
 
 
 def roll_back(name: str) -> str:
-    """Swap champion and previous champion.
+    """Make the champion's predecessor champion again.
 
     Raises:
-        ValueError: there is no previous champion.
+        ValueError: there is no predecessor, its version is gone, or somebody else was faster.
     """
     with _registry() as client:
-        current, previous = by_alias(client, name, CHAMPION), by_alias(client, name, PREVIOUS)
+        log = client_log(client, name)
+        current, previous = log.head(CHAMPION), log.before(CHAMPION)
         if current is None or previous is None:
             raise ValueError(f"{name} has no previous champion to go back to: see `rewardlab models --name {name}`")
-        move_champion(client, name, str(previous.version), expected=str(current.version))
+        client.get_model_version(name, previous.version)
+        move(RegistryStore(client), name, restoration(previous, follows=current.digest, by=_me()))
     return f"{name}/{previous.version} is champion again; version {current.version} is now `{PREVIOUS}`"
+
+
+def repair(name: str) -> str:
+    """Let the aliases name what the promotion log says."""
+    with _registry() as client:
+        changed = project(RegistryStore(client), name)
+    return "; ".join(f"{alias} is version {version}" for alias, version in changed.items()) or "nothing to repair"
+
+
+def _candidate(client: "MlflowClient", name: str, version: str) -> Candidate:
+    """Return a version with the gate's newest report on it."""
+    found = next(
+        (each for each in client.search_model_versions(f"name = '{name}'") if str(each.version) == version), None
+    )
+    if found is None:
+        raise ValueError(f"{name} has no version {version}: see `rewardlab models --name {name}`")
+    run = pipeline_run(client, found.tags.get("run_id", ""), make=False)
+    report = stored_report(client, run) if run else None
+    if report is None:
+        raise ValueError(f"the registry keeps no report of the gate on {name}/{version}: run the pipeline again")
+    return Candidate(name=name, version=version, run=run, report=report)
+
+
+def _me() -> str:
+    """Return the name of who runs this."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"uid-{os.getuid()}"
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from rewardlab.bundle import MANIFEST
 from rewardlab.files import read_json
 from rewardlab.home import DEFAULT_NAME, home, tracking_uri
+from rewardlab.promotion.reading import client_log, standing_version
 
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
@@ -62,9 +64,7 @@ def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path
 
     client = mlflow.MlflowClient(tracking_uri=tracking_uri())
     try:
-        found = (
-            client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias or "")
-        )
+        found = client.get_model_version(name, version or _version(client, name, alias or ""))
         source = mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), tracking_uri=tracking_uri())
     except MlflowException as error:
         raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {error.message:.300}") from error
@@ -74,3 +74,10 @@ def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path
             f"{name}/{found.version} is not the bundle that was registered ({registered[:12]}): do not use it"
         )
     return Path(source), f"{name}/{found.version}"
+
+
+def _version(client: Any, name: str, alias: str) -> str:
+    """Return the version that an alias stands for by the promotion log, or where that says nothing by MLflow."""
+    found = client.get_registered_model(name).aliases.get(alias)
+    version = standing_version(client_log(client, name), name, alias, found)
+    return str(version or client.get_model_version_by_alias(name, alias).version)  # which refuses what there is not

@@ -1,4 +1,4 @@
-"""Move the alias `champion` to a version that passed the gate, unless the champion has changed since."""
+"""Make a version that passed the gate champion, through the promotion log, unless another came first."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from rewardlab.config import Config
 from rewardlab.files import read_json
-from steps.registry import ChampionRecord, StaleError, connect, move_champion, pipeline_run, set_tags
+from rewardlab.promotion import Log, StaleError, client_log, move, project
+from rewardlab.promotion.log import CHAMPION
+from steps.promotions import Candidate, NotSignedError, promotion
+from steps.registry import ChampionRecord, RegistryStore, connect, pipeline_run, set_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +26,8 @@ class PromoteReport(Config):
 def promote(run_id: str, label: str, gate: Path, champion: str) -> PromoteReport:
     """Promote a registered version; a candidate that lost a race is rejected as stale.
 
-    Where another run has promoted the same bundle meanwhile, nothing changes.
+    Where another run has promoted the same bundle meanwhile, nothing changes. A run that died in the middle may call
+    this again, however much later: what it has reached counts, and what others have done since stays.
 
     Args:
         run_id: the pipeline run.
@@ -35,27 +39,39 @@ def promote(run_id: str, label: str, gate: Path, champion: str) -> PromoteReport
         ValueError: the gate did not pass this candidate.
     """
     name, _, version = label.rpartition("/")
-    decision = read_json(gate)
     client = connect()
-    registered = client.get_model_version(name, version).tags.get("bundle")
-    if decision["verdict"] != "pass" or decision["bundle"] != registered:
-        raise ValueError(f"{label} did not pass the gate ({decision['verdict']}: {decision['reason']})")
-    run = pipeline_run(client, run_id)
-    expected = ChampionRecord.from_json(champion).version if champion else None
-    try:
-        if move_champion(client, name, version, expected=expected) or _promoted_before(client, run):
-            report = PromoteReport(decision="promoted", reason=decision["reason"])
-        else:
-            report = PromoteReport(decision="unchanged", reason=f"another run has promoted the same bundle ({label})")
-    except StaleError as error:
-        report = PromoteReport(decision="rejected", reason=str(error))
+    candidate = Candidate(name=name, version=version, run=pipeline_run(client, run_id), report=read_json(gate))
+    follows = ChampionRecord.from_json(champion).entry if champion else ""
+    report = _promote(client, candidate, follows, by=f"run {run_id}")
     if report.decision != "unchanged":
         set_tags(client, name, version, {"decision": report.decision})
-    client.set_tag(run, "rewardlab.decision", report.decision)
-    client.set_tag(run, "rewardlab.reason", report.reason[:5000])
+    client.set_tag(candidate.run, "rewardlab.decision", report.decision)
+    client.set_tag(candidate.run, "rewardlab.reason", report.reason[:5000])
     return report
 
 
-def _promoted_before(client: "MlflowClient", run: str) -> bool:
-    """Return whether this very run moved the alias, in an earlier try of this step."""
-    return client.get_run(run).data.tags.get("rewardlab.decision") == "promoted"
+def _promote(client: "MlflowClient", candidate: Candidate, follows: str, *, by: str) -> PromoteReport:
+    store, name = RegistryStore(client), candidate.name
+    reason = str(candidate.report.get("reason"))
+    if _promoted_before(client_log(client, name), candidate):
+        project(store, name)
+        return PromoteReport(decision="promoted", reason=reason)
+    try:
+        move(store, name, promotion(client, candidate, follows=follows, by=by))
+    except NotSignedError as error:
+        return PromoteReport(decision="rejected", reason=str(error))
+    except StaleError as error:
+        head = client_log(client, name).head(CHAMPION)
+        if head and head.version == candidate.version:
+            same = f"another run has promoted the same bundle ({name}/{candidate.version})"
+            return PromoteReport(decision="unchanged", reason=same)
+        return PromoteReport(decision="rejected", reason=str(error))
+    return PromoteReport(decision="promoted", reason=reason)
+
+
+def _promoted_before(log: Log, candidate: Candidate) -> bool:
+    """Return whether this very run's entry counts, written by an earlier try of this step."""
+    return any(
+        (entry.run, entry.version, entry.action) == (candidate.run, candidate.version, "promote")
+        for entry in log.accepted(CHAMPION)
+    )

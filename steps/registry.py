@@ -2,40 +2,44 @@
 
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from rewardlab.config import Config
+from rewardlab.files import read_json
 from rewardlab.home import home, tracking_uri
+from rewardlab.promotion import Entry, client_log, log_name, standing_version
+from rewardlab.promotion.log import CHAMPION
+from rewardlab.promotion.reading import ENTRY, client_records
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-CHAMPION, PREVIOUS = "champion", "previous"
+GATE_REPORT = "reports/gate.json"
 EXPERIMENT = "rewardlab"
 _RUN_TAG = "rewardlab.run_id"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChampionRecord(Config):
-    """Who is in charge: `NAME/VERSION`, the digest of its bundle, and of the test set it was gated on."""
+    """Who is in charge: `NAME/VERSION`, the digest of its bundle, and of the test set it was gated on.
+
+    `entry` is the digest of the promotion log's entry that made it so.
+    """
 
     label: str
     bundle: str
     test_digest: str
+    entry: str = ""
 
     @property
     def version(self) -> str:
         """Return the version number."""
         return self.label.rpartition("/")[2]
-
-
-class StaleError(ValueError):
-    """The champion is another one than the candidate was gated against."""
 
 
 def connect() -> "MlflowClient":
@@ -45,6 +49,7 @@ def connect() -> "MlflowClient":
         ValueError: the server cannot be reached; the message names it and says what to do.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     from filelock import FileLock
@@ -86,30 +91,32 @@ def experiment(client: "MlflowClient") -> str:
         return str(found.experiment_id)
 
 
-def pipeline_run(client: "MlflowClient", run_id: str) -> str:
-    """Return the id of the MLflow run that stands for a pipeline run, creating it the first time."""
+def pipeline_run(client: "MlflowClient", run_id: str, *, make: bool = True) -> str:
+    """Return the id of the MLflow run that stands for a pipeline run; the first time one is made, or "" returned."""
     where = [experiment(client)]
     found = client.search_runs(where, filter_string=f"tags.`{_RUN_TAG}` = '{run_id}'", max_results=1)
     if found:
         return str(found[0].info.run_id)
+    if not make:
+        return ""
     return str(client.create_run(where[0], run_name=run_id, tags={_RUN_TAG: run_id}).info.run_id)
 
 
 def champion_record(client: "MlflowClient", name: str) -> ChampionRecord | None:
-    """Return who is champion of a registered model; None when there is none.
+    """Return who is champion of a registered model by its promotion log; None when there is none.
 
     Raises:
-        ValueError: the champion's version lacks the tags that say what it is.
+        ValueError: the alias names a champion that the log does not know, or the log was changed from outside.
     """
-    version = by_alias(client, name, CHAMPION)
-    if version is None:
+    log = client_log(client, name)
+    head = log.head(CHAMPION)
+    if head is None:
+        found = by_alias(client, name, CHAMPION)
+        standing_version(log, name, CHAMPION, str(found.version) if found else None)
         return None
-    tags = version.tags
-    if not tags.get("bundle") or not tags.get("test_digest"):
-        raise ValueError(
-            f"{name}/{version.version} is champion but was not registered by rewardlab: move the alias away"
-        )
-    return ChampionRecord(label=f"{name}/{version.version}", bundle=tags["bundle"], test_digest=tags["test_digest"])
+    return ChampionRecord(
+        label=f"{name}/{head.version}", bundle=head.bundle, test_digest=head.test_digest, entry=head.digest
+    )
 
 
 def by_alias(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
@@ -130,8 +137,8 @@ def by_bundle(client: "MlflowClient", name: str, digest: str) -> str | None:
     return str(max(int(each.version) for each in found)) if found else None
 
 
-def add_version(client: "MlflowClient", name: str, bundle: Path, *, run: str, tags: Mapping[str, str]) -> str:
-    """Store a bundle with an MLflow run and register it; return the version number."""
+def make_model(client: "MlflowClient", name: str) -> None:
+    """Make a registered model unless there is one."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -139,6 +146,20 @@ def add_version(client: "MlflowClient", name: str, bundle: Path, *, run: str, ta
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def stored_report(client: "MlflowClient", run: str) -> dict[str, Any] | None:
+    """Return the gate's report that `register` kept with an MLflow run; None where there is none."""
+    if not any(entry.path == GATE_REPORT for entry in client.list_artifacts(run, "reports")):
+        return None
+    with TemporaryDirectory() as folder:
+        report: dict[str, Any] = read_json(Path(client.download_artifacts(run, GATE_REPORT, folder)))
+    return report
+
+
+def add_version(client: "MlflowClient", name: str, bundle: Path, *, run: str, tags: Mapping[str, str]) -> str:
+    """Store a bundle with an MLflow run and register it; return the version number."""
+    make_model(client, name)
     place = f"bundles/{tags['bundle'][:16]}"  # one run may register several bundles
     client.log_artifacts(run, str(bundle), place)
     source = f"{client.get_run(run).info.artifact_uri}/{place}"
@@ -151,36 +172,39 @@ def set_tags(client: "MlflowClient", name: str, version: str, tags: Mapping[str,
         client.set_model_version_tag(name, version, key, value)
 
 
-def move_champion(client: "MlflowClient", name: str, version: str, *, expected: str | None) -> bool:
-    """Make a version champion if the champion is still the expected one; the old one becomes `previous`.
+class RegistryStore:
+    """The promotion log on an MLflow client; see `rewardlab.promotion.Store`."""
 
-    Returns whether it moved: a version that is champion already stays. Local runs take turns; a server of MLflow has
-    no compare-and-swap, so there the alias is read again afterwards.
+    def __init__(self, client: "MlflowClient") -> None:
+        self._client = client
 
-    Raises:
-        StaleError: the champion has changed since, so the candidate must be gated again.
-    """
-    with _turn():
-        current = by_alias(client, name, CHAMPION)
-        found = str(current.version) if current else None
-        if found == version:
+    def records(self, name: str) -> list[tuple[int, str]]:
+        """Return number and text of every entry in the log of a registered model."""
+        return client_records(self._client, name)
+
+    def append(self, name: str, entry: Entry) -> bool:
+        """Write an entry whole and return true; false where it cannot be known whether it was written."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            make_model(self._client, log_name(name))
+            self._client.create_model_version(
+                log_name(name), f"runs:/{entry.run}/reports", run_id=entry.run, tags={ENTRY: entry.to_json()}
+            )
+        except MlflowException as error:  # MLflow gives up after three collisions with others' entries
+            if error.get_http_status_code() < 500:  # type: ignore[no-untyped-call]
+                raise
             return False
-        if found != expected:
-            raise StaleError(f"stale: the champion of {name} is version {found}, the gate compared with {expected}")
-        if found:
-            client.set_registered_model_alias(name, PREVIOUS, found)
-        client.set_registered_model_alias(name, CHAMPION, version)
-    after = by_alias(client, name, CHAMPION)
-    if after is None or str(after.version) != version:
-        raise StaleError(f"stale: another run made version {after.version if after else None} champion of {name}")
-    return True
+        return True
 
+    def aliases(self, name: str) -> dict[str, str]:
+        """Return the version that each alias of a registered model names."""
+        found = self._client.get_registered_model(name).aliases
+        return {alias: str(version) for alias, version in found.items()}
 
-def _turn() -> AbstractContextManager[Any]:
-    """Return a lock that runs on a local registry share."""
-    from filelock import FileLock
-
-    return FileLock(home() / "champion.lock") if urlparse(tracking_uri()).scheme == "sqlite" else nullcontext()
+    def point(self, name: str, alias: str, version: str) -> None:
+        """Let an alias name a version."""
+        self._client.set_registered_model_alias(name, alias, version)
 
 
 def describe(version: Any) -> dict[str, Any]:

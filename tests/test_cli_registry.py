@@ -12,32 +12,24 @@ import httpx
 import pytest
 
 import rewardlab as library
-from rewardlab.bundle import Bundle
-from rewardlab.files import read_json, write_json
-from steps.register import RegisterConfig, register
-from steps.registry import connect, move_champion
+from rewardlab.files import read_json
+from rewardlab.promotion import client_log
+from steps.registry import champion_record, connect
 from tests.command import read_lines, rewardlab, write_lines
+from tests.gated import add, crown, report
 
 PROMPT, RESPONSES = "What is 2 + 2?", ["It is 4.", "It is 5."]
-
-
-def add(tmp_path: Path, bundle: Path, verdict: str = "pass") -> str:
-    """Register a bundle as version of "m", gated with this verdict; return the version."""
-    decision = {"verdict": verdict, "reason": "because", "bundle": Bundle.open(bundle).digest, "test_digest": "t"}
-    write_json(tmp_path / "gate.json", decision)
-    config = RegisterConfig(name="m", run_id=verdict, lineage={"recipe": "smoke"}, data_md5="md5")
-    return register(config, bundle, {"gate": tmp_path / "gate.json"}).version
 
 
 @pytest.fixture
 def champion(registry: Path, tmp_path: Path, tiny_bundle: Path) -> Path:
     """Return the bundle that is champion, and version 1, of "m"."""
-    move_champion(connect(), "m", add(tmp_path, tiny_bundle), expected=None)
+    crown(tmp_path, tiny_bundle)
     return tiny_bundle
 
 
 def test_models_lists_versions_newest_first(champion: Path, other_bundle: Path, tmp_path: Path) -> None:
-    add(tmp_path, other_bundle, "fail")
+    add(report(tmp_path, other_bundle, "fail"), other_bundle)
     done = rewardlab("models", "--name", "m", "--json", tmp_path / "models.json")
     listed = read_json(tmp_path / "models.json")
     assert done.code == 0
@@ -60,20 +52,87 @@ def test_models_of_an_empty_registry(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_only_a_version_that_passed_is_promoted(champion: Path, other_bundle: Path, tmp_path: Path) -> None:
-    add(tmp_path, other_bundle, "fail")
+    add(report(tmp_path, other_bundle, "fail"), other_bundle)
     refused = rewardlab("promote", "2", "--name", "m")
     assert refused.code == 1
-    assert "m/2 did not pass the gate (verdict 'fail')" in refused.complaint
+    assert "m/2 did not pass the gate (fail: because)" in refused.complaint
     assert "m has no version 9: see `rewardlab models --name m`" in rewardlab("promote", "9", "--name", "m").complaint
-    assert rewardlab("promote", "1", "--name", "m").out == "m/1 is champion; before: 1\n"
+    assert rewardlab("promote", "1", "--name", "m").out == "m/1 is champion already\n"
 
 
 def test_promote_and_rollback_move_the_champion(champion: Path, other_bundle: Path, tmp_path: Path) -> None:
     assert "m has no previous champion to go back to" in rewardlab("rollback", "--name", "m").complaint
-    add(tmp_path, other_bundle)
+    add(report(tmp_path, other_bundle, champion="m/1"), other_bundle)
     assert rewardlab("promote", "2", "--name", "m").out == "m/2 is champion; before: 1\n"
     assert library.load("models:/m@champion").bundle.label == "m/2"
     assert rewardlab("rollback", "--name", "m").out == "m/1 is champion again; version 2 is now `previous`\n"
+    assert library.load("models:/m@champion").bundle.label == "m/1"
+
+
+def test_a_version_that_passed_against_another_champion_is_stale(
+    champion: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    add(report(tmp_path, other_bundle), other_bundle)
+    refused = rewardlab("promote", "2", "--name", "m")
+    assert refused.code == 1
+    assert "stale: m/2 was gated against no champion, and champion is m/1" in refused.complaint
+
+
+def test_a_policy_that_asks_people_to_sign_waits_for_them(champion: Path, other_bundle: Path, tmp_path: Path) -> None:
+    asked = {"sign_off": {"aliases": ["champion"], "people": 2}}
+    add(report(tmp_path, other_bundle, champion="m/1", policy=asked), other_bundle)
+    promote = ("promote", "2", "--name", "m")
+    assert "not signed off: 0 of 2 people have signed" in rewardlab(*promote).complaint
+    for _ in range(2):  # the same person twice is one
+        assert rewardlab("approve", "2", "--name", "m", "--as", "ada").out == "ada has signed m/2\n"
+    assert "not signed off: 1 of 2" in rewardlab(*promote).complaint
+    rewardlab("approve", "2", "--name", "m", "--as", "alan")
+    assert rewardlab(*promote).out == "m/2 is champion; before: 1\n"
+    head = client_log(connect(), "m").head("champion")
+    assert head is not None
+    assert [line.split()[0] for line in head.signed] == ["ada", "alan"]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"), [("approve 2 --as ada", "did not pass"), ("approve 1 --as a\tb", "one word")]
+)
+def test_what_cannot_be_signed_is_refused(
+    line: str, complaint: str, champion: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    add(report(tmp_path, other_bundle, "fail"), other_bundle)
+    assert complaint in rewardlab(*line.split(" "), "--name", "m").complaint
+
+
+def test_a_report_that_is_signed_and_then_replaced_needs_new_signatures(
+    champion: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    asked = {"sign_off": {"aliases": ["champion"], "people": 1}}
+    first = report(tmp_path, other_bundle, champion="m/1", policy=asked)
+    add(first, other_bundle)
+    rewardlab("approve", "2", "--name", "m")
+    add(report(tmp_path, other_bundle, champion="m/1", policy=asked, reason="another"), other_bundle)
+    assert "not signed off: 0 of 1" in rewardlab("promote", "2", "--name", "m").complaint
+
+
+def test_an_alias_that_somebody_moved_is_seen_through_and_repaired(
+    champion: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    add(report(tmp_path, other_bundle, "fail"), other_bundle)
+    connect().set_registered_model_alias("m", "champion", "2")
+    assert library.load("models:/m@champion").bundle.label == "m/1"
+    assert [row.split()[:2] for row in rewardlab("models", "--name", "m").out.splitlines()[1:]][1] == ["1", "champion"]
+    assert rewardlab("repair", "--name", "m").out == "champion is version 1\n"
+    assert rewardlab("repair", "--name", "m").out == "nothing to repair\n"
+    assert str(connect().get_model_version_by_alias("m", "champion").version) == "1"
+
+
+def test_a_champion_that_no_promotion_made_is_refused(registry: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    add(report(tmp_path, tiny_bundle), tiny_bundle)
+    connect().set_registered_model_alias("m", "champion", "1")
+    for ask in (lambda: library.load("models:/m@champion"), lambda: champion_record(connect(), "m")):
+        with pytest.raises(ValueError, match="no promotion made it so"):
+            ask()
+    rewardlab("promote", "1", "--name", "m")
     assert library.load("models:/m@champion").bundle.label == "m/1"
 
 
@@ -88,7 +147,14 @@ def test_an_unreachable_registry_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     write_lines(tmp_path / "in.jsonl", [{"prompt": PROMPT, "responses": RESPONSES}])
-    for line in ("models", "promote 1", "rollback", f"score --in {tmp_path}/in.jsonl --out {tmp_path}/out.jsonl"):
+    for line in (
+        "models",
+        "promote 1",
+        "approve 1",
+        "rollback",
+        "repair",
+        f"score --in {tmp_path}/in.jsonl --out {tmp_path}/out.jsonl",
+    ):
         done = rewardlab(*line.split())
         assert done.code == 1
         assert "http://127.0.0.1:9" in done.complaint

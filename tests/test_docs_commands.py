@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 
 from docs.pages import said
-from rewardlab.bundle import Bundle
-from rewardlab.files import write_json
-from steps.register import RegisterConfig, register
-from steps.registry import connect, move_champion
 from tests import stand_in_hub
+from tests.gated import add, crown, report
 from tests.pages import DOCS, PAGES, Block, agrees, blocks, commands, follow
 
 TRAINING = ["how-to/runs.md", "tutorial.md"]
@@ -57,13 +54,9 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 @pytest.fixture
 def versions(tmp_path: Path, registry: Path, tiny_bundle: Path, other_bundle: Path) -> None:
     """Register two versions that passed the gate; the first is champion."""
-    for run_id, bundle in (("one", tiny_bundle), ("two", other_bundle)):
-        digest = Bundle.open(bundle).digest
-        decision = {"verdict": "pass", "reason": "all 11 rules hold", "bundle": digest, "test_digest": "t"}
-        write_json(tmp_path / "gate.json", decision)
-        config = RegisterConfig(name="reward-model", run_id=run_id, lineage={"recipe": "smoke"}, data_md5="md5")
-        register(config, bundle, {"gate": tmp_path / "gate.json"})
-    move_champion(connect(), "reward-model", "1", expected=None)
+    crown(tmp_path, tiny_bundle, name="reward-model", reason="all 11 rules hold")
+    second = report(tmp_path, other_bundle, champion="reward-model/1", reason="all 11 rules hold")
+    add(second, other_bundle, name="reward-model")
 
 
 @pytest.mark.parametrize("page", sorted({*PAGES} - {*TRAINING}))

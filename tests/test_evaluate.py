@@ -11,12 +11,11 @@ import pytest
 
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
-from rewardlab.files import file_digest, read_groups, read_json, write_groups, write_json
+from rewardlab.files import file_digest, read_groups, read_json, write_groups
 from rewardlab.groups import PreferenceGroup
 from steps.evaluate import EvaluateConfig, evaluate
-from steps.promote import promote
-from steps.register import RegisterConfig, register
 from steps.registry import champion_record, connect
+from tests.gated import crown
 
 SCHEMA = Path(__file__).parent.parent / "rewardlab" / "schemas" / "evaluation.schema.json"
 CONFIG = EvaluateConfig(name="m")
@@ -200,12 +199,7 @@ def test_what_does_not_apply_is_null(tiny_bundle: Path, groups: list[PreferenceG
 
 def crowned(bundle: Path, test_digest: str, folder: Path) -> str:
     """Make a bundle champion of `m` and return its record."""
-    digest = Bundle.open(bundle).digest
-    decision = {"verdict": "pass", "reason": "", "bundle": digest, "test_digest": test_digest}
-    write_json(folder / "gate.json", decision)
-    config = RegisterConfig(name="m", run_id="r", lineage={}, data_md5="x")
-    label = register(config, bundle, {"gate": folder / "gate.json"}).label
-    promote("r", label, folder / "gate.json", "")
+    crown(folder, bundle, test_digest=test_digest)
     record = champion_record(connect(), "m")
     assert record is not None
     return record.to_json()

@@ -6,29 +6,23 @@ import pytest
 
 from pipelines.registry import list_versions, promote_version, roll_back
 from rewardlab.files import write_json
+from rewardlab.promotion import client_log
 from rewardlab.references import resolve
 from steps.promote import promote
 from steps.register import RegisterConfig, register
-from steps.registry import ChampionRecord, champion_record, connect
+from steps.registry import champion_record, connect
+from tests.gated import add, crown, report
 
 
-def decide(folder: Path, bundle: Path, verdict: str = "pass") -> Path:
-    from rewardlab.bundle import Bundle
-
-    target = folder / f"gate-{verdict}.json"
-    decision = {"verdict": verdict, "reason": "because", "bundle": Bundle.open(bundle).digest, "test_digest": "t"}
-    write_json(target, decision)
-    return target
-
-
-def add(tmp_path: Path, bundle: Path, verdict: str = "pass", run_id: str = "run") -> str:
-    config = RegisterConfig(name="m", run_id=run_id, lineage={"recipe": "smoke"}, data_md5="md5")
-    return register(config, bundle, {"gate": decide(tmp_path, bundle, verdict)}).label
+def champion() -> str:
+    """Return the record of the champion of "m", as JSON."""
+    record = champion_record(connect(), "m")
+    return record.to_json() if record else ""
 
 
 def test_first_candidate_is_promoted_and_loads(registry: Path, tmp_path: Path, tiny_bundle: Path) -> None:
-    label = add(tmp_path, tiny_bundle)
-    assert promote("run", label, decide(tmp_path, tiny_bundle), "").decision == "promoted"
+    gate = report(tmp_path, tiny_bundle)
+    assert promote("run", add(gate, tiny_bundle), gate, "").decision == "promoted"
     folder, found = resolve("models:/m@champion")
     assert (found, sorted(path.name for path in folder.iterdir())) == (
         "m/1",
@@ -37,19 +31,39 @@ def test_first_candidate_is_promoted_and_loads(registry: Path, tmp_path: Path, t
 
 
 def test_the_same_bundle_is_registered_once(registry: Path, tmp_path: Path, tiny_bundle: Path) -> None:
-    assert [add(tmp_path, tiny_bundle), add(tmp_path, tiny_bundle, run_id="again")] == ["m/1", "m/1"]
+    gate = report(tmp_path, tiny_bundle)
+    assert [add(gate, tiny_bundle), add(gate, tiny_bundle, run_id="again")] == ["m/1", "m/1"]
     assert len(list_versions("m")) == 1
 
 
 def test_a_rejected_candidate_is_registered_and_cannot_be_promoted(
     registry: Path, tmp_path: Path, tiny_bundle: Path
 ) -> None:
-    label = add(tmp_path, tiny_bundle, "fail")
+    gate = report(tmp_path, tiny_bundle, "fail")
+    label = add(gate, tiny_bundle)
     with pytest.raises(ValueError, match="did not pass"):
-        promote("run", label, decide(tmp_path, tiny_bundle, "fail"), "")
+        promote("run", label, gate, "")
     with pytest.raises(ValueError, match="did not pass"):
         promote_version("m", "1")
-    assert champion_record(connect(), "m") is None
+    assert champion() == ""
+
+
+def test_a_report_that_the_registry_does_not_keep_promotes_nothing(
+    registry: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    label = add(report(tmp_path, tiny_bundle, "fail"), tiny_bundle)
+    forged = report(tmp_path, tiny_bundle)
+    with pytest.raises(ValueError, match="does not keep the report"):
+        promote("run", label, forged, "")
+    with pytest.raises(ValueError, match="does not keep the report"):
+        promote("another run", label, forged, "")
+    assert (champion(), client_log(connect(), "m").lines) == ("", ())
+
+
+def test_a_report_without_a_policy_promotes_nothing(registry: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    gate = report(tmp_path, tiny_bundle, policy={})
+    with pytest.raises(ValueError, match="does not say whether people must sign"):
+        promote("run", add(gate, tiny_bundle), gate, "")
 
 
 def test_a_gate_on_another_bundle_does_not_register(registry: Path, tmp_path: Path, tiny_bundle: Path) -> None:
@@ -62,27 +76,51 @@ def test_a_gate_on_another_bundle_does_not_register(registry: Path, tmp_path: Pa
 def test_a_candidate_that_lost_a_race_is_stale(
     registry: Path, tmp_path: Path, tiny_bundle: Path, other_bundle: Path
 ) -> None:
-    winner, loser = add(tmp_path, tiny_bundle, run_id="a"), add(tmp_path, other_bundle, run_id="b")
-    assert promote("a", winner, decide(tmp_path, tiny_bundle), "").decision == "promoted"
-    late = promote("b", loser, decide(tmp_path, other_bundle), "")
+    gates = [report(tmp_path / name, bundle) for name, bundle in (("a", tiny_bundle), ("b", other_bundle))]
+    winner, loser = add(gates[0], tiny_bundle, run_id="a"), add(gates[1], other_bundle, run_id="b")
+    assert promote("a", winner, gates[0], "").decision == "promoted"
+    late = promote("b", loser, gates[1], "")
     assert late.decision == "rejected"
-    assert late.reason.startswith("stale")
-    found = champion_record(connect(), "m")
-    assert found is not None
-    assert found.label == winner
+    assert late.reason == "stale: champion of m is version 1 since, by another promotion"
+    assert list_versions("m")[0]["tags"]["decision"] == "rejected"
+    assert client_log(connect(), "m").projection() == {"champion": "1"}
+
+
+def test_a_rollback_makes_what_was_gated_before_it_stale(
+    registry: Path, tmp_path: Path, tiny_bundle: Path, other_bundle: Path
+) -> None:
+    crown(tmp_path, tiny_bundle)
+    before = champion()
+    crown(tmp_path, other_bundle, champion="m/1")
+    roll_back("m")
+    gate = report(tmp_path, other_bundle, champion="m/1", reason="another")
+    label = add(gate, other_bundle, run_id="late")
+    assert promote("late", label, gate, before).decision == "rejected"  # m/1 is champion, by another entry
 
 
 def test_rollback_restores_the_previous_champion(
     registry: Path, tmp_path: Path, tiny_bundle: Path, other_bundle: Path
 ) -> None:
-    first = add(tmp_path, tiny_bundle, run_id="a")
-    promote("a", first, decide(tmp_path, tiny_bundle), "")
-    record = champion_record(connect(), "m")
-    assert isinstance(record, ChampionRecord)
-    promote("b", add(tmp_path, other_bundle, run_id="b"), decide(tmp_path, other_bundle), record.to_json())
+    crown(tmp_path, tiny_bundle)
+    gate = report(tmp_path, other_bundle, champion="m/1")
+    assert promote("b", add(gate, other_bundle, run_id="b"), gate, champion()).decision == "promoted"
     assert "m/1 is champion again" in roll_back("m")
-    aliases = {row["version"]: row["aliases"] for row in list_versions("m")}
-    assert aliases == {"1": ["champion"], "2": ["previous"]}
+    assert {row["version"]: row["aliases"] for row in list_versions("m")} == {"1": ["champion"], "2": ["previous"]}
+    assert "m/2 is champion again" in roll_back("m")
+    assert [entry.action for entry in client_log(connect(), "m").accepted("champion")] == ["promote"] * 2 + [
+        "rollback"
+    ] * 2
+
+
+def test_rollback_to_a_version_that_is_gone_is_refused(
+    registry: Path, tmp_path: Path, tiny_bundle: Path, other_bundle: Path
+) -> None:
+    crown(tmp_path, tiny_bundle)
+    crown(tmp_path, other_bundle, champion="m/1")
+    connect().delete_model_version("m", "1")
+    with pytest.raises(ValueError, match="refuses: Model Version"):
+        roll_back("m")
+    assert resolve("models:/m@champion")[1] == "m/2"
 
 
 def test_rollback_without_a_previous_champion_is_refused(registry: Path) -> None:
@@ -106,7 +144,8 @@ def test_an_unreachable_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_run_that_promotes_what_another_has_just_promoted_is_unchanged(
     registry: Path, tmp_path: Path, tiny_bundle: Path
 ) -> None:
-    first, second = add(tmp_path, tiny_bundle, run_id="a"), add(tmp_path, tiny_bundle, run_id="b")
-    gate = decide(tmp_path, tiny_bundle)
-    assert [promote(run, first, gate, "").decision for run in ("a", "b", "a")] == ["promoted", "unchanged", "promoted"]
-    assert first == second
+    gate = report(tmp_path, tiny_bundle)
+    label = {add(gate, tiny_bundle, run_id=run) for run in ("a", "b")}
+    assert label == {"m/1"}
+    assert [promote(run, "m/1", gate, "").decision for run in ("a", "b", "a")] == ["promoted", "unchanged", "promoted"]
+    assert len(client_log(connect(), "m").accepted("champion")) == 1

@@ -108,7 +108,9 @@ def _load_quietly(
             folder,
             config=config,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation="eager"
+            if getattr(config, "attn_logit_softcapping", None)
+            else "sdpa",  # sdpa has no cap
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,

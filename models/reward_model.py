@@ -3,6 +3,7 @@
 Shapes: B sequences, T tokens, D width.
 """
 
+import logging
 from operator import attrgetter
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from models.backbone import Kind, backbone_kind, load_backbone
 from models.config import ModelConfig
 from models.head import RewardHead
 from models.heads import RewardHeads, build_head
-from models.tree_attention import can_share, hidden_states, share_prompts
+from models.sharing import share_prompts
+from models.tree_attention import hidden_states
 from models.trees import TreeBatch
 from rewardlab.readout import Pooling
+
+_LOG = logging.getLogger(__name__)
 
 
 class RewardModel(nn.Module):
@@ -54,14 +58,15 @@ class RewardModel(nn.Module):
         )
 
     def share_prompts(self) -> bool:
-        """Prepare for token trees and return True, or return False where the backbone cannot read them exactly.
-
-        An encoder cannot: its prompt sees the response.
-        """
-        if self.kind == "encoder" or not can_share(self.backbone):
-            return False
-        share_prompts(self.backbone)
-        return True
+        """Prepare for token trees and return True, or log why they cannot be read exactly and return False."""
+        if self.kind == "encoder":
+            reason = "in an encoder the prompt sees the response"
+        else:
+            reason = share_prompts(self.backbone)
+        if reason:
+            name = type(self.backbone).__name__
+            _LOG.warning("%s shares no prompts, because %s: batches are sorted by length instead", name, reason)
+        return not reason
 
     def score_trees(self, batch: TreeBatch) -> Tensor:
         """Return one fp32 reward per response, rewards_B as `forward`, with each prompt computed once."""

@@ -1,39 +1,44 @@
 """Attention within token trees: a prompt sees itself, a response sees its group's prompt and itself.
 
-Shapes: H heads, T tokens of the row, P of a prompt, K responses, R tokens of the longest one, E width of a head.
+Shapes: H heads, T tokens of the row, E width of a head.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.attention.flex_attention import flex_attention
+from torch.nn.functional import dropout, scaled_dot_product_attention
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from models.trees import Tree, TreeBatch
+from models.tree_masks import Row
+from models.trees import TreeBatch
 
 NAME = "rewardlab_trees"
 
 
-def can_share(backbone: PreTrainedModel) -> bool:
-    """Say whether the backbone's attention is plain: no window shorter than its context, no soft cap, no sinks."""
-    config = backbone.config
-    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    return not window and not getattr(config, "attn_logit_softcapping", None)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """How a layer looks: `window` counts positions, `cap` bounds the logits as cap tanh(logit / cap)."""
+
+    scale: float
+    dropout: float
+    window: int | None
+    cap: float | None
 
 
-def share_prompts(backbone: PreTrainedModel) -> None:
-    """Let a causal backbone accept token trees; whatever else it is given, it reads as before."""
+def register() -> None:
+    """Make this attention known to transformers by its name."""
     ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
-    backbone.set_attn_implementation(NAME)
 
 
-def hidden_states(backbone: PreTrainedModel, batch: TreeBatch) -> Tensor:
+def hidden_states(backbone: PreTrainedModel, batch: TreeBatch, row: Row | None = None) -> Tensor:
     """Return the last layer's hidden states of the row, hidden_TD.
 
     The mask, which nobody reads, is there so that transformers makes none of its own over the whole row.
@@ -43,7 +48,7 @@ def hidden_states(backbone: PreTrainedModel, batch: TreeBatch) -> Tensor:
         input_ids=batch.ids_T[None],
         position_ids=batch.positions_T[None],
         attention_mask=unread,
-        trees=batch.trees,
+        trees=row or Row(batch.trees, batch.ids_T.device),
     )
     hidden_TD: Tensor = found.last_hidden_state[0]
     return hidden_TD
@@ -58,59 +63,87 @@ def _attention(  # noqa: PLR0913 (the signature that transformers calls)
     *,
     scaling: float | None = None,
     dropout: float = 0.0,
-    trees: Sequence[Tree] | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    trees: Row | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
-    """Attend over query, key and value `[1, H, T, E]`; return `[1, T, H, E]`.
+    """Attend over query, key and value `[B, H, T, E]`; return `[B, T, H, E]`.
 
     Raises:
         ValueError: the backbone did not hand the trees on.
     """
-    if trees is None:
-        if attention_mask is not None and not attention_mask.numel():
-            raise ValueError(f"{type(module).__name__} is not told where the token trees are: it cannot share prompts")
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
+    look = Look(scale=scale, dropout=dropout, window=sliding_window, cap=softcap)
+    if trees is not None:
+        attend = in_blocks if query.is_cuda else by_group
+        return attend(query, key, value, trees, look).transpose(1, 2).contiguous(), None
+    if attention_mask is not None and not attention_mask.numel():
+        raise ValueError(f"{type(module).__name__} is not told where the token trees are: it cannot share prompts")
+    if softcap is not None:
+        key, value = (repeat_kv(each, query.shape[1] // key.shape[1]) for each in (key, value))
+        return _read(query, key, value, attention_mask, look).transpose(1, 2).contiguous(), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest)
+
+
+def by_group(query: Tensor, key: Tensor, value: Tensor, row: Row, look: Look) -> Tensor:
+    """Return what each token reads `[1, H, T, E]`: tree by tree the prompt, then all responses at once.
+
+    A response's look at its siblings is computed and masked, other trees are out of sight; nothing is padded.
+    """
+    key, value = (repeat_kv(each, query.shape[1] // key.shape[1]) for each in (key, value))
+    sizes = [tree.end - tree.start for tree in row.trees]
+    tokens = zip(*(torch.split(each, sizes, dim=2) for each in (query, key, value)), strict=True)
+    read = []
+    for tree, mask, (looks, keys, values) in zip(row.trees, row.masks(look.window), tokens, strict=True):
+        of_prompt, of_responses = looks.tensor_split([tree.prompt], dim=2)
+        read.append(_read(of_prompt, keys[:, :, : tree.prompt], values[:, :, : tree.prompt], mask.prompt_PP, look))
+        read.append(_read(of_responses, keys, values, mask.responses_RS, look))
+    return torch.cat(read, dim=2)
+
+
+def in_blocks(query: Tensor, key: Tensor, value: Tensor, row: Row, look: Look) -> Tensor:
+    """Return the same by FlexAttention, which leaves out blocks of the row that are masked.
+
+    Raises:
+        ValueError: there is dropout, which FlexAttention has not.
+    """
+    if look.dropout:
+        raise ValueError(f"FlexAttention has no dropout, and attention's is {look.dropout}: set dropout to 0")
+    attend = _compiled_flex() if query.is_cuda else flex_attention
+    options = {"scale": look.scale, "enable_gqa": query.shape[1] != key.shape[1]}
+    read: Tensor = attend(query, key, value, score_mod=_capped(look.cap), block_mask=row.blocks(look.window), **options)
+    return read
+
+
+def _read(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, look: Look) -> Tensor:
+    """Return what queries read of keys and values; without a mask, each of what came before it and itself.
+
+    Capped logits need their softmax written out, in fp32 as Gemma 2 has it (Gemma Team 2024, section 2).
+    """
+    if look.cap is None:
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None, scale=look.scale, dropout_p=look.dropout
         )
-    groups = getattr(module, "num_key_value_groups", 1)
-    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    options = {"scale": scaling, "dropout_p": dropout}
-    read = [
-        _tree(
-            tree,
-            query[0, :, tree.start : tree.end],
-            key[0, :, tree.start : tree.end],
-            value[0, :, tree.start : tree.end],
-            options,
-        )
-        for tree in trees
-    ]
-    return torch.cat(read, dim=1).transpose(0, 1)[None], None
+    logits = look.cap * torch.tanh(query @ key.transpose(2, 3) * look.scale / look.cap)
+    if mask is None:
+        mask = torch.ones(logits.shape[2:], dtype=torch.bool, device=logits.device).tril()
+    logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
+    share = logits.softmax(dim=3, dtype=torch.float32).to(query.dtype)
+    return dropout(share, look.dropout) @ value
 
 
-def _tree(tree: Tree, query_HTE: Tensor, key_HTE: Tensor, value_HTE: Tensor, options: dict[str, Any]) -> Tensor:
-    """Return what the tokens of one tree read, read_HTE."""
-    sizes = [tree.prompt, *tree.responses]
-    (query_HPE, *queries), (key_HPE, *keys), (value_HPE, *values) = (
-        torch.split(each, sizes, dim=1) for each in (query_HTE, key_HTE, value_HTE)
-    )
-    prompt_HPE = scaled_dot_product_attention(
-        query_HPE[None], key_HPE[None], value_HPE[None], is_causal=True, **options
-    )[0]
-    longest = max(tree.responses)
-    key_KHSE, value_KHSE = (
-        torch.cat([shared[None].expand(len(own), -1, -1, -1), _stack(own, longest)], dim=2)
-        for shared, own in ((key_HPE, keys), (value_HPE, values))
-    )
-    sees_RS = torch.ones(longest, tree.prompt + longest, dtype=torch.bool, device=query_HTE.device).tril(tree.prompt)
-    read_KHRE = scaled_dot_product_attention(
-        _stack(queries, longest), key_KHSE, value_KHSE, attn_mask=sees_RS, **options
-    )
-    return torch.cat(
-        [prompt_HPE, *(row[:, :length] for row, length in zip(read_KHRE, tree.responses, strict=True))], dim=1
-    )
+@cache
+def _compiled_flex() -> Any:
+    return torch.compile(flex_attention, dynamic=True)
 
 
-def _stack(rows: Sequence[Tensor], longest: int) -> Tensor:
-    """Stack rows_HRE, padded behind their ends."""
-    return torch.stack([pad(row, (0, 0, 0, longest - row.shape[1])) for row in rows])
+@cache
+def _capped(cap: float | None) -> Any:
+    if cap is None:
+        return None
+
+    def bound(score: Tensor, *_place: Tensor) -> Tensor:
+        return cap * torch.tanh(score / cap)
+
+    return bound

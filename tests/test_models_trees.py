@@ -1,5 +1,7 @@
 """Token trees: rewards and gradients are those of separate sequences, whatever else is in the row."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,31 +11,33 @@ from models.batches import TokenGroup, collate
 from models.head import RewardHead
 from models.losses import group_loss
 from models.reward_model import RewardModel
+from models.tree_attention import Look, by_group, in_blocks
+from models.tree_masks import Row
 from models.trees import lay_out, pack
 from rewardlab.groups import Comparison
 
 SHAPE = {"vocab_size": 99, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+SHARED = {**SHAPE, "num_key_value_heads": 2}
+GPT2 = {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4}
 FAMILIES = {
-    "Llama": {**SHAPE, "num_key_value_heads": 2},
-    "Qwen2": {**SHAPE, "num_key_value_heads": 2},
-    "Qwen3": {**SHAPE, "num_key_value_heads": 2, "head_dim": 8},
-    "SmolLM3": {**SHAPE, "num_key_value_heads": 2, "no_rope_layers": [1, 0], "pad_token_id": 0},
-    "GPT2": {
-        "vocab_size": 99,
-        "n_embd": 32,
-        "n_layer": 2,
-        "n_head": 4,
-        "attn_pdrop": 0,
-        "resid_pdrop": 0,
-        "embd_pdrop": 0,
-    },
+    "Llama": SHARED,
+    "Qwen2": {**SHARED, "use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1},
+    "Qwen3": {**SHARED, "head_dim": 8},
+    "Mistral": {**SHARED, "sliding_window": 6},
+    "SmolLM3": {**SHARED, "no_rope_layers": [1, 0], "pad_token_id": 0},
+    "Gemma2": {**SHARED, "head_dim": 8, "sliding_window": 6, "attn_logit_softcapping": 0.5},
+    "GPT2": {**GPT2, "attn_pdrop": 0, "resid_pdrop": 0, "embd_pdrop": 0},
 }
 
 
-def _model(family: str, pooling: str = "last_token") -> RewardModel:
+def _model(family: str, pooling: str = "last_token", **changes: object) -> RewardModel:
     torch.manual_seed(0)
-    config = getattr(transformers, f"{family}Config")(**FAMILIES[family], use_cache=False)
-    backbone = getattr(transformers, f"{family}Model")._from_config(config, attn_implementation="sdpa")
+    config = getattr(transformers, f"{family}Config")(**FAMILIES[family] | changes, use_cache=False)
+    attention = "eager" if family == "Gemma2" else "sdpa"
+    backbone = getattr(transformers, f"{family}Model")._from_config(config, attn_implementation=attention)
+    with torch.no_grad():
+        for value in backbone.parameters():  # so far from 0 that windows, caps and positions tell
+            value.normal_(std=0.2) if value.ndim == 2 else value.add_(0.1 * torch.randn_like(value))
     head = RewardHead(32, pooling=pooling, kind="mlp", seed=0)  # type: ignore[arg-type]
     return RewardModel(backbone, head, kind="causal").eval()
 
@@ -75,27 +79,68 @@ def test_gradients_are_those_of_separate_sequences(family: str) -> None:
         torch.testing.assert_close(value.grad, wanted[name], atol=1e-5 * max(largest, 1e-3), rtol=1e-5, msg=name)
 
 
-def test_neighbours_order_and_budget_change_nothing() -> None:
-    model = _model("Llama")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neighbours_order_and_budget_change_nothing(family: str) -> None:
+    model = _model(family)
     assert model.share_prompts()
     found = {}
     for rows in (pack(GROUPS, budget=50), pack(GROUPS[::-1], budget=500), [lay_out([group]) for group in GROUPS]):
         for row in rows:
             ends = np.cumsum([len(tree.responses) for tree in row.trees])[:-1]
-            for name, rewards in zip(
-                row.group_ids, np.split(model.score_trees(row).detach().numpy(), ends), strict=True
-            ):
+            split = np.split(model.score_trees(row).detach().numpy(), ends)
+            for name, rewards in zip(row.group_ids, split, strict=True):
                 np.testing.assert_allclose(rewards, found.setdefault(name, rewards), atol=1e-6, rtol=0)
 
 
-def test_another_response_of_the_same_length_leaves_every_other_reward_bit_identical() -> None:
-    model = _model("Llama")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_another_response_of_the_same_length_leaves_every_other_reward_bit_identical(family: str) -> None:
+    model = _model(family)
     assert model.share_prompts()
     first = GROUPS[0]
     other = TokenGroup(id="a", prompt=first.prompt, responses=(*first.responses[:2], first.responses[2][::-1].copy()))
     one, two = (model.score_trees(lay_out([group, *GROUPS[1:]])) for group in (first, other))
     assert one[2] != two[2]
     assert torch.equal(one[[0, 1, 3, 4, 5, 6, 7, 8]], two[[0, 1, 3, 4, 5, 6, 7, 8]])
+
+
+@pytest.mark.parametrize(
+    ("family", "plain"),
+    [
+        ("Mistral", {"sliding_window": None}),
+        ("Qwen2", {"use_sliding_window": False}),
+        ("Gemma2", {"sliding_window": 64}),
+        ("Gemma2", {"attn_logit_softcapping": None}),
+        ("SmolLM3", {"no_rope_layers": [1, 1]}),
+    ],
+)
+def test_what_sets_a_family_apart_tells_in_these_models(family: str, plain: dict[str, object]) -> None:
+    assert (_separate(_model(family)) - _separate(_model(family, **plain))).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padded_sequences_are_read_as_before(family: str) -> None:
+    model, batch = _model(family), collate(GROUPS, pad_id=0)
+    before = model(batch.ids_BT, batch.lengths_B)
+    assert model.share_prompts()
+    torch.testing.assert_close(model(batch.ids_BT, batch.lengths_B), before, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("look", [{}, {"window": 6}, {"cap": 0.5}, {"window": 6, "cap": 0.5}])
+def test_flex_attention_reads_what_each_group_reads(look: dict[str, float]) -> None:
+    row = Row(lay_out(GROUPS).trees, torch.device("cpu"))
+    draw = torch.Generator().manual_seed(0)
+    size = row.trees[-1].end
+    query, key, value = (torch.randn(1, heads, size, 16, generator=draw) for heads in (4, 2, 2))
+    options = Look(**{"scale": 0.25, "dropout": 0.0, "window": None, "cap": None} | look)  # type: ignore[arg-type]
+    with warnings.catch_warnings(action="ignore"):  # torch says that it is slow where it is not compiled
+        blocks = in_blocks(query, key, value, row, options)
+    torch.testing.assert_close(blocks, by_group(query, key, value, row, options), atol=1e-6, rtol=0)
+
+
+def test_flex_attention_refuses_dropout() -> None:
+    row, zeros = Row(lay_out(GROUPS).trees, torch.device("cpu")), torch.zeros(1, 1, 1, 16)
+    with pytest.raises(ValueError, match=r"FlexAttention has no dropout, and attention's is 0\.1"):
+        in_blocks(zeros, zeros, zeros, row, Look(scale=1.0, dropout=0.1, window=None, cap=None))
 
 
 def test_rows_are_filled_and_none_exceeds_the_budget() -> None:
@@ -109,10 +154,31 @@ def test_rows_are_filled_and_none_exceeds_the_budget() -> None:
         pack(GROUPS[:1], budget=20)
 
 
-def test_encoders_and_windows_do_not_share() -> None:
-    config = transformers.MistralConfig(**FAMILIES["Llama"], sliding_window=8, use_cache=False)
-    mistral = transformers.MistralModel(config)
-    assert not RewardModel(mistral, RewardHead(32, pooling="last_token"), kind="causal").share_prompts()
-    assert not RewardModel(
-        _model("Llama").backbone, RewardHead(32, pooling="last_token"), kind="encoder"
-    ).share_prompts()
+def test_an_encoder_does_not_share_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    config = transformers.BertConfig(**SHAPE)
+    model = RewardModel(transformers.BertModel(config), RewardHead(32, pooling="mean"), kind="encoder")
+    assert not model.share_prompts()
+    assert caplog.messages == [
+        "BertModel shares no prompts, because in an encoder the prompt sees the response: batches are sorted by "
+        "length instead"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "reason"),
+    [
+        ("Mamba", {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1}, "it does not read trees (MambaModel"),
+        ("GPTJ", {**GPT2, "rotary_dim": 4}, "it does not read trees (GPTJModel"),
+        ("Qwen3Next", {**SHARED, "layer_types": ["linear_attention", "full_attention"]}, "layers of linear_attention"),
+        ("GptOss", {**SHARED, "num_local_experts": 2, "num_experts_per_tok": 1}, "hidden states differ by"),
+    ],
+)
+def test_what_is_not_exact_is_not_shared(
+    family: str, config: dict[str, object], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    backbone = getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**config))
+    before = backbone.config._attn_implementation
+    assert not RewardModel(backbone, RewardHead(32, pooling="last_token"), kind="causal").share_prompts()
+    assert reason in caplog.messages[-1]
+    assert backbone.config._attn_implementation == before

@@ -55,7 +55,32 @@ class TreeTokenizer:
         """
         for text in (*(turn.content for turn in prompt), *responses):
             _check_unicode(text)
-        prompt_ids, prompt_cut = self._prompt(tuple(prompt))
+        return self._tree(*self._prompt(tuple(prompt)), responses)
+
+    def rendered_tree(self, prompt: str, responses: Sequence[str]) -> TokenTree:
+        """Tokenize a group whose prompt somebody else has rendered; of one that is too long the end is read.
+
+        Raises:
+            ValueError: a text is not valid Unicode.
+        """
+        for text in (prompt, *responses):
+            _check_unicode(text)
+        ids = self._markup.encode(prompt, add_special_tokens=False).ids
+        limit = self.readout.prompt_limit
+        return self._tree(tuple(ids[-limit:]), len(ids) > limit, responses)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text that ids stand for, special tokens included.
+
+        Raises:
+            ValueError: the tokenizer has no such id.
+        """
+        size = self._markup.get_vocab_size()
+        if wrong := [each for each in ids if not 0 <= each < size]:
+            raise ValueError(f"token ids are in 0..{size - 1}, got {wrong[0]}")
+        return str(self._markup.decode(list(ids), skip_special_tokens=False))
+
+    def _tree(self, prompt_ids: tuple[int, ...], prompt_cut: bool, responses: Sequence[str]) -> TokenTree:
         readout = self.readout
         limit = readout.response_limit
         encoded = [encoding.ids for encoding in self._text.encode_batch_fast(list(responses), add_special_tokens=False)]

@@ -1,9 +1,10 @@
 """The application: routes, health, metrics, and errors that are always JSON."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from types import ModuleType
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,13 +15,24 @@ from starlette.routing import Route
 from rewardlab.engine import Engine
 from serving.desk import Desk
 from serving.limits import Limits
-from serving.protocols import native, oip
+from serving.protocols import kserve, llamafactory, native, nemo, oip, openrlhf, sglang, slime, tei, verl, vllm
 from serving.served import Served
 from serving.tokens import Guard, Token
 from serving.work import Worker
 
 _DEFAULT_LIMITS = Limits()
-_AT_THE_ROOT = {"native": native, "oip": oip}
+_AT_THE_ROOT: dict[str, ModuleType] = {"native": native, "oip": oip, "kserve": kserve}
+DIALECTS: dict[str, ModuleType] = {
+    "openrlhf": openrlhf,
+    "verl": verl,
+    "vllm": vllm,
+    "sglang": sglang,
+    "slime": slime,
+    "llamafactory": llamafactory,
+    "nemo": nemo,
+    "tei": tei,
+}
+"""Each under its own prefix, since several share a path; one of them may be at the root too."""
 
 
 def build_app(engine: Engine, *, name: str, version: str, limits: Limits = _DEFAULT_LIMITS) -> Starlette:
@@ -28,8 +40,14 @@ def build_app(engine: Engine, *, name: str, version: str, limits: Limits = _DEFA
     return app_of(Worker(Served.of(engine, name=name, version=version), limits))
 
 
-def app_of(worker: Worker, *, tokens: Mapping[str, Token] | None = None) -> Starlette:
-    """Return the application around a worker, open to all or to the holders of tokens."""
+def app_of(worker: Worker, *, tokens: Mapping[str, Token] | None = None, dialect: str | None = None) -> Starlette:
+    """Return the application around a worker, open to all or to the holders of tokens.
+
+    Args:
+        worker: scores.
+        tokens: who may ask, by name.
+        dialect: which of `DIALECTS` is spoken at the root, before the native protocol and those that are always there.
+    """
     guard = Guard(tokens)
 
     @asynccontextmanager
@@ -41,7 +59,7 @@ def app_of(worker: Worker, *, tokens: Mapping[str, Token] | None = None) -> Star
 
     app = Starlette(
         routes=[
-            *(route for name, module in _AT_THE_ROOT.items() for route in module.routes(Desk(name, worker, guard))),
+            *_spoken(worker, guard, dialect),
             *_health(worker),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
@@ -49,6 +67,16 @@ def app_of(worker: Worker, *, tokens: Mapping[str, Token] | None = None) -> Star
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _spoken(worker: Worker, guard: Guard, dialect: str | None) -> Iterator[Route]:
+    """Yield the routes of all protocols; of two at one path the first is asked."""
+    if dialect:
+        yield from DIALECTS[dialect].routes(Desk(dialect, worker, guard))
+    for name, module in _AT_THE_ROOT.items():
+        yield from module.routes(Desk(name, worker, guard))
+    for name, module in DIALECTS.items():
+        yield from module.routes(Desk(name, worker, guard, prefix=f"/{name}"))
 
 
 def _health(worker: Worker) -> list[Route]:

@@ -15,9 +15,9 @@ from starlette.routing import Route
 from serving.limits import read_object
 from serving.logs import log
 from serving.manners import MANNERS
-from serving.served import Served
+from serving.served import Item, Served
 from serving.tokens import Guard
-from serving.work import Group, Scored, Worker
+from serving.work import Scored, Worker
 
 LEFT = 499
 """What is counted and logged for a client that left before its answer."""
@@ -27,8 +27,9 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 class Desk:
     """One dialect's way to the worker."""
 
-    def __init__(self, dialect: str, worker: Worker, guard: Guard) -> None:
+    def __init__(self, dialect: str, worker: Worker, guard: Guard, *, prefix: str = "") -> None:
         self.dialect = dialect
+        self.prefix = prefix
         self.manners = MANNERS[dialect]
         self.worker = worker
         self.guard = guard
@@ -56,7 +57,7 @@ class Desk:
                 log.exception("a request failed: %s", type(error).__name__, extra={"facts": call.facts})
                 return call.finish(_error(500, f"the server failed on this request: {type(error).__name__}"))
 
-        return Route(path, endpoint, methods=["POST"])
+        return Route(self.prefix + path, endpoint, methods=["POST"])
 
     async def _timely(self, call: "Call", reply: "Callable[[Call], Awaitable[Response]]") -> Response:
         try:
@@ -94,9 +95,9 @@ class Call:
             "model": self.served.label,
         }
 
-    async def score(self, groups: Sequence[Group]) -> list[Scored]:
-        """Score groups under the desk's manners; see `Worker.score`."""
-        scored = await self.desk.worker.score(groups, self.desk.manners)
+    async def score(self, items: Sequence[Item]) -> list[Scored]:
+        """Score groups and texts under the desk's manners; see `Worker.score`."""
+        scored = await self.desk.worker.score(items, self.desk.manners)
         if scored:
             self.served = scored[0].served
         self._num_responses += sum(len(each.rewards) for each in scored)
@@ -150,6 +151,18 @@ def rewards(scored: Scored, where: str = "responses") -> list[float]:
     if scored.errors:
         raise failure([(f"{where}[{index}]", error) for index, error in scored.errors.items()])
     return [reward for reward in scored.rewards if reward is not None]
+
+
+def each_reward(scored: Sequence[Scored], where: str) -> list[float]:
+    """Return the one reward of each item.
+
+    Raises:
+        ValueError, HTTPException: as `rewards`, for all items that failed.
+    """
+    errors = [(f"{where}[{index}]", error) for index, each in enumerate(scored) for error in each.errors.values()]
+    if errors:
+        raise failure(errors)
+    return [reward for each in scored for reward in each.rewards if reward is not None]
 
 
 def failure(errors: Sequence[tuple[str, Exception]]) -> Exception:

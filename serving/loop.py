@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from serving.batches import Ids, Leaf, Outcome, Pending, Queue, price, trees
@@ -135,10 +135,6 @@ def _rewards(batch: Sequence[Leaf]) -> list[Outcome]:
     scored = batch[0].served.engine.score_trees([tree for tree, _ in branches])
     for scores, (_, leaves) in zip(scored, branches, strict=True):
         for index, leaf in enumerate(leaves):
-            aspects = {name: values[index] for name, values in _aspects(scores)}
+            aspects = {name: values[index] for name, values in scores.aspects.items()}
             outcomes[leaf] = (scores.rewards[index], aspects)
     return [outcomes[leaf] for leaf in batch]
-
-
-def _aspects(scores: Any) -> Iterable[tuple[str, Sequence[float]]]:
-    return getattr(scores, "aspects", {}).items()

@@ -71,6 +71,12 @@ MANNERS = {
         refusal_status=400,
         why="gateways ask another replica after 503",
     ),
+    "kserve": Manners(
+        hold_seconds=0,
+        deadline_seconds=60,
+        refusal_status=400,
+        why="gateways ask another replica after 503",
+    ),
     "tei": Manners(
         hold_seconds=0,
         deadline_seconds=60,

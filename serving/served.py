@@ -10,9 +10,50 @@ from rewardlab.bundle import TOKENIZER, Bundle
 from rewardlab.engine import Engine
 from rewardlab.groups import Message
 from rewardlab.tokens import TokenTree, TreeTokenizer
+from rewardlab.transcripts import Taken, Transcripts
 
 TOKENIZING_THREADS = 2
 """Tokenizing takes 1-2 % of a model's time; a second thread is for others while one reads a very long text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A prompt and its responses; `decoded` responses come from a policy's tokens and may hold their end of turn."""
+
+    prompt: tuple[Message, ...]
+    responses: Sequence[str]
+    decoded: bool = False
+
+    @property
+    def num_bytes(self) -> int:
+        """Return about how many bytes there are to tokenize."""
+        return sum(len(turn.content) for turn in self.prompt) + sum(map(len, self.responses))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A rendered conversation that ends with a response, as text or as token ids.
+
+    `prompt` is how the text begins, where the client says so. `apart` says that it sent prompt and response as two
+    texts: then a prompt that nobody has rendered is one user turn.
+    """
+
+    text: str | Sequence[int]
+    prompt: str = ""
+    apart: bool = False
+
+    @property
+    def num_bytes(self) -> int:
+        """Return about how many bytes there are to tokenize."""
+        return len(self.text)
+
+    @property
+    def responses(self) -> tuple[None]:
+        """Return that there is one response."""
+        return (None,)
+
+
+Item = Group | Text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,12 +63,17 @@ class Served:
     engine: Engine
     name: str
     version: str
+    _transcripts: Transcripts | str
     _tokenizers: "SimpleQueue[TreeTokenizer]" = field(default_factory=SimpleQueue)
 
     @classmethod
     def of(cls, engine: Engine, *, name: str, version: str) -> Self:
         """Return an engine as a model in service."""
-        served = cls(engine, name, version)
+        try:
+            transcripts: Transcripts | str = Transcripts(engine.bundle.readout)
+        except ValueError as error:  # the template cannot be taken apart: such texts are refused, groups are not
+            transcripts = str(error)
+        served = cls(engine, name, version, transcripts)
         for _ in range(TOKENIZING_THREADS):
             served._tokenizers.put(TreeTokenizer(engine.bundle.path / TOKENIZER, engine.bundle.readout))
         return served
@@ -58,14 +104,36 @@ class Served:
         """Say whether a prompt is computed once for all its responses: encoders read both at once."""
         return self.engine.bundle.readout.kind == "causal"
 
-    def tree(self, prompt: Sequence[Message], responses: Sequence[str]) -> TokenTree:
-        """Tokenize a group.
+    def read(self, item: Item) -> tuple[TokenTree, bool]:
+        """Tokenize a group or a text; say whether a marker of the template stands in what somebody wrote.
 
         Raises:
-            ValueError: the chat template refuses the conversation.
+            ValueError: the chat template refuses the conversation, or has not rendered the text.
         """
         tokenizer = self._tokenizers.get()
         try:
-            return tokenizer.tree(prompt, responses)
+            if isinstance(item, Group):
+                return tokenizer.tree(item.prompt, self._closed(item)), False
+            taken = self._take(item, tokenizer)
+            if isinstance(taken.prompt, str):
+                return tokenizer.rendered_tree(taken.prompt, [taken.response]), taken.literal
+            return tokenizer.tree(taken.prompt, [taken.response]), taken.literal
         finally:
             self._tokenizers.put(tokenizer)
+
+    def _closed(self, group: Group) -> Sequence[str]:
+        if not group.decoded or isinstance(self._transcripts, str):
+            return group.responses
+        return [self._transcripts.closed(response) for response in group.responses]
+
+    def _take(self, item: Text, tokenizer: TreeTokenizer) -> Taken:
+        if isinstance(self._transcripts, str):
+            raise ValueError(self._transcripts)
+        text = item.text if isinstance(item.text, str) else tokenizer.text(item.text)
+        if item.prompt and text.startswith(item.prompt):
+            response = text.removeprefix(item.prompt)
+            if turns := self._transcripts.turns(item.prompt):
+                return self._transcripts.taken(turns, response)
+            if item.apart:
+                return self._transcripts.taken((Message("user", item.prompt),), response)
+        return self._transcripts.split(text)

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from rewardlab.groups import Message
 from rewardlab.tokens import TokenTree
 from serving.batches import Leaf, Outcome, price
 from serving.door import Door, Pace
@@ -14,14 +13,17 @@ from serving.logs import log
 from serving.loop import EngineLoop
 from serving.manners import Manners
 from serving.metrics import Metrics
-from serving.served import TOKENIZING_THREADS, Served
+from serving.served import TOKENIZING_THREADS, Item, Served
 
-Group = tuple[tuple[Message, ...], Sequence[str]]
+Read = tuple[TokenTree, bool] | ValueError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """What became of one group: a reward for each response, or in `errors` the reason why there is none."""
+    """What became of one item: a reward for each response, or in `errors` the reason why there is none.
+
+    `literal`: a marker of the template stands in what somebody wrote, so that another reading would be possible.
+    """
 
     served: Served
     rewards: tuple[float | None, ...]
@@ -29,6 +31,7 @@ class Scored:
     truncated: tuple[bool, ...]
     num_tokens: tuple[int, ...]
     errors: Mapping[int, Exception]
+    literal: bool = False
 
 
 class Worker:
@@ -72,19 +75,20 @@ class Worker:
         self.loop.stop()
         self._tokenizing.shutdown(cancel_futures=True)
 
-    async def score(self, groups: Sequence[Group], manners: Manners) -> list[Scored]:
-        """Score groups; one that cannot be scored takes no other with it.
+    async def score(self, items: Sequence[Item], manners: Manners) -> list[Scored]:
+        """Score groups and texts; one that cannot be scored takes no other with it.
 
         Raises:
             HTTPException: there will be no rewards in the time that the dialect's clients wait.
         """
         if self.not_ready:
             raise unavailable(self.not_ready)
-        num_bytes = sum(len(text) for prompt, texts in groups for text in (*(turn.content for turn in prompt), *texts))
+        num_bytes = sum(item.num_bytes for item in items)
         async with self.door.entry(num_bytes, manners):
             served = self.served
-            read = await asyncio.get_running_loop().run_in_executor(self._tokenizing, _read, served, groups)
-            sequences = [(tree.prompt, ids) for tree in read if isinstance(tree, TokenTree) for ids in tree.responses]
+            read = await asyncio.get_running_loop().run_in_executor(self._tokenizing, _read, served, items)
+            trees = [each[0] for each in read if isinstance(each, tuple)]
+            sequences = [(tree.prompt, ids) for tree in trees for ids in tree.responses]
             self.door.pace.read(num_bytes, sum(len(ids) for sequence in sequences for ids in sequence))
             pending = self.loop.submit(served, sequences)
         try:
@@ -93,15 +97,14 @@ class Worker:
             self.loop.abandon(pending)
             self.door.let_in()
             raise
-        self._count(read)
+        self._count(trees)
         outcomes = iter(pending.outcomes)
-        return [_scored(served, group, tree, outcomes) for group, tree in zip(groups, read, strict=True)]
+        return [_scored(served, item, each, outcomes) for item, each in zip(items, read, strict=True)]
 
-    def _count(self, read: Sequence[TokenTree | ValueError]) -> None:
-        for tree in read:
-            if isinstance(tree, TokenTree):
-                self.metrics.tokens.inc(len(tree.prompt) + sum(map(len, tree.responses)))
-                self.metrics.truncated.inc(sum(tree.truncated))
+    def _count(self, trees: Sequence[TokenTree]) -> None:
+        for tree in trees:
+            self.metrics.tokens.inc(len(tree.prompt) + sum(map(len, tree.responses)))
+            self.metrics.truncated.inc(sum(tree.truncated))
 
     def measured(self) -> bytes:
         """Return the metrics as Prometheus reads them."""
@@ -115,31 +118,30 @@ class Worker:
         self.metrics.batch(batch, outcomes, seconds)
 
 
-def _read(served: Served, groups: Sequence[Group]) -> list[TokenTree | ValueError]:
-    """Tokenize groups; one that cannot be read is the reason why."""
-    trees: list[TokenTree | ValueError] = []
-    for prompt, responses in groups:
+def _read(served: Served, items: Sequence[Item]) -> list[Read]:
+    """Tokenize items; for one that cannot be read, return the reason why."""
+    found: list[Read] = []
+    for item in items:
         try:
-            trees.append(served.tree(prompt, responses))
+            found.append(served.read(item))
         except ValueError as error:
-            trees.append(error)
-    return trees
+            found.append(error)
+    return found
 
 
-def _scored(served: Served, group: Group, tree: TokenTree | ValueError, outcomes: Iterator[Outcome | None]) -> Scored:
-    count = len(group[1])
-    if isinstance(tree, ValueError):
-        rewards: list[float | None] = [None] * count
-        errors: dict[int, Exception] = dict.fromkeys(range(count), tree)
+def _scored(served: Served, item: Item, read: Read, outcomes: Iterator[Outcome | None]) -> Scored:
+    if isinstance(read, ValueError):
+        count = len(item.responses)
         return Scored(
             served=served,
-            rewards=tuple(rewards),
+            rewards=(None,) * count,
             aspects={},
             truncated=(False,) * count,
             num_tokens=(0,) * count,
-            errors=errors,
+            errors=dict.fromkeys(range(count), read),
         )
-    mine = [next(outcomes) for _ in range(count)]
+    tree, literal = read
+    mine = [next(outcomes) for _ in tree.responses]
     values = [None if outcome is None or isinstance(outcome, Exception) else outcome for outcome in mine]
     names = next((value[1].keys() for value in values if value), ())
     return Scored(
@@ -147,6 +149,7 @@ def _scored(served: Served, group: Group, tree: TokenTree | ValueError, outcomes
         rewards=tuple(value[0] if value else None for value in values),
         aspects={name: tuple(value[1][name] if value else None for value in values) for name in names},
         truncated=tree.truncated,
-        num_tokens=tuple(len(tree.sequence(index)) for index in range(count)),
+        num_tokens=tuple(len(tree.sequence(index)) for index in range(len(mine))),
         errors={index: outcome for index, outcome in enumerate(mine) if isinstance(outcome, Exception)},
+        literal=literal,
     )

@@ -16,10 +16,8 @@ from rewardlab.tokens import TokenTree
 from serving.batches import TOKEN_BUDGET, Leaf, Queue, price, trees
 from serving.limits import Limits
 from serving.manners import MANNERS
-from serving.served import Served
+from serving.served import Group, Served
 from serving.work import Worker
-
-Group = tuple[Any, Sequence[str]]
 
 
 class Watched(Engine):
@@ -89,7 +87,7 @@ def leaf(served: Served, prompt: int, response: int, *, length: int = 10) -> Lea
 
 
 def group(prompt: str, *responses: str) -> Group:
-    return messages(prompt), responses
+    return Group(messages(prompt), responses)
 
 
 def test_a_batch_begins_with_the_oldest_prompt_and_holds_its_responses_together(served: Served) -> None:
@@ -176,7 +174,7 @@ def test_identical_work_in_flight_is_computed_once(served: Served, engine: Watch
 def test_a_poisonous_response_fails_alone(served: Served, engine: Watched, error: Exception) -> None:
     async def work() -> Any:
         worker = await ready(served)
-        engine.poison = {served.tree(messages("Hi"), ["bad 17"]).responses[0]: error}
+        engine.poison = {served.read(group("Hi", "bad 17"))[0].responses[0]: error}
         groups = [group("Hi", *(f"{'bad' if n == 17 else 'good'} {n}" for n in range(32))), group("Ho", "good")]
         scored = await worker.score(groups, MANNERS["native"])
         again = await worker.score([group("Hi", "good")], MANNERS["native"])
@@ -214,7 +212,7 @@ def test_work_that_nobody_waits_for_is_not_computed(served: Served, engine: Watc
 def test_a_group_that_cannot_be_read_takes_no_other_with_it(served: Served) -> None:
     async def work() -> Any:
         worker = await ready(served)
-        bad = (messages("a"), ["b", "\ud800"])
+        bad = group("a", "b", "\ud800")
         scored = await worker.score([group("Hi", "a"), bad, group("Ho")], MANNERS["native"])
         worker.stop()
         return scored
@@ -230,7 +228,7 @@ def test_a_group_that_cannot_be_read_takes_no_other_with_it(served: Served) -> N
 def test_a_server_whose_thread_is_gone_is_neither_alive_nor_ready(served: Served, engine: Watched) -> None:
     async def work() -> tuple[str | None, str | None]:
         worker = await ready(served)
-        engine.poison = {served.tree(messages("Hi"), ["bad"]).responses[0]: SystemExit()}  # type: ignore[dict-item]
+        engine.poison = {served.read(group("Hi", "bad"))[0].responses[0]: SystemExit()}  # type: ignore[dict-item]
         asked = asyncio.create_task(worker.score([group("Hi", "bad")], MANNERS["native"]))
         while not worker.loop.dead:
             await asyncio.sleep(0.01)

@@ -12,7 +12,7 @@ from rewardlab.groups import Message, messages
 from serving.desk import Call, Desk, reason, rewards
 from serving.limits import Limits, check_count, check_prompt, check_text, read_object
 from serving.protocols.lines import NDJSON, Lines
-from serving.served import Served
+from serving.served import Group, Served
 from serving.work import Scored
 
 _KEYS = ("prompt", "responses")
@@ -43,7 +43,7 @@ async def answer(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
     if bad and not values.get("partial"):
         raise ValueError("; ".join(map(str, bad.values())))
     good = [each for each in responses if isinstance(each, str)]
-    (scored,) = await call.score([(prompt, good)])
+    (scored,) = await call.score([Group(prompt, good)])
     if not values.get("partial"):
         return whole(rewards(scored), scored)
     places = [index for index in range(len(responses)) if index not in bad]

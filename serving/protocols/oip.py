@@ -13,7 +13,8 @@ from rewardlab.groups import messages
 from serving.desk import Call, Desk, rewards
 from serving.limits import Limits, check_texts
 from serving.protocols.tensors import Tensor, read_inference
-from serving.work import Group, Worker
+from serving.served import Group
+from serving.work import Worker
 
 INPUTS = (
     {"name": "prompt", "datatype": "BYTES", "shape": [1]},
@@ -101,7 +102,7 @@ def parse(inputs: Sequence[Tensor], outputs: tuple[str, ...], limits: Limits) ->
         raise ValueError(f"prompt: shape [1], got [{len(prompt_texts)}]: one request is about one prompt")
     prompt = messages(prompt_texts[0])
     check_texts(prompt, responses, limits)
-    return prompt, responses
+    return Group(prompt, responses)
 
 
 def _texts(tensor: Tensor) -> tuple[str, ...]:

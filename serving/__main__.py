@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from serving.served import Served
     from serving.tokens import Token
 
+DIALECTS = ("openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei")
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 25
 

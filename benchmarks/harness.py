@@ -36,9 +36,13 @@ def main(doc: str, measure: Callable[[bool], Sequence[Row]]) -> None:
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     arguments = parser.parse_args()
-    rows = measure(arguments.quick)
+    report(arguments.json, measure(arguments.quick))
+
+
+def report(target: Path, rows: Sequence[Row]) -> None:
+    """Write the rows with machine and versions, and print them."""
     write_json(
-        arguments.json,
+        target,
         {
             "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
             "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},

@@ -6,10 +6,10 @@ from components import component
 
 
 @component
-def promote(run_id: str, label: str, champion: str, decision: dsl.Input[dsl.Artifact]) -> str:
+def promote(run_id: str, job_id: str, label: str, champion: str, decision: dsl.Input[dsl.Artifact]) -> str:
     """Move the champion's alias unless it has moved since; return what happened."""
     from pathlib import Path
 
     from steps.promote import promote
 
-    return promote(run_id, label, Path(decision.path), champion).decision
+    return promote(run_id or job_id, label, Path(decision.path), champion).decision

@@ -8,6 +8,8 @@ from components import component
 @component
 def register(
     settings: str,
+    run_id: str,
+    job_id: str,
     data_md5: str,
     bundle: dsl.Input[dsl.Model],
     model: dsl.Input[dsl.Model],
@@ -18,7 +20,7 @@ def register(
     parity: dsl.Input[dsl.Artifact],
     decision: dsl.Input[dsl.Artifact],
 ) -> str:
-    """Register the bundle with its evidence; return NAME/VERSION."""
+    """Register the bundle with its evidence, under the run's id or else the cluster's; return NAME/VERSION."""
     from pathlib import Path
 
     from rewardlab.config import settings_config
@@ -27,4 +29,5 @@ def register(
     files = {"evaluation": evaluation.path, "audit": findings.path, "export": parity.path, "gate": decision.path}
     files |= {"validation": f"{accepted.path}/validation.json", "split": f"{splits.path}/split.json"}
     evidence = {name: Path(path) for name, path in files.items()} | {"training": Path(model.path) / "training.json"}
-    return register(settings_config(RegisterConfig, settings, data_md5=data_md5), Path(bundle.path), evidence).label
+    config = settings_config(RegisterConfig, settings, data_md5=data_md5, run_id=run_id or job_id)
+    return register(config, Path(bundle.path), evidence).label

@@ -6,11 +6,14 @@ from components import component
 
 
 @component
-def report(settings: str, run_folder: str, status: dsl.PipelineTaskFinalStatus) -> str:
-    """Write summary and page of the run; return the decision."""
+def report(settings: str, run_id: str, job_id: str, run_folder: str, status: dsl.PipelineTaskFinalStatus) -> str:
+    """Write summary and page of the run, at home where no folder is given; return the decision."""
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from rewardlab.home import home
     from steps.report import ReportConfig, report
 
-    return report(settings_config(ReportConfig, settings), Path(run_folder), state=status.state).decision
+    config = settings_config(ReportConfig, settings, run_id=run_id or job_id)
+    folder = Path(run_folder) if run_folder else home() / "runs" / config.run_id
+    return report(config, folder, state=status.state).decision

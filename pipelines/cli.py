@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pipelines import registry_commands
+from pipelines import cluster_commands, registry_commands
 from pipelines.options import (
     DataOption,
     FolderOption,
@@ -94,20 +94,6 @@ def make_data(
 
     config = MakeDataConfig(size=size, seed=seed, noise=noise, length_bias=length_bias, pool=pool)
     typer.echo(run_make_data(config, out).to_json())
-
-
-@app.command("compile")
-def compile_(
-    out: Annotated[
-        Path | None, typer.Option(help="IR file, .yaml; by default the committed one.", callback=file_to_write)
-    ] = None,
-) -> None:
-    """Compile the pipeline to Kubeflow IR."""
-    from pipelines.ir import GOLDEN, compile_pipeline, ir_digest
-
-    target = out or GOLDEN
-    compile_pipeline(target)
-    typer.echo(f"{target} {ir_digest(target)}")
 
 
 @app.command()
@@ -229,7 +215,7 @@ def gc(
     typer.echo("\n".join(clean(keep=keep, dry_run=dry_run)) or "nothing to remove")
 
 
-for command in registry_commands.COMMANDS:
+for command in (*cluster_commands.COMMANDS, *registry_commands.COMMANDS):
     app.command()(command)
 
 

@@ -57,9 +57,9 @@ def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dic
         name: the registered model.
         cache: whether finished steps are reused.
     """
-    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe.name}-{secrets.token_hex(2)}"
+    run_id = new_run_id(recipe)
     run_folder = Path("runs").absolute() / run_id
-    arguments = pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder=run_folder)
+    arguments = pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder=str(run_folder))
     write_json(run_folder / "recipe.json", recipe.to_dict())
     _point_latest(run_folder)
     try:
@@ -68,12 +68,17 @@ def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dic
             _execute(arguments, cache=cache)
     finally:
         if not (run_folder / "summary.json").is_file():
-            _conclude(settings_config(ReportConfig, arguments["report_settings"]), run_folder)
+            _conclude(settings_config(ReportConfig, arguments["report_settings"], run_id=run_id), run_folder)
     result: dict[str, Any] = read_json(run_folder / "summary.json")
     return result
 
 
-def pipeline_arguments(recipe: Recipe, source: Source, *, name: str, run_id: str, run_folder: Path) -> dict[str, str]:
+def new_run_id(recipe: Recipe) -> str:
+    """Return an id that sorts by time and names the recipe."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe.name}-{secrets.token_hex(2)}"
+
+
+def pipeline_arguments(recipe: Recipe, source: Source, *, name: str, run_id: str, run_folder: str) -> dict[str, str]:
     """Return the pipeline's arguments: each step's configuration and the digest of its code."""
     place = source.to_dict()
     lineage = {
@@ -86,10 +91,10 @@ def pipeline_arguments(recipe: Recipe, source: Source, *, name: str, run_id: str
     configs: dict[str, Config] = {step: getattr(recipe, step) for step in _MODULES}
     configs["resolve"] = ResolveConfig(name=name, **place)
     configs["fetch"] = FetchConfig(data_md5="", **place)
-    configs["register"] = RegisterConfig(name=name, run_id=run_id, lineage=lineage, data_md5="")
-    configs["report"] = ReportConfig(name=name, run_id=run_id, lineage=lineage, versions=versions)
+    configs["register"] = RegisterConfig(name=name, run_id="", lineage=lineage, data_md5="")
+    configs["report"] = ReportConfig(name=name, run_id="", lineage=lineage, versions=versions)
     settings = {f"{step}_settings": settings_json(config, _code(step, recipe)) for step, config in configs.items()}
-    return {"run_id": run_id, "run_folder": str(run_folder), **settings}
+    return {"run_id": run_id, "run_folder": run_folder, **settings}
 
 
 def default_name(data: str) -> str:

@@ -44,8 +44,13 @@ def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
     register_settings: str,
     report_settings: str,
 ) -> None:
-    """Take preference data to a promoted reward model; `*_settings` are canonical JSON, see `settings_json`."""
-    with dsl.ExitHandler(report(settings=report_settings, run_folder=run_folder).set_caching_options(False)):
+    """Take preference data to a promoted reward model; `*_settings` are canonical JSON, see `settings_json`.
+
+    A scheduled run has no `run_id` and no `run_folder` of its own: the cluster's id of the run stands in.
+    """
+    run = {"run_id": run_id, "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+    ending = report(settings=report_settings, run_folder=run_folder, **run).set_caching_options(False)
+    with dsl.ExitHandler(ending):
         now = resolve(settings=resolve_settings).set_caching_options(False)
         md5s = {"data_md5": now.outputs["data_md5"], "test_md5": now.outputs["test_md5"]}
         champion = now.outputs["champion"]
@@ -76,6 +81,7 @@ def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
         decision = decided.outputs["decision"]
         version = register(
             settings=register_settings,
+            **run,
             data_md5=md5s["data_md5"],
             bundle=sealed["bundle"],
             model=model["model"],
@@ -84,6 +90,4 @@ def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
             **evidence,
         ).set_caching_options(False)
         with dsl.If(decided.outputs["Output"] == True, name="passed"):  # noqa: E712 (compiles to a condition)
-            promote(run_id=run_id, label=version.output, champion=champion, decision=decision).set_caching_options(
-                False
-            )
+            promote(label=version.output, champion=champion, decision=decision, **run).set_caching_options(False)

@@ -64,7 +64,7 @@ def test_no_component_installs_anything() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_arguments_cover_every_parameter(name: str, ir: dict[str, Any], tmp_path: Path) -> None:
-    arguments = pipeline_arguments(recipe(name), Source(), name="m", run_id="r", run_folder=tmp_path)
+    arguments = pipeline_arguments(recipe(name), Source(), name="m", run_id="r", run_folder=str(tmp_path))
     assert set(arguments) == set(ir["root"]["inputDefinitions"]["parameters"])
 
 

@@ -1,0 +1,144 @@
+"""The commands about a cluster: `compile`, `submit` and `schedule`."""
+
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.options import (
+    DataOption,
+    RecipeOption,
+    SetOption,
+    TestOption,
+    chosen_recipe,
+    file_to_write,
+    model_name,
+)
+from rewardlab.home import DEFAULT_NAME
+
+HostOption = Annotated[
+    str, typer.Option("--host", help="Address of Kubeflow Pipelines; by default KF_PIPELINES_ENDPOINT.")
+]
+NamespaceOption = Annotated[str, typer.Option("--namespace", help="Namespace of the runs.")]
+RepositoryOption = Annotated[
+    str, typer.Option("--repository", help="URL of the git repository with data.dvc; by default this one's origin.")
+]
+RevisionOption = Annotated[
+    str, typer.Option("--revision", help="Git revision of data.dvc, looked up when a run starts.")
+]
+RegisteredOption = Annotated[str, typer.Option("--name", help="Registered model.", callback=model_name)]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the calls; ask nothing of the server.")]
+CronOption = Annotated[str, typer.Option(help="Six fields, seconds first, in UTC: '0 30 2 * * *' is 02:30 each day.")]
+
+
+def compile(  # noqa: A001 (the command's name)
+    out: Annotated[
+        Path | None, typer.Option(help="IR file, .yaml; by default the committed one.", callback=file_to_write)
+    ] = None,
+) -> None:
+    """Compile the pipeline to Kubeflow IR."""
+    from pipelines.ir import GOLDEN, compile_pipeline, ir_digest
+
+    target = out or GOLDEN
+    compile_pipeline(target)
+    typer.echo(f"{target} {ir_digest(target)}")
+
+
+def submit(  # noqa: PLR0913 (one parameter an option)
+    host: HostOption = "",
+    namespace: NamespaceOption = "kubeflow",
+    recipe: RecipeOption = "smollm2",
+    data: DataOption = "",
+    test: TestOption = "",
+    repository: RepositoryOption = "",
+    revision: RevisionOption = "",
+    name: RegisteredOption = DEFAULT_NAME,
+    settings: SetOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Run the pipeline on Kubeflow, once."""
+    from pipelines import cluster
+    from pipelines.local import new_run_id
+    from pipelines.server import explained
+
+    chosen, source = chosen_recipe(recipe, settings), _source(data, test, repository, revision)
+    run_id = new_run_id(chosen)
+    arguments = _arguments(chosen, source, name, run_id)
+    job = cluster.Job(name=run_id, experiment=name, arguments=arguments)
+    client = _client(host, namespace, dry_run=dry_run)
+    with explained(), cluster.compiled() as package:
+        sent = cluster.submit(client, job, package)
+    typer.echo(f"run {sent.id} of version {sent.version}")
+
+
+def schedule(  # noqa: PLR0913 (one parameter an option)
+    cron: CronOption,
+    host: HostOption = "",
+    namespace: NamespaceOption = "kubeflow",
+    recipe: RecipeOption = "smollm2",
+    data: DataOption = "",
+    test: TestOption = "",
+    repository: RepositoryOption = "",
+    revision: RevisionOption = "",
+    name: RegisteredOption = DEFAULT_NAME,
+    settings: SetOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Run the pipeline on Kubeflow at set times, in place of the model's schedule so far."""
+    from pipelines import cluster
+    from pipelines.cron import in_words, next_times
+    from pipelines.server import explained
+
+    typer.echo(in_words(cron))
+    for time in next_times(cron, after=datetime.now(UTC)):
+        typer.echo(f"  {time:%a %Y-%m-%d %H:%M:%S} UTC, here {time.astimezone():%a %H:%M:%S %Z}")
+    chosen, source = chosen_recipe(recipe, settings), _source(data, test, repository, revision)
+    job = cluster.Job(name=name, experiment=name, arguments=_arguments(chosen, source, name, ""))
+    client = _client(host, namespace, dry_run=dry_run)
+    with explained(), cluster.compiled() as package:
+        sent = cluster.schedule(client, job, package, cron=cron)
+    typer.echo(f"schedule {name} of version {sent.version}: {sent.state} ({sent.id})")
+
+
+COMMANDS = (compile, submit, schedule)
+
+
+def _client(host: str, namespace: str, *, dry_run: bool) -> Any:
+    from pipelines.server import Plan, connect
+
+    return Plan() if dry_run else connect(host, namespace)
+
+
+def _arguments(recipe: Any, source: Any, name: str, run_id: str) -> dict[str, str]:
+    from pipelines.local import pipeline_arguments
+    from pipelines.recipes import named
+
+    return pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder="")
+
+
+def _source(data: str, test: str, repository: str, revision: str) -> Any:
+    """Return data that a cluster can reach.
+
+    Raises:
+        ValueError: they lie on this machine.
+    """
+    from pipelines.local import Source
+    from steps.remote import is_remote
+
+    for place in filter(None, (data, test)):
+        if not is_remote(place):
+            raise ValueError(f"a cluster does not see {place!r} of this machine: name an s3:// address or a hub id")
+    where = repository or _origin()
+    if not data and "://" not in where and not where.startswith("git@"):
+        raise ValueError(f"a cluster does not see the repository {where!r}: give --repository URL")
+    return Source(data=data, test=test, repository=where, revision=revision)
+
+
+def _origin() -> str:
+    """Return the URL of this checkout's origin, or nothing."""
+    from pipelines.source import ROOT
+
+    command = ["git", "-C", str(ROOT), "config", "--get", "remote.origin.url"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603

@@ -1,15 +1,19 @@
 """The synthetic data: seeded, graded, labelled by votes, stable when it grows, and without a cue in the responses."""
 
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
+from pipelines.source import ROOT
 from rewardlab.files import read_groups
 from steps.ingest import IngestConfig, ingest
 from steps.make_data import MakeDataConfig, make_data
+from steps.make_data.make import _twins
+from steps.resolve import resolve_data
+from steps.sources import data_md5
 from steps.split import SplitConfig, split
 from tests.shortcuts import held_out_accuracy, minilm, overlap
 
@@ -59,6 +63,11 @@ def test_equal_configurations_give_equal_bytes(tmp_path):
     assert first == again != other
 
 
+def test_the_committed_data_are_what_is_made(tmp_path):
+    make_data(MakeDataConfig(), tmp_path / "data")
+    assert data_md5(tmp_path / "data") == resolve_data(str(ROOT), "", "")
+
+
 def test_twins_rank_the_same_responses_in_reverse(groups):
     for one, two in zip(groups[::2], groups[1::2], strict=True):
         assert sorted(one.responses) == sorted(two.responses)
@@ -101,6 +110,14 @@ def test_growth_keeps_every_group_and_its_split(tmp_path):
     small, large = placed
     assert len(small) == 480
     assert small.items() <= large.items()
+
+
+def test_a_subset_that_runs_out_of_prompts_goes_on_with_other_responses():
+    names = ("arithmetic", "bias")
+    twins = [each for name, each in islice(_twins(MakeDataConfig(size=12_000)), 6000) if name.startswith(names)]
+    prompts = [prompt for each in twins for prompt in each.prompts]
+    assert len(set(prompts)) < len(prompts)
+    assert len({(prompt, each.responses) for each in twins for prompt in each.prompts}) == len(prompts)
 
 
 def test_noise_and_length_bias_bend_the_labels_of_training_alone(tmp_path, groups):

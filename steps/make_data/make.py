@@ -40,6 +40,8 @@ MAKERS: tuple[Maker, ...] = (
 _TURNS = (*MAKERS, refusal)
 _GRADES = (1, 2, 1, 1, 3, 1, 1, 2, 1, 1, 1, 2, 1, 3, 1, 1, 2, 1, 3, 1)
 """The difficulty of every twenty pairs of prompts of a subset."""
+_TRIES = 100
+"""So often a prompt is made anew that was there before; a large set then repeats it, with other responses."""
 _SHARD = 2000
 _TEST_SHARE = 0.1
 
@@ -127,7 +129,8 @@ def _twins(config: MakeDataConfig) -> Iterator[tuple[str, Twins]]:
             made[maker] += 1
             for attempt in count():
                 twins = maker(random.Random(f"{config.seed}/{name}/{attempt}"), grade)  # noqa: S311
-                keys = {content_id(prompt, ()) for prompt in twins.prompts}
+                responses = () if attempt < _TRIES else twins.responses
+                keys = {content_id(prompt, responses) for prompt in twins.prompts}
                 if seen.isdisjoint(keys):
                     break
             seen |= keys

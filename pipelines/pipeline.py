@@ -71,13 +71,8 @@ def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
             "parity": sealed["parity"],
             "splits": splits["splits"],
         }
-        decided = gate(
-            settings=gate_settings,
-            digest=sealed["Output"],
-            digests=f"{measured['Output']} {probed['Output']}",
-            champion=champion,
-            **evidence,
-        )
+        reports = f"{measured['Output']} {probed['Output']}"
+        decided = gate(settings=gate_settings, digest=sealed["Output"], digests=reports, champion=champion, **evidence)
         decision = decided.outputs["decision"]
         version = register(
             settings=register_settings,

@@ -12,19 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.losses import Targets
-from rewardlab.groups import Comparison
+from models.targets import Labels, Targets, make_targets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenGroup:
-    """A preference group as int32 token ids: its prompt, and each response."""
+class TokenGroup(Labels):
+    """A preference group as int32 token ids: its prompt, each response, and what is known about their rewards.
+
+    Its own labels are of the combined reward, `aspects` holds those of each aspect. `weight` is what it counts in the
+    loss.
+    """
 
     id: str
     prompt: NDArray[np.int32]
     responses: tuple[NDArray[np.int32], ...]
-    comparisons: tuple[Comparison, ...] = ()
-    scores: tuple[float, ...] | None = None
+    aspects: tuple[Labels, ...] = ()
+    weight: float = 1.0
 
     @property
     def sequences(self) -> list[NDArray[np.int32]]:
@@ -81,26 +84,6 @@ def collate(groups: Sequence[TokenGroup], *, pad_id: int) -> Batch:
     )
 
 
-def make_targets(groups: Sequence[TokenGroup]) -> Targets:
-    """Gather the comparisons and scores of groups over one flat vector of rewards."""
-    starts = np.cumsum([0, *(len(group.responses) for group in groups)])
-    compared = [
-        (start + entry.better, start + entry.worse, entry.strength, entry.margin, 1 / len(group.comparisons))
-        for start, group in zip(starts, groups, strict=False)
-        for entry in group.comparisons
-    ]
-    better, worse, strength, margin, weight = zip(*compared, strict=True) if compared else ((),) * 5
-    return Targets(
-        better_C=torch.tensor(better, dtype=torch.long),
-        worse_C=torch.tensor(worse, dtype=torch.long),
-        strength_C=torch.tensor(strength, dtype=torch.float32),
-        margin_C=torch.tensor([np.nan if value is None else value for value in margin], dtype=torch.float32),
-        weight_C=torch.tensor(weight, dtype=torch.float32),
-        num_groups=len(groups),
-        **_score_targets(groups),
-    )
-
-
 def length_sorted_batches(groups: Sequence[TokenGroup], *, budget: int, pad_id: int) -> list[Batch]:
     """Return the groups, sorted by length, in batches of at most `budget` padded tokens.
 
@@ -134,19 +117,3 @@ def cut_batches(groups: Sequence[TokenGroup], order: Sequence[int], *, budget: i
         current.append(index)
         rows, longest = rows + len(group.responses), max(longest, group.longest)
     return [*batches, tuple(current)] if current else batches
-
-
-def _score_targets(groups: Sequence[TokenGroup]) -> dict[str, Tensor]:
-    sizes = [len(group.responses) for group in groups]
-    scores = [group.scores or (np.nan,) * size for group, size in zip(groups, sizes, strict=True)]
-    return {
-        "score_R": torch.tensor([score for row in scores for score in row], dtype=torch.float32),
-        "score_weight_R": torch.tensor(
-            [
-                float(group.scores is not None) / size
-                for group, size in zip(groups, sizes, strict=True)
-                for _ in range(size)
-            ]
-        ),
-        "group_R": torch.repeat_interleave(torch.tensor(sizes)),
-    }

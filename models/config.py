@@ -1,5 +1,7 @@
 """The reward model's configuration, readable without torch."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,10 +10,39 @@ from rewardlab.config import Config
 from rewardlab.readout import Pooling
 
 Head = Literal["linear", "mlp"]
-Loss = Literal["bradley_terry", "margin_ranking", "mse", "soft_cross_entropy"]
+Loss = Literal["bradley_terry", "margin_ranking", "plackett_luce", "mse", "soft_cross_entropy"]
 
-COMPARED: tuple[Loss, ...] = ("bradley_terry", "margin_ranking")
-"""Losses that learn from comparisons; the others learn from scores."""
+NEEDS: Mapping[Loss, str] = {
+    "bradley_terry": "comparisons",
+    "margin_ranking": "comparisons",
+    "plackett_luce": "comparisons or scores",
+    "mse": "scores",
+    "soft_cross_entropy": "scores",
+}
+"""What each loss learns from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """What is minimised: the loss of the combined reward and of each aspect, and what is added to them.
+
+    `label_smoothing` is the share of each comparison's strength that goes to the other side, in Bradley-Terry;
+    `center_rewards` is the coefficient of the pull of each group's rewards to zero, which `mse` needs none of.
+    """
+
+    losses: tuple[Loss, ...] = ("bradley_terry",)
+    label_smoothing: float = 0.0
+    center_rewards: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing is in [0, 0.5), got {self.label_smoothing}")
+        if not 0 <= self.center_rewards < math.inf:
+            raise ValueError(f"center_rewards is finite and not negative, got {self.center_rewards}")
+        if self.label_smoothing and "bradley_terry" not in self.losses:
+            raise ValueError(f"label_smoothing is of bradley_terry, and the loss is {', '.join(self.losses)}")
+        if self.center_rewards and set(self.losses) == {"mse"}:
+            raise ValueError("center_rewards is of losses that leave a reward's zero open, and mse fixes it")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

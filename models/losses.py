@@ -1,93 +1,71 @@
 """Losses over the rewards of preference groups, averaged per group.
 
-Shapes: R responses of all groups in a batch, S of them with a score, C comparisons, G groups.
+Shapes: R rewards of all responses and outputs of a batch, S of them with a score, C comparisons, P places in choices,
+G groups of all outputs. See `models.targets`.
 """
-# ruff: noqa: N815
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from models.config import COMPARED, Loss
+from models.config import NEEDS, Objective
+from models.targets import Targets
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Targets:
-    """What is known about a flat vector of rewards.
-
-    Indices point into that vector. `margin_C` and `score_R` are NaN where there is none. `weight_C` sums to 1 over the
-    comparisons of a group, `score_weight_R` over its scored responses, so that a group of 4 counts as much as a pair.
-    """
-
-    better_C: Tensor
-    worse_C: Tensor
-    strength_C: Tensor
-    margin_C: Tensor
-    weight_C: Tensor
-    score_R: Tensor
-    score_weight_R: Tensor
-    group_R: Tensor
-    num_groups: int
-
-    def to(self, device: torch.device | str) -> "Targets":
-        """Return the targets on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
-        return Targets(**(values | moved))
+_BRADLEY_TERRY = Objective()
 
 
 def group_loss(
-    rewards_R: Tensor,
+    rewards: Tensor,
     targets: Targets,
     *,
-    loss: Loss = "bradley_terry",
+    objective: Objective = _BRADLEY_TERRY,
     reduction: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
-    """Return the loss averaged (or summed) over the groups that have targets for it.
+    """Return the loss averaged (or summed) over the groups that have targets for it, each by its weight.
+
+    Every output has a loss of its own, and they add up. An ensemble's rewards, [H, ...], are H such sums, of which the
+    mean is returned: each member learns as if it were alone.
 
     Raises:
         ValueError: no group has such targets.
     """
-    if loss in COMPARED:
-        total, num_groups = _compared(rewards_R, targets, bradley_terry if loss == "bradley_terry" else margin_ranking)
-    else:
-        total, num_groups = _scored(rewards_R, targets, mse if loss == "mse" else soft_cross_entropy)
-    if not num_groups:
-        lacking = "comparisons" if loss in COMPARED else "scores"
-        raise ValueError(f"{loss} needs {lacking}, and no group of the batch has any: choose another loss")
-    return total / num_groups if reduction == "mean" else total
+    members_HR = rewards.reshape(-1, len(targets.score_R))
+    found = [_one_member(rewards_R, targets, objective) for rewards_R in members_HR]
+    total, weight = torch.stack([total for total, _ in found]).mean(), found[0][1]
+    if not weight:
+        names = ", ".join(dict.fromkeys(objective.losses))
+        lacking = " or ".join(dict.fromkeys(NEEDS[loss] for loss in objective.losses))
+        raise ValueError(f"{names} needs {lacking}, and no group of the batch has any: choose another loss")
+    return total / weight if reduction == "mean" else total
 
 
-def _compared(
-    rewards_R: Tensor, targets: Targets, loss: Callable[[Tensor, Tensor, Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    difference_C = rewards_R[targets.better_C] - rewards_R[targets.worse_C]
-    weight_C = targets.weight_C.to(rewards_R)
-    values_C = loss(difference_C, targets.strength_C.to(rewards_R), targets.margin_C.to(rewards_R))
-    return (weight_C * values_C).sum(), weight_C.sum()
+def _one_member(rewards_R: Tensor, targets: Targets, objective: Objective) -> tuple[Tensor, Tensor]:
+    """Return the sum over groups and outputs, and the sum of their weights."""
+    assert len(objective.losses) == targets.num_outputs
+    totals, weights = [], []
+    for loss in dict.fromkeys(objective.losses):
+        known = targets.of([output for output, each in enumerate(objective.losses) if each == loss])
+        total, weight_G = _LOSSES[loss](rewards_R, known, objective)
+        if objective.center_rewards and loss != "mse":
+            total = total + objective.center_rewards * (weight_G * center(rewards_R, targets)).sum()
+        totals.append(total)
+        weights.append(weight_G.sum())
+    return torch.stack(totals).sum(), torch.stack(weights).sum()
 
 
-def _scored(
-    rewards_R: Tensor, targets: Targets, loss: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    (known_S,) = (~targets.score_R.isnan()).nonzero(as_tuple=True)
-    weight_S = targets.score_weight_R[known_S].to(rewards_R)
-    score_S = targets.score_R[known_S].to(rewards_R)
-    return loss(rewards_R[known_S], score_S, weight_S, targets.group_R[known_S]).sum(), weight_S.sum()
-
-
-def bradley_terry(difference_C: Tensor, strength_C: Tensor, margin_C: Tensor) -> Tensor:
+def bradley_terry(difference_C: Tensor, strength_C: Tensor, margin_C: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return the cross-entropy of P(better wins) = sigmoid(difference - margin) against its strength.
 
     Source: Bradley & Terry 1952; for rewards, Ouyang et al. 2022 (InstructGPT), equation 1; the margin is Touvron et
-    al. 2023 (Llama 2), equation 2. A tie has no margin, so that it is symmetric.
+    al. 2023 (Llama 2), equation 2. A tie has no margin, so that it is symmetric. With label smoothing a share of each
+    strength goes to the other side (Szegedy et al. 2016, section 7; for preferences Mitchell 2023, conservative DPO).
     """
     known = (strength_C > 0.5) & ~margin_C.isnan()
     logit_C = difference_C - torch.where(known, margin_C, 0.0)
+    strength_C = (1 - smoothing) * strength_C + smoothing * (1 - strength_C)
     return -(strength_C * logsigmoid(logit_C) + (1 - strength_C) * logsigmoid(-logit_C))
 
 
@@ -101,18 +79,99 @@ def margin_ranking(difference_C: Tensor, strength_C: Tensor, margin_C: Tensor) -
     return torch.where(strength_C > 0.5, hinge_C, difference_C.abs() / 2)
 
 
-def mse(rewards_S: Tensor, score_S: Tensor, weight_S: Tensor, _group_S: Tensor) -> Tensor:
-    """Return each response's weighted squared distance from its score."""
-    return weight_S * (rewards_S - score_S) ** 2
+def plackett_luce(rewards_P: Tensor, choice_P: Tensor) -> Tensor:
+    """Return -log of the share that each place of a choice has in the sum of exp(reward) over the choice's places.
+
+    At the chosen place that is the factor of the ranking's probability. Source: Plackett 1975, "The analysis of
+    permutations"; Luce 1959. Tied responses are each chosen from all that are no better (Breslow 1974), and a group's
+    loss is the mean over its choices, so that for a pair, also a tied one, it is Bradley-Terry's.
+    """
+    return -_log_softmax(rewards_P, choice_P)
 
 
-def soft_cross_entropy(rewards_S: Tensor, score_S: Tensor, _weight_S: Tensor, group_S: Tensor) -> Tensor:
+def mse(rewards_S: Tensor, score_S: Tensor) -> Tensor:
+    """Return each response's squared distance from its score."""
+    return (rewards_S - score_S) ** 2
+
+
+def soft_cross_entropy(rewards_S: Tensor, score_S: Tensor, group_S: Tensor) -> Tensor:
     """Return each response's term of its group's cross-entropy of softmax(rewards) against softmax(scores).
 
     Source: Cao et al. 2007, "Learning to rank: from pairwise approach to listwise approach" (ListNet), section 4.2:
     top-one probabilities, here at temperature 1.
     """
     return -_log_softmax(score_S, group_S).exp() * _log_softmax(rewards_S, group_S)
+
+
+def center(rewards_R: Tensor, targets: Targets) -> Tensor:
+    """Return each group's squared double mean, which for a pair is (chosen + rejected)^2.
+
+    Source: Eisenstein et al. 2023, "Helping or herding?", equation 2; TRL's `center_rewards_coefficient`. It is twice the
+    mean rather than the sum, so that the pull to zero does not grow with the number of responses.
+    """
+    total_G, count_G = (
+        _sum_by(targets.group_R, values_R, targets.num_segments) for values_R in (rewards_R, torch.ones_like(rewards_R))
+    )
+    return (2 * total_G / count_G) ** 2
+
+
+def _bradley_terry(rewards_R: Tensor, targets: Targets, objective: Objective) -> tuple[Tensor, Tensor]:
+    difference_C, strength_C, margin_C, weight_C, group_C = _compared(rewards_R, targets)
+    values_C = bradley_terry(difference_C, strength_C, margin_C, objective.label_smoothing)
+    return (weight_C * values_C).sum(), _sum_by(group_C, weight_C, targets.num_segments)
+
+
+def _margin_ranking(rewards_R: Tensor, targets: Targets, _objective: Objective) -> tuple[Tensor, Tensor]:
+    difference_C, strength_C, margin_C, weight_C, group_C = _compared(rewards_R, targets)
+    values_C = margin_ranking(difference_C, strength_C, margin_C)
+    return (weight_C * values_C).sum(), _sum_by(group_C, weight_C, targets.num_segments)
+
+
+def _plackett_luce(rewards_R: Tensor, targets: Targets, _objective: Objective) -> tuple[Tensor, Tensor]:
+    weight_P = targets.choice_weight_P.to(rewards_R)
+    values_P = plackett_luce(rewards_R[targets.ranked_P], targets.choice_P)
+    group_P = targets.group_R[targets.ranked_P]
+    return (weight_P * values_P).sum(), _sum_by(group_P, weight_P, targets.num_segments)
+
+
+def _mse(rewards_R: Tensor, targets: Targets, _objective: Objective) -> tuple[Tensor, Tensor]:
+    rewards_S, score_S, weight_S, group_S = _scored(rewards_R, targets)
+    return (weight_S * mse(rewards_S, score_S)).sum(), _sum_by(group_S, weight_S, targets.num_segments)
+
+
+def _soft_cross_entropy(rewards_R: Tensor, targets: Targets, _objective: Objective) -> tuple[Tensor, Tensor]:
+    rewards_S, score_S, weight_S, group_S = _scored(rewards_R, targets)
+    weight_G = _sum_by(group_S, weight_S, targets.num_segments)
+    return (weight_G[group_S] * soft_cross_entropy(rewards_S, score_S, group_S)).sum(), weight_G
+
+
+_LOSSES: dict[str, Callable[[Tensor, Targets, Objective], tuple[Tensor, Tensor]]] = {
+    "bradley_terry": _bradley_terry,
+    "margin_ranking": _margin_ranking,
+    "plackett_luce": _plackett_luce,
+    "mse": _mse,
+    "soft_cross_entropy": _soft_cross_entropy,
+}
+"""Each returns the weighted sum over groups, and the weight of each group that has targets for it, weight_G."""
+
+
+def _compared(rewards_R: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    difference_C = rewards_R[targets.better_C] - rewards_R[targets.worse_C]
+    strength_C, margin_C, weight_C = (
+        each.to(rewards_R) for each in (targets.strength_C, targets.margin_C, targets.weight_C)
+    )
+    return difference_C, strength_C, margin_C, weight_C, targets.group_R[targets.better_C]
+
+
+def _scored(rewards_R: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    (known_S,) = (~targets.score_R.isnan()).nonzero(as_tuple=True)
+    score_S, weight_S = (each[known_S].to(rewards_R) for each in (targets.score_R, targets.score_weight_R))
+    return rewards_R[known_S], score_S, weight_S, targets.group_R[known_S]
+
+
+def _sum_by(group_X: Tensor, values_X: Tensor, num_groups: int) -> Tensor:
+    """Add values up by the numbers of their groups."""
+    return values_X.new_zeros(num_groups).index_add(0, group_X, values_X)
 
 
 def _log_softmax(values_S: Tensor, group_S: Tensor) -> Tensor:

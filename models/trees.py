@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.batches import TokenGroup, make_targets
-from models.losses import Targets
+from models.batches import TokenGroup
+from models.targets import Targets, make_targets
 
 
 @dataclass(frozen=True, slots=True)

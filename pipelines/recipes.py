@@ -39,6 +39,12 @@ class Recipe(Config):
             read, trained = getattr(self.tokenize, name), getattr(self.train.model, name)
             if read != trained:
                 raise ValueError(f"tokenize.{name} is {read!r} and train.model.{name} is {trained!r}: set both alike")
+        kept, heads = self.tokenize.aspects, self.train.model.aspects
+        if kept != heads and (heads or len(kept) != 1):
+            raise ValueError(
+                f"tokenize.aspects is {list(kept)} and train.model.aspects is {list(heads)}: set both alike, or "
+                "for one head without a name the one aspect that it learns"
+            )
 
 
 def smoke() -> Recipe:

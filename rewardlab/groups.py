@@ -50,10 +50,12 @@ class PreferenceGroup:
     """One prompt, K responses and what is known about them.
 
     `comparisons` holds one entry per pair and aspect, `votes` what each annotator said (empty where there was
-    one voice), `scores` one rating per response by aspect. `family` must never straddle a split.
+    one voice), `scores` one rating per response by aspect. `family` must never straddle a split. `weight` is what the
+    group counts in training; measurements count each group once.
 
     Raises:
-        ValueError: an index is out of range, a rating is missing or not finite, or there is no response.
+        ValueError: an index is out of range, a rating is missing or not finite, the weight is not positive, or there is
+            no response.
     """
 
     id: str
@@ -65,9 +67,12 @@ class PreferenceGroup:
     family: str = ""
     subset: str = ""
     source: str = ""
+    weight: float = 1.0
     meta: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.weight, (int, float)) and math.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"weight is positive and finite, got {self.weight!r:.80}")
         if not self.prompt:
             raise ValueError("the prompt is empty")
         if not self.responses:
@@ -95,6 +100,8 @@ class PreferenceGroup:
         if self.scores:
             values["scores"] = {aspect: list(ratings) for aspect, ratings in self.scores.items()}
         values.update({name: value for name in ("family", "subset", "source") if (value := getattr(self, name))})
+        if self.weight != 1.0:
+            values["weight"] = self.weight
         return values | ({"meta": dict(self.meta)} if self.meta else {})
 
     @classmethod

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +10,29 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rewardlab.files import write_json
+from rewardlab.files import read_json, write_json
 from rewardlab.groups import Comparison, PreferenceGroup
 from rewardlab.tokens import TokenTree
 
 _COMPARISON = np.dtype(
-    [("better", "<i4"), ("worse", "<i4"), ("strength", "<f8"), ("margin", "<f8")],
+    [("better", "<i4"), ("worse", "<i4"), ("strength", "<f8"), ("margin", "<f8"), ("aspect", "<i4")],
 )
-_VALUES = ("ids", "scores", "comparisons")
+"""`aspect` is the number of its name in `aspects.json`, or -1."""
+_VALUES = ("ids", "scores", "comparisons", "weights")
 _OFFSETS = {"segments": "lengths", "starts": "num_pieces", "comparison_starts": "num_comparisons"}
 """Files of where things begin, and which lengths they add up."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredGroup:
-    """One group's ids and labels; `scores` is None when there are none."""
+    """One group's ids and labels; `scores` holds the aspects that it has ratings of."""
 
     id: str
     prompt: npt.NDArray[np.int32]
     responses: tuple[npt.NDArray[np.int32], ...]
     comparisons: tuple[Comparison, ...]
-    scores: tuple[float, ...] | None
+    scores: Mapping[str, tuple[float, ...]]
+    weight: float
 
 
 class TokenStore:
@@ -38,12 +40,14 @@ class TokenStore:
 
     def __init__(self, folder: Path) -> None:
         self._names: list[str] = json.loads((folder / "groups.json").read_text(encoding="utf-8"))
+        self.aspects: tuple[str, ...] = tuple(read_json(folder / "aspects.json"))
         self._ids = _open(folder / "ids.bin", np.dtype("<i4"))
         self._segments = _open(folder / "segments.bin", np.dtype("<i8"))
         self._starts = _open(folder / "starts.bin", np.dtype("<i8"))
         self._comparisons = _open(folder / "comparisons.bin", _COMPARISON)
         self._comparison_starts = _open(folder / "comparison_starts.bin", np.dtype("<i8"))
-        self._scores = _open(folder / "scores.bin", np.dtype("<f8"))
+        self._scores = _open(folder / "scores.bin", np.dtype("<f8")).reshape(-1, len(self.aspects))
+        self._weights = _open(folder / "weights.bin", np.dtype("<f8"))
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -65,12 +69,17 @@ class TokenStore:
                 worse=int(row["worse"]),
                 strength=float(row["strength"]),
                 margin=None if np.isnan(row["margin"]) else float(row["margin"]),
+                aspect=None if row["aspect"] < 0 else self.aspects[row["aspect"]],
             )
             for row in rows
         )
-        scores = tuple(float(score) for score in self._scores[first + 1 : last])
-        known = None if np.isnan(scores).any() else scores
-        return StoredGroup(self._names[index], pieces[0], tuple(pieces[1:]), comparisons, known)
+        scores = {
+            name: tuple(column.tolist())
+            for name, column in zip(self.aspects, self._scores[first + 1 : last].T, strict=True)
+            if not np.isnan(column).any()
+        }
+        weight = float(self._weights[index])
+        return StoredGroup(self._names[index], pieces[0], tuple(pieces[1:]), comparisons, scores, weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +93,24 @@ class Packed:
     comparisons: npt.NDArray[np.void]
     num_comparisons: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
 
 
-def pack_trees(rows: Iterable[tuple[PreferenceGroup, TokenTree]], *, aspect: str) -> Packed:
+def pack_trees(rows: Iterable[tuple[PreferenceGroup, TokenTree]], *, aspects: Sequence[str]) -> Packed:
     """Return groups and their trees as arrays.
 
     Args:
         rows: a group and its token tree.
-        aspect: the objective to learn: its scores, and comparisons of it or of none in particular, are kept.
+        aspects: the objectives to learn: their scores, and comparisons of them or of none in particular, are kept.
     """
     names: list[str] = []
     ids: list[int] = []
     lengths: list[int] = []
     num_pieces: list[int] = []
     num_comparisons: list[int] = []
-    comparisons: list[tuple[int, int, float, float]] = []
-    scores: list[float] = []
+    comparisons: list[tuple[int, int, float, float, int]] = []
+    scores: list[npt.NDArray[np.float64]] = []
+    weights: list[float] = []
     for group, tree in rows:
         names.append(group.id)
         pieces = (tree.prompt, *tree.responses)
@@ -107,10 +118,11 @@ def pack_trees(rows: Iterable[tuple[PreferenceGroup, TokenTree]], *, aspect: str
             ids += piece
         lengths += map(len, pieces)
         num_pieces.append(len(pieces))
-        labels = _labels(group.comparisons, aspect)
+        labels = _labels(group.comparisons, aspects)
         comparisons += labels
         num_comparisons.append(len(labels))
-        scores += (math.nan, *group.scores.get(aspect, (math.nan,) * len(group.responses)))
+        scores.append(_ratings(group, aspects))
+        weights.append(group.weight)
     return Packed(
         names,
         np.array(ids, dtype="<i4"),
@@ -118,12 +130,13 @@ def pack_trees(rows: Iterable[tuple[PreferenceGroup, TokenTree]], *, aspect: str
         np.array(num_pieces, dtype="<i8"),
         np.array(comparisons, dtype=_COMPARISON),
         np.array(num_comparisons, dtype="<i8"),
-        np.array(scores, dtype="<f8"),
+        np.concatenate([np.empty((0, len(aspects)), dtype="<f8"), *scores]),
+        np.array(weights, dtype="<f8"),
     )
 
 
-def write_store(folder: Path, chunks: Iterable[Packed]) -> int:
-    """Write chunks to a new folder, one behind the other; return the number of groups."""
+def write_store(folder: Path, chunks: Iterable[Packed], *, aspects: Sequence[str]) -> int:
+    """Write chunks, all packed with these aspects, to a new folder; return the number of groups."""
     folder.mkdir(parents=True)
     names: list[str] = []
     with ExitStack() as files:
@@ -140,15 +153,26 @@ def write_store(folder: Path, chunks: Iterable[Packed]) -> int:
                 offsets.tofile(open_[name])
                 ends[name] = offsets[-1]
     write_json(folder / "groups.json", names)
+    write_json(folder / "aspects.json", list(aspects))
     return len(names)
 
 
-def _labels(comparisons: Sequence[Comparison], aspect: str) -> list[tuple[int, int, float, float]]:
+def _labels(comparisons: Sequence[Comparison], aspects: Sequence[str]) -> list[tuple[int, int, float, float, int]]:
+    numbers = {name: number for number, name in enumerate(aspects)} | {None: -1}
     return [
-        (entry.better, entry.worse, entry.strength, math.nan if entry.margin is None else entry.margin)
+        (entry.better, entry.worse, entry.strength, math.nan if entry.margin is None else entry.margin, number)
         for entry in comparisons
-        if entry.aspect in (None, aspect)
+        if (number := numbers.get(entry.aspect)) is not None
     ]
+
+
+def _ratings(group: PreferenceGroup, aspects: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return a row for the prompt and for each response, a column for each aspect; NaN where there is no rating."""
+    ratings = np.full((1 + len(group.responses), len(aspects)), np.nan)
+    for number, name in enumerate(aspects):
+        if name in group.scores:
+            ratings[1:, number] = group.scores[name]
+    return ratings
 
 
 def _open(path: Path, dtype: np.dtype) -> npt.NDArray:  # type: ignore[type-arg]

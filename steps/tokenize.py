@@ -17,14 +17,22 @@ from steps.parallel import in_order
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizeConfig(Config):
-    """How text becomes tokens. `policy` names the model whose responses will be scored; its tokenizer must match."""
+    """How text becomes tokens. `policy` names the model whose responses will be scored; its tokenizer must match.
+
+    `aspects` name the labels that are kept, beside comparisons of no aspect: of the one head's objective, or of each
+    aspect that has a head.
+    """
 
     backbone: str
     pooling: Pooling = "last_token"
     prompt_limit: int = 512
     response_limit: int = 384
-    aspect: str = "gold"
+    aspects: tuple[str, ...] = ("gold",)
     policy: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.aspects or len({*self.aspects}) != len(self.aspects):
+            raise ValueError(f"aspects are one name or several different ones, got {list(self.aspects)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +68,11 @@ def tokenize(config: TokenizeConfig, splits: Path, target: Path) -> TokenizeRepo
         scratch.mkdir()
         shutil.copyfile(backbone / "tokenizer.json", scratch / "tokenizer.json")
         write_json(scratch / "readout.json", readout.to_dict())
-        work = partial(_tokenize, scratch, config.aspect)
+        work = partial(_tokenize, scratch, config.aspects)
         tally: Counter[str] = Counter()
         for name in ("train", "validation"):
             chunks = in_order(work, read_chunks(splits / f"{name}.jsonl.gz"), label=f"tokenize {name}")
-            tally[name] = write_store(scratch / name, _counted(chunks, tally))
+            tally[name] = write_store(scratch / name, _counted(chunks, tally), aspects=config.aspects)
     return TokenizeReport(
         digest=tree_digest(target),
         num_train=tally["train"],
@@ -81,12 +89,12 @@ def _counted(chunks: Iterable[tuple[list[bytes], tuple[Packed, int]]], tally: Co
         yield packed
 
 
-def _tokenize(folder: Path, aspect: str, lines: Sequence[bytes]) -> tuple[Packed, int]:
+def _tokenize(folder: Path, aspects: tuple[str, ...], lines: Sequence[bytes]) -> tuple[Packed, int]:
     """Return the trees of a chunk of groups, and how many responses were truncated."""
     tokenizer = _open(folder)
     groups = [parse_group(line) for line in lines]
     trees = [tokenizer.tree(group.prompt, group.responses) for group in groups]
-    packed = pack_trees(zip(groups, trees, strict=True), aspect=aspect)
+    packed = pack_trees(zip(groups, trees, strict=True), aspects=aspects)
     return packed, sum(sum(tree.truncated) for tree in trees)
 
 

@@ -15,6 +15,7 @@ def test_dict_round_trip() -> None:
         scores={"gold": (1.0, 0.0)},
         family="greeting",
         subset="chat",
+        weight=2.5,
         meta={"lang": "en"},
     )
     assert PreferenceGroup.from_dict(group.to_dict()) == group
@@ -40,6 +41,12 @@ def test_a_response_is_not_compared_with_itself() -> None:
 def test_scores_are_one_finite_number_a_response(scores: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="scores"):
         PreferenceGroup(id="1", prompt=PROMPT, responses=("a", "b"), scores={"gold": scores})
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan"), "2"])
+def test_a_weight_is_positive_and_finite(weight: float) -> None:
+    with pytest.raises(ValueError, match="weight is positive and finite"):
+        PreferenceGroup(id="1", prompt=PROMPT, responses=("a", "b"), weight=weight)
 
 
 def test_unknown_role_is_refused() -> None:

@@ -268,6 +268,13 @@ def test_columns_are_renamed_and_name_the_family():
     assert (swapped.responses, swapped.family, swapped.subset) == ((" green.", " blue."), "g", "g")
 
 
+def test_a_column_is_the_weight():
+    rows = [(line, {**SKY, "votes": votes}) for line, votes in enumerate((3, "2.5", None, -1), 1)]
+    *groups, bad = read(rows, None, {"weight": "votes"})
+    assert [group.weight for group in groups] == [3.0, 2.5, 1.0]
+    assert bad.reason == "weight is positive and finite, got -1.0"
+
+
 def test_a_column_that_no_row_has_is_refused():
     with pytest.raises(ValueError, match="no row has the column 'topics'; there are prompt, chosen, rejected"):
         read([(1, SKY)], None, {"family": "topics"})

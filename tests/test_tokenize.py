@@ -1,5 +1,6 @@
 """Token stores: what is written is what is read, and what a loss may learn from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ def group(name: str, comparisons: tuple[Comparison, ...] = (), **scores: tuple[f
     )
 
 
-def store(folder: Path, *groups: PreferenceGroup) -> TokenStore:
-    chunks = [pack_trees([(each, TREE)], aspect="gold") for each in groups]
-    assert write_store(folder / "store", chunks) == len(groups)
+def store(folder: Path, *groups: PreferenceGroup, aspects: tuple[str, ...] = ("gold",)) -> TokenStore:
+    chunks = [pack_trees([(each, TREE)], aspects=aspects) for each in groups]
+    assert write_store(folder / "store", chunks, aspects=aspects) == len(groups)
     return TokenStore(folder / "store")
 
 
@@ -34,12 +35,26 @@ def test_a_group_comes_back_as_it_was(tmp_path: Path) -> None:
     stored = found[1]
     assert (len(found), found.num_tokens, stored.id) == (2, 12, "y")
     assert (stored.prompt.tolist(), [ids.tolist() for ids in stored.responses]) == ([1, 2, 3], [[4, 5], [], [6]])
-    assert (stored.comparisons, stored.scores) == (comparisons, (0.1, 0.2, 0.3))
+    assert (stored.comparisons, stored.scores, stored.weight) == (comparisons, {"gold": (0.1, 0.2, 0.3)}, 1.0)
 
 
-def test_scores_of_another_aspect_are_none(tmp_path: Path) -> None:
+def test_scores_of_another_aspect_are_left_out(tmp_path: Path) -> None:
     found = store(tmp_path, group("x", helpful=(1.0, 2.0, 3.0)), group("y", gold=(1.0, 2.0, 3.0)))
-    assert [found[0].scores, found[1].scores] == [None, (1.0, 2.0, 3.0)]
+    assert [found[0].scores, found[1].scores] == [{}, {"gold": (1.0, 2.0, 3.0)}]
+
+
+def test_each_aspect_keeps_its_labels(tmp_path: Path) -> None:
+    pairs = ((0, 1, None), (0, 2, "safe"), (1, 2, "helpful"))
+    comparisons = tuple(Comparison(better=one, worse=other, aspect=aspect) for one, other, aspect in pairs)
+    rated, compared = group("x", safe=(1.0, 2.0, 3.0), gold=(0.0, 0.0, 0.0)), group("y", comparisons)
+    found = store(tmp_path, rated, compared, aspects=("helpful", "safe"))
+    assert (found.aspects, found[0].scores) == (("helpful", "safe"), {"safe": (1.0, 2.0, 3.0)})
+    assert found[1].comparisons == comparisons
+
+
+def test_a_weight_comes_back(tmp_path: Path) -> None:
+    found = store(tmp_path, group("x"), replace(group("y"), weight=0.25))
+    assert [found[0].weight, found[1].weight] == [1.0, 0.25]
 
 
 def test_comparisons_of_the_aspect_and_of_none_are_kept(tmp_path: Path) -> None:
@@ -87,6 +102,12 @@ def test_the_chunks_do_not_matter(splits: Path, tmp_path: Path, monkeypatch: pyt
     whole = tokenize(CONFIG, splits, tmp_path / "whole")
     monkeypatch.setattr("rewardlab.files._CHUNK_BYTES", 8000)
     assert tokenize(CONFIG, splits, tmp_path / "parts") == whole
+
+
+@pytest.mark.parametrize("aspects", [(), ("gold", "gold")])
+def test_aspects_that_are_none_or_twice_the_same_are_refused(aspects: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="aspects are one name or several different ones"):
+        TokenizeConfig(backbone="tiny", aspects=aspects)
 
 
 def test_limits_beyond_the_backbone_are_refused(splits: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from rewardlab.readers import (
     sides,
     ultrafeedback,
 )
-from rewardlab.readers.reader import BadRow, Reader, Row
+from rewardlab.readers.reader import BadRow, Reader, Row, number
 
 READERS = (
     native.READER,
@@ -132,7 +132,7 @@ def read(
         rows: line numbers and rows.
         format: the name of a reader; by default it is recognised from the first rows.
         columns: from a field's name to the column that is it, such as `{"prompt": "query", "family": "topic"}`. What
-            `family` names is also read as what else it is.
+            `family` and `weight` name is also read as what else it is.
 
     Raises:
         ValueError: the format is unknown, or a column that is named is in none of the first rows.
@@ -165,8 +165,8 @@ def _check_columns(columns: Mapping[str, str], seen: Sequence[Row]) -> None:
 
 
 def _renamed(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
-    """Return the row under the names that readers know; `family` is no reader's."""
-    fields = {field: column for field, column in columns.items() if field != "family"}
+    """Return the row under the names that readers know; `family` and `weight` are no reader's."""
+    fields = {field: column for field, column in columns.items() if field not in ("family", "weight")}
     rest = {name: value for name, value in row.items() if name not in fields.values()}
     return rest | {field: row[column] for field, column in fields.items() if column in row}
 
@@ -185,6 +185,8 @@ def _read_one(chosen: Reader, columns: Mapping[str, str], numbered: tuple[int, A
         if "family" in columns:
             family = row.get(columns["family"])
             group = replace(group, family="" if family is None else str(family))
+        if "weight" in columns and (weight := number(row, columns["weight"])) is not None:
+            group = replace(group, weight=weight)
         _check_text(group)
     except ValueError as error:
         return BadRow(line, str(error), row)

@@ -106,8 +106,8 @@ def soft_cross_entropy(rewards_S: Tensor, score_S: Tensor, group_S: Tensor) -> T
 def center(rewards_R: Tensor, targets: Targets) -> Tensor:
     """Return each group's squared double mean, which for a pair is (chosen + rejected)^2.
 
-    Source: Eisenstein et al. 2023, "Helping or herding?", equation 2; TRL's `center_rewards_coefficient`. It is twice the
-    mean rather than the sum, so that the pull to zero does not grow with the number of responses.
+    Source: Eisenstein et al. 2023, "Helping or herding?", equation 2; TRL's `center_rewards_coefficient`. It is not the
+    sum, so that the pull to zero does not grow with the number of responses.
     """
     total_G, count_G = (
         _sum_by(targets.group_R, values_R, targets.num_segments) for values_R in (rewards_R, torch.ones_like(rewards_R))

@@ -1,14 +1,14 @@
 """What is known about the rewards of a batch, as flat tensors over all groups and outputs.
 
 Shapes: R rewards of all responses and outputs, C comparisons, P places in the choices of rankings. An output is the
-combined reward or that of an aspect, in this order. R runs output by output, group by group, response by response, which
-is how `RewardModel`'s rewards flatten.
+combined reward or that of an aspect, in this order. R runs output by output, group by group, response by response, as
+the rewards of a `RewardModel` flatten.
 """
 # ruff: noqa: N815
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ class Targets:
             torch.tensor(outputs, device=self.score_R.device),
         )
         of_C, of_P = wanted_R[self.better_C], wanted_R[self.ranked_P]
-        kept = {
+        kept: dict[str, Any] = {
             name: value[of_C if name.endswith("_C") else of_P]
             for name in (field.name for field in fields(self))
             if name.endswith(("_C", "_P")) and isinstance(value := getattr(self, name), Tensor)

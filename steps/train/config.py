@@ -1,9 +1,9 @@
 """The configuration of training and what it reports."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from models.config import Loss, ModelConfig
+from models.config import Loss, ModelConfig, Objective
 from rewardlab.config import Config
 
 
@@ -17,10 +17,16 @@ class TrainConfig(Config):
 
     `num_processes` train together on one machine, one a GPU: `ddp` copies the model to each, `fsdp` shards it. A
     checkpoint is kept at each best validation, and where `checkpoint_seconds` have passed since the last.
+
+    `loss` is that of the one head; where there are aspects, of the combined reward, which comparisons of no aspect
+    teach, and of each aspect that `aspect_losses` names no other for.
     """
 
     model: ModelConfig
     loss: Loss = "bradley_terry"
+    aspect_losses: dict[str, Loss] = field(default_factory=dict)
+    label_smoothing: float = 0.0
+    center_rewards: float = 0.0
     seed: int = 0
     epochs: int = 1
     max_groups: int = 0
@@ -40,7 +46,18 @@ class TrainConfig(Config):
     validate_every: int = 20
     patience: int = 5
 
+    @property
+    def objective(self) -> Objective:
+        """Return what is minimised."""
+        aspects = [self.aspect_losses.get(name, self.loss) for name in self.model.aspects]
+        return Objective(
+            losses=(self.loss, *aspects), label_smoothing=self.label_smoothing, center_rewards=self.center_rewards
+        )
+
     def __post_init__(self) -> None:
+        if others := sorted({*self.aspect_losses} - {*self.model.aspects}):
+            raise ValueError(f"aspect_losses holds {', '.join(others)}, and the aspects are {self.model.aspects}")
+        assert self.objective
         for name in ("epochs", "groups_per_step", "token_budget", "num_processes", "validate_every", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")

@@ -9,29 +9,37 @@ from typing import overload
 import numpy as np
 
 from models.batches import TokenGroup
-from models.config import COMPARED, Loss
+from models.config import NEEDS, Loss
+from models.rankings import choices
+from models.targets import Labels
 from rewardlab.groups import Comparison
 from rewardlab.tokenstore import StoredGroup, TokenStore
+from steps.train.config import TrainConfig
 
 
 class StoredGroups(Sequence[TokenGroup]):
-    """The groups of a store that carry what the loss learns from; ids stay on disk until they are read."""
+    """The groups of a store that carry what a loss learns from; ids stay on disk until they are read."""
 
-    def __init__(self, folder: Path, loss: Loss, *, limit: int = 0) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, *, limit: int = 0) -> None:
         """Open a store; a limit of 0 takes all its groups.
 
         Raises:
-            ValueError: no group carries what the loss learns from.
+            ValueError: the store was made for other aspects, or no group carries what a loss learns from.
         """
         self._store = TokenStore(folder)
+        self._aspects, self._losses = config.model.aspects, config.objective.losses
+        if self._aspects and self._aspects != self._store.aspects:
+            raise ValueError(f"the tokens are of the aspects {self._store.aspects}, the model's are {self._aspects}")
         stored = (self._store[index] for index in range(len(self._store)))
-        fits = (bool(each.comparisons if loss in COMPARED else each.scores) for each in stored)
-        self._kept = np.flatnonzero(np.fromiter(fits, bool, len(self._store)))[: limit or None]
-        if not len(self._kept):
-            wanted = "comparisons" if loss in COMPARED else "scores"
-            raise ValueError(
-                f"the {folder.name} split holds no group with {wanted}, which {loss} needs: give more data"
-            )
+        fits_GO = np.array([self._fits(each) for each in stored]).reshape(len(self._store), len(self._losses))
+        self._kept = np.flatnonzero(fits_GO.any(axis=1))[: limit or None]
+        taught = [bool(fits_G.any()) for fits_G in fits_GO[self._kept].T]
+        for name, loss, any_ in zip(("", *self._aspects), self._losses, taught, strict=True):
+            if not any_ and (name or not self._aspects):  # the combined reward may learn from its aspects alone
+                wanted = f"{NEEDS[loss]} of {name!r}" if name else NEEDS[loss]
+                raise ValueError(
+                    f"the {folder.name} split holds no group with {wanted}, which {loss} needs: give more data"
+                )
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -44,8 +52,45 @@ class StoredGroups(Sequence[TokenGroup]):
     def __getitem__(self, index: int | slice) -> TokenGroup | list[TokenGroup]:
         """Return a group, or the list of a slice's."""
         if isinstance(index, slice):
-            return [_token_group(self._store[int(at)]) for at in self._kept[index]]
-        return _token_group(self._store[int(self._kept[index])])
+            return [self._group(self._store[int(at)]) for at in self._kept[index]]
+        return self._group(self._store[int(self._kept[index])])
+
+    def _fits(self, stored: StoredGroup) -> list[bool]:
+        """Return for each output whether the group carries what its loss learns from."""
+        known = (
+            {"comparisons": bool(comparisons), "scores": scores is not None}
+            for comparisons, scores in self._known(stored)
+        )
+        return [
+            any(each[need] for need in NEEDS[loss].split(" or "))
+            for each, loss in zip(known, self._losses, strict=True)
+        ]
+
+    def _known(self, stored: StoredGroup) -> list[tuple[tuple[Comparison, ...], tuple[float, ...] | None]]:
+        """Return the comparisons and scores of the one head, or of the combined reward and of each aspect."""
+        if not self._aspects:
+            return [(stored.comparisons, next(iter(stored.scores.values()), None))]
+        return [
+            (tuple(each for each in stored.comparisons if each.aspect == name), stored.scores.get(name or ""))
+            for name in (None, *self._aspects)
+        ]
+
+    def _group(self, stored: StoredGroup) -> TokenGroup:
+        size = len(stored.responses)
+        own, *aspects = (
+            _labels(size, comparisons, scores, loss)
+            for (comparisons, scores), loss in zip(self._known(stored), self._losses, strict=True)
+        )
+        return TokenGroup(
+            id=stored.id,
+            prompt=stored.prompt,
+            responses=stored.responses,
+            comparisons=own.comparisons,
+            scores=own.scores,
+            choices=own.choices,
+            aspects=tuple(aspects),
+            weight=stored.weight,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,14 +102,12 @@ class Data:
     pad_id: int
 
 
-def _token_group(stored: StoredGroup) -> TokenGroup:
-    """Return the group; validation counts comparisons, so scores stand in where there are none."""
-    return TokenGroup(
-        id=stored.id,
-        prompt=stored.prompt,
-        responses=stored.responses,
-        comparisons=stored.comparisons or _ordered(stored.scores or ()),
-        scores=stored.scores,
+def _labels(size: int, comparisons: tuple[Comparison, ...], scores: tuple[float, ...] | None, loss: Loss) -> Labels:
+    """Return what a loss learns from; validation counts comparisons, so scores stand in where there are none."""
+    return Labels(
+        comparisons=comparisons or (() if NEEDS[loss] == "comparisons" else _ordered(scores or ())),
+        scores=scores,
+        choices=choices(size, comparisons, scores) if loss == "plackett_luce" else (),
     )
 
 

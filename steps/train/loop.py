@@ -73,6 +73,7 @@ class Trainer:
         if config.precision == "fp16" and world.device.type == "cpu":
             raise ValueError("fp16 needs a GPU: use bf16 or fp32 on CPU")
         self._config, self._data, self._checkpoints, self._world = config, data, checkpoints, world
+        self._objective = config.objective
         self._shares_prompts = model.share_prompts()
         self._check_budget(chain(data.train, data.validation))
         if config.recompute:
@@ -184,7 +185,7 @@ class Trainer:
 
     def _loss(self, batch: Batch | TreeBatch, rewards: torch.Tensor) -> torch.Tensor:
         """Return the sum over the batch's groups, so that the step does not depend on how it was cut."""
-        return group_loss(rewards, batch.targets.to(self._world.device), loss=self._config.loss, reduction="sum")
+        return group_loss(rewards, batch.targets.to(self._world.device), objective=self._objective, reduction="sum")
 
     def _rewards(self, batch: Batch | TreeBatch) -> torch.Tensor:
         low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._config.precision)
@@ -211,7 +212,7 @@ class Trainer:
                     loss = float(self._loss(batch, rewards))
                     bad += [] if math.isfinite(loss) else [batch]
                     total += loss
-                    rewards = rewards.cpu()
+                    rewards = rewards.cpu().flatten()
                     gaps = (rewards[targets.better_C] - rewards[targets.worse_C])[targets.strength_C > 0.5]
                     wins += int(2 * (gaps > 0).sum() + (gaps == 0).sum())
                     decided += len(gaps)

@@ -66,11 +66,12 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
     started = time.perf_counter()
     readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
     data = Data(
-        train=StoredGroups(tokens / "train", config.loss, limit=config.max_groups),
-        validation=StoredGroups(tokens / "validation", config.loss),
+        train=StoredGroups(tokens / "train", config, limit=config.max_groups),
+        validation=StoredGroups(tokens / "validation", config),
         pad_id=readout.pad_id,
     )
-    if not any(entry.strength > 0.5 for group in data.validation for entry in group.comparisons):
+    validated = (labels for group in data.validation for labels in (group, *group.aspects))
+    if not any(entry.strength > 0.5 for labels in validated for entry in labels.comparisons):
         raise ValueError("the validation split holds nothing but ties, so no checkpoint is the best: give more data")
     checkpoints = Checkpoints(state)
     folder = prepare_backbone(config.model.backbone)

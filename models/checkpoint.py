@@ -13,6 +13,7 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from models.config import ModelConfig
+from models.lora import merge_lora
 from models.reward_model import RewardModel, build_model
 from rewardlab.files import atomic_path, file_digest, read_json
 from rewardlab.readout import ReadOut
@@ -29,8 +30,10 @@ def save_model(
 
     A causal model with last-token pooling and a linear head is what AutoModelForSequenceClassification reads, and
     scores the same there for right-padded batches. Of any other, AutoModel reads the backbone; its head is under
-    `head.` in the weights. The read-out is written with the configuration's aspects and how they combine.
+    `head.` in the weights. The read-out is written with the configuration's aspects and how they combine. Adapters
+    are merged into the model that is given, so that it scores as what is written does.
     """
+    merge_lora(model.backbone)
     readout = replace(readout, aspects=config.aspects, combination=config.combination, ensemble=config.ensemble)
     backbone_config = AutoConfig.from_pretrained(backbone_folder, trust_remote_code=False)
     prefix = model.backbone.base_model_prefix
@@ -61,7 +64,7 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> tuple[Rew
     readout = ReadOut.from_dict(read_json(folder / "readout.json"))
     if file_digest(folder / "tokenizer.json") != readout.tokenizer_digest:
         raise ValueError(f"the tokenizer.json in {folder} is not the one its read-out was made for")
-    model = build_model(config, folder, dtype=dtype)
+    model = build_model(replace(config, lora_rank=0), folder, dtype=dtype)  # adapters are merged
     model.head.load_state_dict(_read_head(folder / _WEIGHTS))
     return model.eval(), config, readout
 

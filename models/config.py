@@ -49,7 +49,8 @@ class Objective:
 class ModelConfig(Config):
     """Backbone, pooling and heads: one, or one per aspect, times the members of an ensemble.
 
-    `freeze_layers` counts from the bottom; embeddings are frozen with the first.
+    `freeze_layers` counts from the bottom; embeddings are frozen with the first. With a `lora_rank` all the backbone is
+    frozen, and the layers above those get adapters of this rank, scaled by `lora_alpha / lora_rank`.
     """
 
     backbone: str
@@ -60,10 +61,16 @@ class ModelConfig(Config):
     ensemble: Ensemble = Ensemble()
     freeze_layers: int = 0
     dropout: float = 0.0
+    lora_rank: int = 0
+    lora_alpha: int = 16
 
     def __post_init__(self) -> None:
         self.combination.check(self.aspects)
         if self.freeze_layers < 0:
             raise ValueError(f"freeze_layers is at least 0, got {self.freeze_layers}")
+        if self.lora_rank < 0 or self.lora_alpha < 1:
+            raise ValueError(
+                f"lora_rank is at least 0 and lora_alpha positive, got {self.lora_rank} and {self.lora_alpha}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is in [0, 1), got {self.dropout}")

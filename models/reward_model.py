@@ -15,6 +15,7 @@ from models.backbone import Kind, backbone_kind, load_backbone
 from models.config import ModelConfig
 from models.head import RewardHead
 from models.heads import RewardHeads, build_head
+from models.lora import add_lora
 from models.sharing import share_prompts
 from models.tree_attention import hidden_states
 from models.trees import TreeBatch
@@ -97,6 +98,9 @@ def build_model(config: ModelConfig, folder: Path, *, seed: int = 0, dtype: torc
     check_pooling(config.pooling, kind)
     backbone = load_backbone(folder, dropout=config.dropout, dtype=dtype)
     freeze_lower(backbone, config.freeze_layers)
+    if config.lora_rank:
+        upper = layers(backbone)[config.freeze_layers :]
+        add_lora(backbone, upper, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.dropout, seed=seed)
     return RewardModel(backbone, build_head(config, backbone.config.hidden_size, seed=seed), kind=kind)
 
 

@@ -111,6 +111,16 @@ def test_a_heavy_group_outvotes_light_ones(registry: Path, tmp_path: Path) -> No
     assert first > second
 
 
+def test_adapters_and_their_head_survive_training(registry: Path, tmp_path: Path) -> None:
+    pairs = (Comparison(better=0, worse=1), Comparison(better=2, worse=3))
+    tokens = tokenized(tmp_path, [group(f"x {at}", comparisons=pairs) for at in range(40)], ("gold",))
+    config = configured({"lora_rank": 4}, learning_rate=5e-3, epochs=3)
+    assert train(config, tokens, tmp_path / "model", state=tmp_path / "state").best_accuracy == 1.0
+    ((yes, no, other_yes, other_no),) = rewards_of(tmp_path / "model", tokens)
+    assert yes > no
+    assert other_yes > other_no
+
+
 def test_an_aspect_without_labels_is_refused(registry: Path, aspect_tokens: Path, tmp_path: Path) -> None:
     config = configured({"aspects": ASPECTS, "combination": EVEN})
     with pytest.raises(ValueError, match="no group with comparisons of 'harmless', which bradley_terry needs"):

@@ -9,15 +9,16 @@ from components import component
 def gate(
     settings: str,
     digest: str,
-    digests: str,
     champion: str,
+    data_time: str,
     evaluation: dsl.Input[dsl.Artifact],
     findings: dsl.Input[dsl.Artifact],
     parity: dsl.Input[dsl.Artifact],
     splits: dsl.Input[dsl.Dataset],
     decision: dsl.Output[dsl.Artifact],
 ) -> bool:
-    """Hold the evidence against the policy; `digests` names the evidence for the cache."""
+    """Hold the evidence against the policy."""
+    from datetime import UTC, datetime
     from pathlib import Path
 
     from rewardlab.config import settings_config
@@ -25,6 +26,6 @@ def gate(
     from steps.gate import GateConfig, gate, read_evidence
 
     reports = {"evaluation": Path(evaluation.path), "audit": Path(findings.path), "export": Path(parity.path)}
-    test_digest = file_digest(Path(splits.path) / "test.jsonl.gz")
-    evidence = read_evidence(reports, bundle=digest, test_digest=test_digest, champion=champion)
+    about = {"bundle": digest, "test_digest": file_digest(Path(splits.path) / "test.jsonl.gz"), "champion": champion}
+    evidence = read_evidence(reports, **about, data_time=data_time, now=datetime.now(UTC))
     return gate(settings_config(GateConfig, settings), evidence, Path(decision.path)).promote

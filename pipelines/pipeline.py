@@ -71,8 +71,8 @@ def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
             "parity": sealed["parity"],
             "splits": splits["splits"],
         }
-        reports = f"{measured['Output']} {probed['Output']}"
-        decided = gate(settings=gate_settings, digest=sealed["Output"], digests=reports, champion=champion, **evidence)
+        about = {"digest": sealed["Output"], "champion": champion, "data_time": now.outputs["data_time"]}
+        decided = gate(settings=gate_settings, **about, **evidence).set_caching_options(False)  # evidence grows old
         decision = decided.outputs["decision"]
         version = register(
             settings=register_settings,

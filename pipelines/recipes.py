@@ -9,14 +9,12 @@ from rewardlab.config import Config
 from steps.audit import AuditConfig
 from steps.evaluate import EvaluateConfig
 from steps.export import ExportConfig
-from steps.gate import GateConfig, Limit
+from steps.gate import AuditLimit, GateConfig, Limit, MinimumSample
 from steps.ingest import IngestConfig
 from steps.split import SplitConfig
 from steps.tokenize import TokenizeConfig
 from steps.train import TrainConfig
 from steps.validate import ValidateConfig
-
-PARITY = Limit(name="torch and ONNX agree", evidence="export.parity.share_of_tolerance", maximum=1.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,12 +61,9 @@ def smoke() -> Recipe:
         ),
         export=ExportConfig(licence="Apache-2.0"),
         gate=GateConfig(
-            limits=(
-                Limit(name="better than chance", evidence="evaluation.metrics.accuracy.low", minimum=0.5),
-                Limit(name="enough comparisons", evidence="evaluation.metrics.accuracy.num", minimum=100),
-                PARITY,
-                *_finite_audits(),
-            )
+            limits=(Limit(name="better than chance", evidence="evaluation.metrics.accuracy.low", minimum=0.5),),
+            audits=_measured_audits(),
+            sample=MinimumSample(comparisons=100),
         ),
     )
 
@@ -149,7 +144,6 @@ def _real_gate() -> GateConfig:
     return GateConfig(
         limits=(
             Limit(name="better than chance", evidence="evaluation.metrics.accuracy.low", minimum=0.5),
-            Limit(name="enough comparisons", evidence="evaluation.metrics.accuracy.num", minimum=200),
             Limit(name="calibrated", evidence="evaluation.metrics.ece.value", maximum=0.15),
             Limit(
                 name="length is not the reward",
@@ -157,13 +151,13 @@ def _real_gate() -> GateConfig:
                 minimum=-0.6,
                 maximum=0.6,
             ),
-            PARITY,
-            *_finite_audits(),
-        )
+        ),
+        audits=_measured_audits(),
+        sample=MinimumSample(comparisons=200),
     )
 
 
-def _finite_audits() -> tuple[Limit, ...]:
+def _measured_audits() -> tuple[AuditLimit, ...]:
     """Every probe must have been measured; limits tighten with the model that is to be beaten."""
     probes = (
         "refusal_order",
@@ -174,12 +168,4 @@ def _finite_audits() -> tuple[Limit, ...]:
         "markdown",
         "keyword_stuffing",
     )
-    return tuple(
-        Limit(
-            name=f"{probe.replace('_', ' ')} measured",
-            evidence=f"audit.probes.{probe}.rate.value",
-            minimum=0.0,
-            maximum=1.0,
-        )
-        for probe in probes
-    )
+    return tuple(AuditLimit(probe=probe, minimum=0.0, maximum=1.0) for probe in probes)

@@ -2,12 +2,13 @@
 
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rewardlab.config import Config
 from steps.registry import champion_record, connect
-from steps.remote import version
+from steps.remote import is_remote, version
 
 POINTER = "data.dvc"
 
@@ -34,11 +35,13 @@ class ResolveConfig(Config):
 class ResolveReport(Config):
     """The md5 of the data and of the test data ("" where there are none of their own), and the champion's record.
 
-    The record is JSON, a `ChampionRecord`, or "" where there is no champion.
+    `data_time` is when the data last changed, in ISO's form, or "" where that cannot be known. The record is JSON, a
+    `ChampionRecord`, or "" where there is no champion.
     """
 
     data_md5: str
     test_md5: str
+    data_time: str
     champion: str
 
 
@@ -52,6 +55,7 @@ def resolve(config: ResolveConfig) -> ResolveReport:
     return ResolveReport(
         data_md5=resolve_data(config.repository, config.revision, config.data),
         test_md5=version(config.test) if config.test else "",
+        data_time=changed(config.repository, config.revision, config.data),
         champion=champion.to_json() if champion else "",
     )
 
@@ -68,6 +72,34 @@ def resolve_data(repository: str, revision: str, data: str) -> str:
     return _pointed_md5(_pointer(repository, revision, where), where)
 
 
+def changed(repository: str, revision: str, data: str) -> str:
+    """Return when data last changed: a path by its newest file, what `data.dvc` points to by the pointer's last commit.
+
+    A pointer that was changed since its last commit counts by its file. "" for remote places, which keep no such time
+    that could be relied on.
+    """
+    if data:
+        return "" if is_remote(data) else _newest(Path(data))
+    if "://" in repository or repository.startswith("git@"):
+        return ""
+    pointer = Path(repository) / POINTER
+    if not revision and _git(repository, "status", "--porcelain", "--", POINTER).stdout:
+        return _newest(pointer)
+    done = _git(repository, "log", "-1", "--format=%cI", revision or "HEAD", "--", POINTER)
+    return done.stdout.strip() or ("" if revision else _newest(pointer))
+
+
+def _newest(path: Path) -> str:
+    """Return the time of the newest file of a path."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    newest = max((each.stat().st_mtime for each in files), default=None)
+    return "" if newest is None else datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds")
+
+
+def _git(repository: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["git", "-C", repository, *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
+
+
 def _pointer(repository: str, revision: str, where: str) -> str:
     if "://" in repository or repository.startswith("git@"):
         return _remote_pointer(repository, revision, where)
@@ -80,8 +112,7 @@ def _pointer(repository: str, revision: str, where: str) -> str:
 
 
 def _git_show(repository: str, revision: str, where: str) -> str:
-    command = ["git", "-C", repository, "show", "--end-of-options", f"{revision}:./{POINTER}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = _git(repository, "show", "--end-of-options", f"{revision}:./{POINTER}")
     if done.returncode:
         raise ValueError(f"git has no {where}: {done.stderr.strip()}")
     return done.stdout

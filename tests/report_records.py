@@ -196,6 +196,7 @@ def _gate(evaluation: dict[str, Any], audit: dict[str, Any]) -> dict[str, Any]:
     rules = [
         {"name": name, "evidence": evidence, "threshold": threshold}
         | {"verdict": "pass" if passed else "fail", "note": "" if passed else f"must be {threshold}"}
+        | {"path": "audit.probes.refusal.rate.value" if name == "refusals are no bait" else ""}
         for name, evidence, threshold, passed in checks
     ]
     failed = [f"{rule['name']}: {rule['note']}" for rule in rules if rule["verdict"] == "fail"]

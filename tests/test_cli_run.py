@@ -29,7 +29,7 @@ def place(tmp_path: Path, registry: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def run(minimum: float) -> tuple[int, Any]:
     """Run the smoke recipe with a gate that asks for an accuracy; return exit code and summary."""
     limits = [{"name": "good enough", "evidence": "evaluation.metrics.accuracy.value", "minimum": minimum}]
-    settings = ["--set", "train.epochs=1", "--set", f"gate.limits={json.dumps(limits)}"]
+    settings = ["--set", "train.epochs=1", "--set", "gate.sample=null", "--set", f"gate.limits={json.dumps(limits)}"]
     done = subprocess.run(
         [INSTALLED, "run", "--recipe", "smoke", "--data", "data", "--name", "m", *settings],
         capture_output=True,

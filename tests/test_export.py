@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,9 @@ def test_the_report_and_the_manifest_agree(places: dict[str, Path], tmp_path: Pa
     model = build_model(ModelConfig(backbone="tiny"), places["tiny_folder"])
     report = sealed(model, tmp_path, **places)
     bundle = Bundle.open(tmp_path / "bundle")
-    assert read_json(tmp_path / "export.json") == report.to_dict()
+    written = read_json(tmp_path / "export.json")
+    assert datetime.now(UTC) - datetime.fromisoformat(written.pop("made")) < timedelta(hours=1)
+    assert written == report.to_dict()
     facts = (bundle.digest, bundle.manifest["parity"], bundle.manifest["int8"], bundle.calibration.temperature)
     assert facts == (report.digest, report.parity, report.int8, report.temperature)
     assert (bundle.manifest["lineage"], bundle.label) == ({"a": "b"}, f"n/{report.digest[:12]}")

@@ -1,5 +1,6 @@
 """Resolve and fetch: the md5 is DVC's own, and what is brought is what was named."""
 
+import os
 import shutil
 import subprocess
 import warnings
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from steps.fetch import FetchConfig, fetch
-from steps.resolve import resolve_data
+from steps.resolve import changed, resolve_data
 from steps.sources import data_md5
 
 CONFIG = "[core]\nanalytics=false\nremote=store\n['remote \"store\"']\nurl=store\n"
@@ -52,6 +53,32 @@ def test_the_md5_of_a_folder_is_the_one_dvc_writes(repository):
     assert md5 == data_md5(repository / "data") == resolve_data("", "", str(repository / "data"))
     assert resolve_data(str(repository), "HEAD", "") == md5
     assert resolve_data(str(repository), "HEAD~1", "") != md5
+
+
+def test_data_have_changed_when_their_pointer_was_committed_or_a_file_was_written(repository, tmp_path):
+    times = [
+        subprocess.run(
+            ["git", "log", "-1", "--format=%cI", revision], cwd=repository, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for revision in ("HEAD", "HEAD~1")
+    ]
+    assert [changed(str(repository), revision, "") for revision in ("HEAD", "HEAD~1")] == times
+    assert changed(str(repository), "", "") == times[0]
+    copy = shutil.copytree(repository, tmp_path / "copy")
+    (copy / "data.dvc").write_text("outs: []\n")
+    os.utime(copy / "data.dvc", (1e9, 1e9))
+    assert changed(str(copy), "", "") == "2001-09-09T01:46:40+00:00"  # not yet committed
+    for at, name in enumerate(("old", "new")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "file").touch()
+        os.utime(tmp_path / "data" / name / "file", (at, at))
+    assert changed("", "", str(tmp_path / "data")) == "1970-01-01T00:00:01+00:00"
+    assert changed("", "", str(tmp_path / "data" / "old" / "file")) == "1970-01-01T00:00:00+00:00"
+
+
+def test_when_data_elsewhere_changed_is_not_known(tmp_path):
+    assert changed("", "", "s3://bucket/data") == changed("https://host/repository", "main", "") == ""
+    assert changed(str(tmp_path), "HEAD", "") == changed("", "", str(tmp_path)) == ""
 
 
 def test_a_url_resolves_to_the_same_md5(repository):

@@ -19,7 +19,7 @@ BREAKS = {
     "Only the function that resolves models:/ imports mlflow": ("rewardlab/bundle.py", "mlflow"),
     "Only the engine imports ONNX Runtime in the ground": ("rewardlab/metrics.py", "onnxruntime"),
     "Only components and pipelines import kfp": ("steps/duplicates.py", "kfp.dsl"),
-    "Steps meet only through files": ("steps/gate.py", "steps.promote"),
+    "Steps meet only through files": ("steps/gate/rules.py", "steps.promote"),
 }
 
 
@@ -67,10 +67,14 @@ def test_sizes_are_kept() -> None:
 
 def test_what_is_too_long_is_named(copy: Path) -> None:
     add(copy / "models/config.py", "#\n" * 300)
-    add(copy / "steps/gate.py", "\n\ndef long() -> None:\n" + "    pass\n" * 60)
+    add(copy / "steps/gate/rules.py", "\n\ndef long() -> None:\n" + "    pass\n" * 60)
     add(copy / "components/gate.py", "\n\ndef stub() -> None:\n" + "    pass\n" * 25)
     found = list(too_long(copy))
-    assert [line.partition(":")[0] for line in found] == ["models/config.py", "steps/gate.py", "components/gate.py"]
+    assert [line.partition(":")[0] for line in found] == [
+        "models/config.py",
+        "steps/gate/rules.py",
+        "components/gate.py",
+    ]
     assert found[0].endswith("lines, split at 300")
     assert "long has 61 lines, split at 60" in found[1]
     assert "stub has 26 lines, split at 25" in found[2]

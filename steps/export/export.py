@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -76,7 +77,7 @@ def export(
         model: a trained model's folder.
         splits: the folder with the calibration and training groups.
         target: the bundle's folder.
-        findings: a JSON file for the report.
+        findings: a JSON file for the report, and the time.
         lineage: digests of what the model was made from, for the manifest.
 
     Raises:
@@ -124,7 +125,7 @@ def export(
         digest = seal(scratch, facts)
         size = sum(path.stat().st_size for path in scratch.iterdir())
     report = ExportReport(digest=digest, parity=parity, int8=int8, size_bytes=size, temperature=calibration.temperature)
-    write_json(findings, report.to_dict())
+    write_json(findings, report.to_dict() | {"made": datetime.now(UTC).isoformat(timespec="seconds")})
     return report
 
 

@@ -126,14 +126,12 @@ def failed_rules(record: Record) -> list[Mapping[str, Any]]:
 
 
 def probe_limits(record: Record) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the gate’s rules on each audit probe, found by the paths in the gate's policy."""
-    gate = record.gate or {}
-    rules = {rule["name"]: rule for rule in gate.get("rules") or []}
+    """Return the gate’s rules on each audit probe, found by the paths of their evidence."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    for limit in (gate.get("policy") or {}).get("limits") or []:
-        report, _, path = str(limit.get("evidence", "")).partition(".probes.")
-        if report == "audit" and limit.get("name") in rules:
-            found.setdefault(path.split(".")[0], []).append(rules[limit["name"]])
+    for rule in (record.gate or {}).get("rules") or []:
+        report, _, path = str(rule.get("path", "")).partition(".probes.")
+        if report == "audit":
+            found.setdefault(path.split(".")[0], []).append(rule)
     return found
 
 

@@ -8,12 +8,11 @@ from components import component
 @component
 def train(settings: str, digest: str, tokens: dsl.Input[dsl.Dataset], model: dsl.Output[dsl.Model]) -> str:
     """Fit the reward model to the token trees; return the digest."""
-    import hashlib
     from pathlib import Path
 
     from rewardlab.config import settings_config
-    from rewardlab.home import home
+    from rewardlab.home import training_state
     from steps.train import TrainConfig, train
 
-    state = home() / "training" / hashlib.sha256((settings + digest).encode()).hexdigest()[:16]
-    return train(settings_config(TrainConfig, settings), Path(tokens.path), Path(model.path), state=state).digest
+    config, state = settings_config(TrainConfig, settings), training_state(settings, digest)
+    return train(config, Path(tokens.path), Path(model.path), state=state).digest

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rewardlab.home import home
+from steps.train.state import idle
 
 
 def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
-    """Remove the artifacts of all but the newest runs, cache entries that point nowhere, old run folders, and scores.
+    """Remove what all but the newest runs left: artifacts, cache entries that point nowhere, run folders, and scores.
 
-    Registered versions, their bundles and reports live in the registry and stay; a step whose output went is run
-    again when it is needed, and a test set is scored again. Yields a line for each thing.
+    Of interrupted trainings the checkpoints of the newest stay too, and of one under way whatever its age. Registered
+    versions, their bundles and reports live in the registry and stay; a step whose output went is run again when it is
+    needed, and a test set is scored again. Yields a line for each thing.
 
     Raises:
         ValueError: `keep` is negative.
@@ -22,7 +24,8 @@ def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
     runs = Path("runs")
     artifacts = _folders(home() / "steps")
     records = [folder for folder in _folders(runs) if (folder / "recipe.json").is_file()]  # `runs` may hold others'
-    for folder in (*artifacts[keep:], *records[keep:]):
+    trainings = [folder for folder in _folders(home() / "training")[keep:] if idle(folder)]
+    for folder in (*artifacts[keep:], *records[keep:], *trainings):
         yield f"{'would remove' if dry_run else 'removed'} {folder}"
         if not dry_run:
             shutil.rmtree(folder)

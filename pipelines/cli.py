@@ -17,10 +17,12 @@ from pipelines.options import (
     MapOption,
     ModelOption,
     NameOption,
+    NprocOption,
     ParseOption,
     RecipeOption,
     SetOption,
     TestOption,
+    absolute,
     chosen_columns,
     chosen_recipe,
     file_to_write,
@@ -47,7 +49,7 @@ def run(  # noqa: PLR0913 (one parameter an option)
     from pipelines.local import run as run_pipeline
 
     chosen = chosen_recipe(recipe, settings, chosen_columns(columns))
-    source = Source(data=_absolute(data), test=_absolute(test), revision=revision)
+    source = Source(data=absolute(data), test=absolute(test), revision=revision)
     summary = run_pipeline(chosen, source, name=name or default_name(data), cache=cache)
     _tell(summary)
     if summary["decision"] == "failed":
@@ -97,20 +99,23 @@ def make_data(
 
 
 @app.command()
-def train(
+def train(  # noqa: PLR0913 (one parameter an option)
     out: FolderOption,
     recipe: RecipeOption = "smollm2",
     data: DataOption = "",
     test: TestOption = "",
+    nproc: NprocOption = None,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Go on with an interrupted training.")] = True,
     settings: SetOption = None,
 ) -> None:
     """Train and export without gate or registry: from data to a bundle in a folder."""
     from pipelines.local import Source
     from pipelines.training import train_bundle
 
-    chosen = chosen_recipe(recipe, settings)
-    source = Source(data=_absolute(data), test=_absolute(test))
-    typer.echo(f"bundle: {train_bundle(chosen, source, out)}")
+    processes = [f"train.num_processes={nproc}"] if nproc else []
+    chosen = chosen_recipe(recipe, [*(settings or []), *processes])
+    source = Source(data=absolute(data), test=absolute(test))
+    typer.echo(f"bundle: {train_bundle(chosen, source, out, resume=cache)}")
 
 
 @app.command()
@@ -248,12 +253,6 @@ def _tell(summary: dict[str, Any]) -> None:
     for key in ("model", "report"):
         if summary.get(key):
             typer.echo(f"{key}: {summary[key]}")
-
-
-def _absolute(data: str) -> str:
-    from steps.remote import is_remote
-
-    return data if not data or is_remote(data) else str(Path(data).absolute())
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dic
     """
     run_id = new_run_id(recipe)
     run_folder = Path("runs").absolute() / run_id
-    arguments = pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder=str(run_folder))
+    place = {"name": name, "run_id": run_id, "run_folder": str(run_folder)}
+    arguments = pipeline_arguments(named(recipe, name), source, **place, resume=cache)
     write_json(run_folder / "recipe.json", recipe.to_dict())
     _point_latest(run_folder)
     try:
@@ -78,8 +79,13 @@ def new_run_id(recipe: Recipe) -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe.name}-{secrets.token_hex(2)}"
 
 
-def pipeline_arguments(recipe: Recipe, source: Source, *, name: str, run_id: str, run_folder: str) -> dict[str, str]:
-    """Return the pipeline's arguments: each step's configuration and the digest of its code."""
+def pipeline_arguments(
+    recipe: Recipe, source: Source, *, name: str, run_id: str, run_folder: str, resume: bool = True
+) -> dict[str, str]:
+    """Return the pipeline's arguments: each step's configuration and the digest of its code.
+
+    Unless it may resume, training is marked: its own retries find its checkpoints, and no other does.
+    """
     place = source.to_dict()
     lineage = {
         "recipe": recipe.name,
@@ -93,7 +99,9 @@ def pipeline_arguments(recipe: Recipe, source: Source, *, name: str, run_id: str
     configs["fetch"] = FetchConfig(data_md5="", **place)
     configs["register"] = RegisterConfig(name=name, run_id="", lineage=lineage, data_md5="")
     configs["report"] = ReportConfig(name=name, run_id="", lineage=lineage, versions=versions)
-    settings = {f"{step}_settings": settings_json(config, _code(step, recipe)) for step, config in configs.items()}
+    codes = {step: code_digest(step, recipe) for step in configs}
+    codes["train"] += "" if resume else f"+{secrets.token_hex(8)}"
+    settings = {f"{step}_settings": settings_json(config, codes[step]) for step, config in configs.items()}
     return {"run_id": run_id, "run_folder": run_folder, **settings}
 
 
@@ -111,7 +119,7 @@ def default_name(data: str) -> str:
     return f"{DEFAULT_NAME}-{re.sub(r'[^A-Za-z0-9_-]+', '-', place).strip('-')}"
 
 
-def _code(step: str, recipe: Recipe) -> str:
+def code_digest(step: str, recipe: Recipe) -> str:
     """Return the digest of a step's code, and of the backbone it reads where that is a folder that may change."""
     folder = Path(recipe.train.model.backbone)
     changing = f"+{tree_digest(folder)}" if step in ("tokenize", "train") and folder.is_dir() else ""

@@ -44,6 +44,13 @@ def folder_to_make(path: Path) -> Path:
     return path
 
 
+def absolute(data: str) -> str:
+    """Return where data are from any folder; what is remote or not given stays as it is."""
+    from steps.remote import is_remote
+
+    return data if not data or is_remote(data) else str(Path(data).absolute())
+
+
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="smoke, minilm or smollm2.")]
 DataOption = Annotated[
     str, typer.Option("--data", help="File, folder, s3:// or hub id of preferences; without it, data.dvc.")
@@ -57,6 +64,9 @@ MapOption = Annotated[
     typer.Option("--map", help="FIELD=COLUMN: the column that is a field, such as prompt=query or family=topic."),
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="A recipe's setting, such as train.epochs=2.")]
+NprocOption = Annotated[
+    int | None, typer.Option("--nproc", help="Processes that train together, one a GPU: train.num_processes.", min=1)
+]
 ModelOption = Annotated[str, typer.Option("--model", help="Bundle folder, version, alias or models:/NAME@ALIAS.")]
 NameOption = Annotated[str, typer.Option("--name", help="Registered model.")]
 ParseOption = Annotated[

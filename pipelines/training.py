@@ -1,10 +1,13 @@
 """The steps from data to a bundle as plain calls in one process: no cluster, no gate, no registry."""
 
+import secrets
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.local import Source
+from pipelines.local import Source, code_digest
 from pipelines.recipes import Recipe
+from rewardlab.config import settings_json
+from rewardlab.home import training_state
 from steps.export import export
 from steps.fetch import FetchConfig, fetch
 from steps.ingest import ingest
@@ -16,8 +19,10 @@ from steps.train import train
 from steps.validate import validate
 
 
-def train_bundle(recipe: Recipe, source: Source, out: Path) -> Path:
+def train_bundle(recipe: Recipe, source: Source, out: Path, *, resume: bool = True) -> Path:
     """Write `data groups accepted splits tokens model bundle` into a folder and return the bundle's.
+
+    If it may resume, a training of the same that was interrupted goes on, wherever it was to be written.
 
     Raises:
         ValueError: a step refuses its input.
@@ -29,8 +34,10 @@ def train_bundle(recipe: Recipe, source: Source, out: Path) -> Path:
     ingest(recipe.ingest, out / "data", out / "groups")
     validate(recipe.validate, out / "groups", out / "accepted")
     splits = split(recipe.split, out / "accepted", out / "splits")
-    tokenize(recipe.tokenize, out / "splits", out / "tokens")
-    model = train(recipe.train, out / "tokens", out / "model", state=out / "training")
+    tokens = tokenize(recipe.tokenize, out / "splits", out / "tokens")
+    code = code_digest("train", recipe) + ("" if resume else f"+{secrets.token_hex(8)}")
+    state = training_state(settings_json(recipe.train, code), tokens.digest)
+    model = train(recipe.train, out / "tokens", out / "model", state=state)
     lineage = {"data": data.digest, "splits": splits.digest, "model": model.digest}
     sealing = replace(recipe.export, name=out.name)
     export(sealing, out / "model", out / "splits", out / "bundle", out / "export.json", lineage=lineage)

@@ -1,5 +1,6 @@
 """Where rewardlab keeps what it makes on a machine, and where its registry is."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,11 @@ DEFAULT_NAME = "reward-model"
 def home() -> Path:
     """Return the folder for state: `REWARDLAB_HOME`, else `.rewardlab` in the current folder."""
     return Path(os.environ.get("REWARDLAB_HOME") or ".rewardlab").absolute()
+
+
+def training_state(settings: str, digest: str) -> Path:
+    """Return where a training keeps its checkpoints: a folder for each configuration, code and digest of data."""
+    return home() / "training" / hashlib.sha256((settings + digest).encode()).hexdigest()[:16]
 
 
 def tracking_uri() -> str:

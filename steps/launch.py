@@ -88,12 +88,11 @@ def _listen() -> None:
 def _reason(reports: Path, code: int) -> str:
     """Return why the processes failed: a killed one is the cause of what the others say, else the first to fail is."""
     codes = read_json(reports / "codes.json") if (reports / "codes.json").is_file() else {}
-    said = [read_json(path) for path in reports.glob("rank-*.json")]
     for rank, ended in codes.items():
-        if ended < 0 and rank not in {each["rank"] for each in said}:
+        if ended < 0 and ended != -signal.SIGTERM:  # which torchrun sends to the others
             name = signal.Signals(-ended).name
             return f"rank {rank} was ended by {name}" + (", such as for want of memory" if name == "SIGKILL" else "")
-    if said:
+    if said := [read_json(path) for path in reports.glob("rank-*.json")]:
         first = min(said, key=lambda each: each["time_ns"])
         return f"rank {first['rank']}: {first['message']}"
     return f"the processes ended with exit code {code} and gave no reason"

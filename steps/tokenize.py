@@ -10,7 +10,7 @@ from pathlib import Path
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, parse_group, read_chunks, read_json, tree_digest, write_json
 from rewardlab.readout import Pooling, ReadOut
-from rewardlab.tokens import TreeTokenizer
+from rewardlab.tokens import TokenTree, TreeTokenizer
 from rewardlab.tokenstore import Packed, pack_trees, write_store
 from steps.parallel import in_order
 
@@ -20,17 +20,20 @@ class TokenizeConfig(Config):
     """How text becomes tokens. `policy` names the model whose responses will be scored; its tokenizer must match.
 
     `aspects` name the labels that are kept, beside comparisons of no aspect: of the one head's objective, or of each
-    aspect that has a head.
+    aspect that has a head. No group may take more than the `token_budget` of a micro-batch, which it must fit whole.
     """
 
     backbone: str
     pooling: Pooling = "last_token"
     prompt_limit: int = 512
     response_limit: int = 384
+    token_budget: int = 8192
     aspects: tuple[str, ...] = ("gold",)
     policy: str = ""
 
     def __post_init__(self) -> None:
+        if self.token_budget < 1:
+            raise ValueError(f"token_budget is at least 1, got {self.token_budget}")
         if not self.aspects or len({*self.aspects}) != len(self.aspects):
             raise ValueError(f"aspects are one name or several different ones, got {list(self.aspects)}")
 
@@ -50,7 +53,8 @@ def tokenize(config: TokenizeConfig, splits: Path, target: Path) -> TokenizeRepo
     """Write token stores `train` and `validation`, `tokenizer.json` and `readout.json`.
 
     Raises:
-        ValueError: the backbone's tokenizer does not match the policy's, or cannot be read out unambiguously.
+        ValueError: the backbone's tokenizer does not match the policy's, or cannot be read out unambiguously; a group
+            takes more tokens than the budget, and the message names it.
     """
     from models.backbone import prepare_backbone
     from models.tokenizer import build_readout, check_policy
@@ -68,7 +72,7 @@ def tokenize(config: TokenizeConfig, splits: Path, target: Path) -> TokenizeRepo
         scratch.mkdir()
         shutil.copyfile(backbone / "tokenizer.json", scratch / "tokenizer.json")
         write_json(scratch / "readout.json", readout.to_dict())
-        work = partial(_tokenize, scratch, config.aspects)
+        work = partial(_tokenize, scratch, config)
         tally: Counter[str] = Counter()
         for name in ("train", "validation"):
             chunks = in_order(work, read_chunks(splits / f"{name}.jsonl.gz"), label=f"tokenize {name}")
@@ -89,13 +93,26 @@ def _counted(chunks: Iterable[tuple[list[bytes], tuple[Packed, int]]], tally: Co
         yield packed
 
 
-def _tokenize(folder: Path, aspects: tuple[str, ...], lines: Sequence[bytes]) -> tuple[Packed, int]:
+def _tokenize(folder: Path, config: TokenizeConfig, lines: Sequence[bytes]) -> tuple[Packed, int]:
     """Return the trees of a chunk of groups, and how many responses were truncated."""
     tokenizer = _open(folder)
     groups = [parse_group(line) for line in lines]
     trees = [tokenizer.tree(group.prompt, group.responses) for group in groups]
-    packed = pack_trees(zip(groups, trees, strict=True), aspects=aspects)
+    for group, tree in zip(groups, trees, strict=True):
+        _check_budget(group.id, tree, config.token_budget, padded=tokenizer.readout.kind == "encoder")
+    packed = pack_trees(zip(groups, trees, strict=True), aspects=config.aspects)
     return packed, sum(sum(tree.truncated) for tree in trees)
+
+
+def _check_budget(name: str, tree: TokenTree, budget: int, *, padded: bool) -> None:
+    """Refuse a group that training could not take: an encoder reads it as padded sequences, others as one tree."""
+    lengths = [len(response) for response in tree.responses]
+    size = len(lengths) * (len(tree.prompt) + max(lengths)) if padded else len(tree.prompt) + sum(lengths)
+    if size > budget:
+        raise ValueError(
+            f"group {name!r} takes {size} tokens, the budget is {budget}: raise token_budget, or lower prompt_limit or "
+            "response_limit"
+        )
 
 
 @lru_cache(maxsize=1)

@@ -192,6 +192,17 @@ def test_gc_removes_old_runs_and_only_those() -> None:
     assert rewardlab("gc", "--keep", 1).out == "nothing to remove\n"
 
 
+def test_gc_keeps_the_newest_interrupted_trainings_and_those_under_way() -> None:
+    from steps.train.state import held
+
+    states = [make_run(at, f".rewardlab/training/{at}", recipe=False) for at in (1, 2, 3)]
+    with held(states[0]):
+        os.utime(states[0], (1, 1))
+        assert rewardlab("gc", "--keep", 1).out == f"removed {states[1].absolute()}\n"
+    assert [path.exists() for path in states] == [True, False, True]
+    assert rewardlab("gc", "--keep", 1).out == f"removed {states[0].absolute()}\n"
+
+
 def test_gc_leaves_no_link_to_nothing() -> None:
     make_run(1, "runs/only", recipe=True)
     Path("runs/latest").symlink_to("only")

@@ -68,6 +68,15 @@ def test_arguments_cover_every_parameter(name: str, ir: dict[str, Any], tmp_path
     assert set(arguments) == set(ir["root"]["inputDefinitions"]["parameters"])
 
 
+def test_a_run_without_the_cache_goes_on_from_no_other_training(tmp_path: Path) -> None:
+    def settings(*, resume: bool) -> str:
+        place = {"name": "m", "run_id": "r", "run_folder": str(tmp_path)}
+        return pipeline_arguments(recipe("smoke"), Source(), **place, resume=resume)["train_settings"]
+
+    assert settings(resume=True) == settings(resume=True)
+    assert len({settings(resume=False), settings(resume=False), settings(resume=True)}) == 3
+
+
 def test_source_digest_sees_what_a_step_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
@@ -93,6 +102,8 @@ def test_source_digest_sees_what_a_step_imports(tmp_path: Path, monkeypatch: pyt
         ({"nothing.at": 2}, "no setting 'nothing.at'"),
         ({"train.epochs": "two"}, "epochs"),
         ({"train.epochs": 0}, "at least 1"),
+        ({"train.token_budget": 4096}, "tokenize.token_budget is 8192 and train.token_budget is 4096: set both alike"),
+        ({"train.parallel": "fsdp"}, "there is nothing to shard over"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings: dict[str, Any], message: str) -> None:

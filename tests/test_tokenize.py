@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewardlab.files import read_groups, read_json
+from rewardlab.files import read_groups, read_json, write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.readout import ReadOut
 from rewardlab.tokens import TokenTree, TreeTokenizer
@@ -108,6 +108,30 @@ def test_the_chunks_do_not_matter(splits: Path, tmp_path: Path, monkeypatch: pyt
 def test_aspects_that_are_none_or_twice_the_same_are_refused(aspects: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="aspects are one name or several different ones"):
         TokenizeConfig(backbone="tiny", aspects=aspects)
+
+
+def test_a_group_beyond_the_budget_is_refused_by_name(splits: Path, tmp_path: Path) -> None:
+    tokenize(CONFIG, splits, tmp_path / "tokens")
+    stores = (TokenStore(tmp_path / "tokens" / name) for name in ("train", "validation"))
+    groups = [store[at] for store in stores for at in range(len(store))]
+    sizes = {each.id: len(each.prompt) + sum(map(len, each.responses)) for each in groups}
+    largest = max(sizes.values())
+    tokenize(replace(CONFIG, token_budget=largest), splits, tmp_path / "fits")
+    with pytest.raises(ValueError, match=f"takes {largest} tokens, the budget is {largest - 1}: raise") as raised:
+        tokenize(replace(CONFIG, token_budget=largest - 1), splits, tmp_path / "too_small")
+    assert sizes[str(raised.value).split("'")[1]] == largest
+    assert not (tmp_path / "too_small").exists()
+
+
+def test_an_encoder_takes_the_prompt_with_each_response(encoder_folder: Path, tmp_path: Path) -> None:
+    group = PreferenceGroup(id="a", prompt=(Message("user", "x" * 50),), responses=("yes", "no"))
+    for name in ("train", "validation"):
+        write_groups(tmp_path / f"splits/{name}.jsonl.gz", [group])
+    config = TokenizeConfig(
+        backbone=str(encoder_folder), pooling="mean", prompt_limit=300, response_limit=200, token_budget=100
+    )
+    with pytest.raises(ValueError, match=r"group 'a' takes 1\d\d tokens, the budget is 100"):
+        tokenize(config, tmp_path / "splits", tmp_path / "tokens")
 
 
 def test_limits_beyond_the_backbone_are_refused(splits: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Training on the tiny backbone: it learns, repeats itself, keeps the best, and stops when the loss is not finite."""
 
+import resource
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from steps.tokenize import TokenizeConfig, tokenize
 from steps.train import TrainConfig, TrainReport, train
 from steps.train.marker import DivergedError
 from steps.train.order import shuffled
+from steps.train.world import World
+from tests.ranks import trained
 
 GOOD, BAD = "yes, you are right", "no, that is wrong"
 
@@ -77,15 +80,45 @@ def test_the_seed_matters(registry: Path, toy_tokens: Path, tmp_path: Path) -> N
     assert len(digests) == 2
 
 
-def test_the_token_budget_does_not_change_the_trajectory(registry: Path, tokens: Path, tmp_path: Path) -> None:
+def test_the_token_budget_does_not_change_the_trajectory(tokens: Path, tmp_path: Path) -> None:
     runs = {}
-    for budget in (1024, 4096):
-        _, history = fit(tokens, tmp_path / str(budget), token_budget=budget, max_groups=48, learning_rate=1e-4)
-        runs[budget] = [(row["train_loss"], row["validation_loss"]) for row in history]
-    assert len(runs[1024]) == 6
-    np.testing.assert_allclose(runs[1024], runs[4096], atol=1e-5)
-    few, many = (weights(tmp_path / str(budget)) for budget in runs)
-    assert max(float((few[name] - many[name]).abs().max()) for name in few) < 1e-5
+    for budget in (512, 2048, 8192):
+        changes = {"token_budget": budget, "epochs": 3, "validate_every": 1, "patience": 99}
+        trainer = trained(tokens, tmp_path / str(budget), World(device=torch.device("cpu")), **changes)
+        losses = [(row["train_loss"], row["validation_loss"]) for row in trainer.history.rows]
+        runs[budget] = losses, load_file(tmp_path / str(budget) / "step-00000021" / "state.safetensors")
+    for losses, state in runs.values():
+        assert len(losses) == 21
+        np.testing.assert_allclose(losses, runs[512][0], atol=1e-5)
+        moved = {name: value - runs[512][1][name] for name, value in state.items() if name.startswith("weights.")}
+        assert max(float(value.abs().max()) for value in moved.values()) < 1e-5
+
+
+def test_recomputing_changes_no_bit_and_keeps_less(
+    registry: Path, toy_tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {}
+    for recompute in (False, True):
+        sizes: list[int] = []
+
+        def note(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            fit(toy_tokens, tmp_path / str(recompute), recompute=recompute, max_groups=8)
+        kept[recompute] = sum(sizes)
+    one, other = (tmp_path / name / "model" / "model.safetensors" for name in ("False", "True"))
+    assert one.read_bytes() == other.read_bytes()
+    assert kept[True] < 0.5 * kept[False]
+
+
+def test_peaks_of_memory_are_told(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
+    _, history = fit(toy_tokens, tmp_path, max_groups=8)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert own / 2 < history[-1]["peak_rss_bytes"] <= own
+    assert only_run().data.metrics["peak_rss_bytes"] == history[-1]["peak_rss_bytes"]
+    assert ("peak_device_bytes" in history[-1]) == torch.cuda.is_available()
 
 
 def validation_accuracy(model: Path, tokens: Path) -> float:

@@ -81,8 +81,8 @@ class Trainer:
         self._order = Order(data.train, seed=config.seed, groups_per_step=config.groups_per_step)
         self._num_steps = self._order.steps_per_epoch * config.epochs
         self._scorer = spread(model, world, config.parallel)
-        self._model = model
-        self._optimizer, self._schedule = make_optimizer(model, config, self._num_steps)
+        self._parameters = moving(model)
+        self._optimizer, self._schedule = make_optimizer(self._parameters, config, self._num_steps)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16")
         self.history = History()
 
@@ -131,6 +131,32 @@ class Trainer:
                     )
         return history
 
+    def count(self, groups: Groups) -> tuple[int, int, float]:
+        """Return twice the wins (a tie of rewards is one), the comparisons decided, and the loss, of all processes.
+
+        Raises:
+            NotFiniteError: the loss is not finite.
+        """
+        self._scorer.eval()
+        counts, total, bad = torch.zeros(2, dtype=torch.int64), 0.0, []
+        with torch.no_grad():
+            for start in range(0, len(groups), _WINDOW):
+                for batch, weight in self._shares(groups[start : start + _WINDOW]):
+                    rewards, targets = self._rewards(batch), batch.targets
+                    if not weight:
+                        continue
+                    loss = float(self._loss(batch, rewards))
+                    bad += [] if math.isfinite(loss) else [batch]
+                    total += loss
+                    rewards = rewards.cpu().flatten()
+                    gaps = (rewards[targets.better_C] - rewards[targets.worse_C])[targets.strength_C > 0.5]
+                    counts += torch.tensor([2 * (gaps > 0).sum() + (gaps == 0).sum(), len(gaps)])
+        wins, decided = self._world.sum(counts).tolist()
+        total = float(self._world.sum(torch.tensor(total, dtype=torch.float64)))
+        if not math.isfinite(total):
+            raise NotFiniteError(self.history.num_steps, self._named(bad), f"the validation loss is {total}")
+        return wins, decided, total
+
     def _size(self, group: TokenGroup) -> int:
         """Return the tokens that a group takes of the budget: of a tree, or of padded sequences."""
         return group.num_tokens if self._shares_prompts else len(group.responses) * group.longest
@@ -169,7 +195,7 @@ class Trainer:
                 self._scaler.scale(loss * self._world.size).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         self._scaler.unscale_(self._optimizer)
-        norm = whole(torch.nn.utils.clip_grad_norm_(moving(self._model).values(), self._config.clip_norm))
+        norm = whole(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._config.clip_norm))
         read = sum(batch.num_tokens for batch, weight in shares if weight)
         total, read = self._world.sum(torch.tensor([float(sum(losses)), read], dtype=torch.float64)).tolist()
         if not math.isfinite(total):
@@ -199,33 +225,14 @@ class Trainer:
         return [name for text in self._world.gather(names.encode()) for name in json.loads(text)]
 
     def _validate(self, step: int, log: Log, metrics: dict[str, float]) -> None:
-        """Count wins over all processes' validation groups in whole numbers: a win is 2 and a tie 1."""
-        self._scorer.eval()
-        wins = decided = 0
-        total, bad = 0.0, []
-        with torch.no_grad():
-            for start in range(0, len(self._data.validation), _WINDOW):
-                for batch, weight in self._shares(self._data.validation[start : start + _WINDOW]):
-                    rewards, targets = self._rewards(batch), batch.targets
-                    if not weight:
-                        continue
-                    loss = float(self._loss(batch, rewards))
-                    bad += [] if math.isfinite(loss) else [batch]
-                    total += loss
-                    rewards = rewards.cpu().flatten()
-                    gaps = (rewards[targets.better_C] - rewards[targets.worse_C])[targets.strength_C > 0.5]
-                    wins += int(2 * (gaps > 0).sum() + (gaps == 0).sum())
-                    decided += len(gaps)
-        wins, decided = self._world.sum(torch.tensor([wins, decided])).tolist()
-        total = float(self._world.sum(torch.tensor(total, dtype=torch.float64)))
-        if not math.isfinite(total):
-            raise NotFiniteError(step, self._named(bad), f"the validation loss is {total}")
+        """Add a row to the history."""
+        wins, decided, loss = self.count(self._data.validation)
         row = {
             "train_loss": float(np.mean(self.history.losses)),
             **metrics,
             **peaks(self._world),
             "validation_accuracy": wins / (2 * decided),
-            "validation_loss": total / len(self._data.validation),
+            "validation_loss": loss / len(self._data.validation),
         }
         self.history.rows.append({"step": float(step), **row})
         self.history.losses = []
@@ -233,7 +240,7 @@ class Trainer:
 
     def _checkpoint(self, step: int) -> None:
         """Keep all that the next step depends on; its data follow from the number of the step."""
-        tensors = captured(self._model, self._optimizer) | random_states(self._world)
+        tensors = captured(self._parameters, self._optimizer) | random_states(self._world)
         if self._world.rank == 0:
             facts = {
                 "step": step,
@@ -251,7 +258,7 @@ class Trainer:
         if not facts:
             return
         tensors = self._checkpoints.tensors(facts["step"])
-        restore(self._model, self._optimizer, tensors)
+        restore(self._parameters, self._optimizer, tensors)
         self._schedule.load_state_dict(facts["schedule"])
         for group, rate in zip(self._optimizer.param_groups, self._schedule.get_last_lr(), strict=True):
             group["lr"] = rate

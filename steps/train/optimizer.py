@@ -12,15 +12,17 @@ from torch.optim.lr_scheduler import LambdaLR
 from steps.train.config import TrainConfig
 from steps.train.world import part, whole
 
+Parameters = Mapping[str, nn.Parameter]
 
-def make_optimizer(model: nn.Module, config: TrainConfig, num_steps: int) -> tuple[AdamW, LambdaLR]:
+
+def make_optimizer(parameters: Parameters, config: TrainConfig, num_steps: int) -> tuple[AdamW, LambdaLR]:
     """Return the optimizer and its schedule: the head learns faster, vectors (norms, biases) are not decayed."""
     groups: list[dict[str, Any]] = []
     for is_head in (False, True):
         for is_matrix in (False, True):
             chosen = [
                 value
-                for name, value in moving(model).items()
+                for name, value in parameters.items()
                 if name.startswith("head.") == is_head and (value.ndim >= 2) == is_matrix
             ]
             if chosen:
@@ -45,15 +47,18 @@ def pace(config: TrainConfig, num_steps: int) -> Callable[[int], float]:
     return share
 
 
-def moving(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that training changes, by name."""
+def moving(model: nn.Module) -> Parameters:
+    """Return the parameters that training changes, by name.
+
+    Ask once, when the model has been spread: between forward and backward FSDP2 puts whole tensors in their place.
+    """
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
-def captured(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
+def captured(parameters: Parameters, optimizer: AdamW) -> dict[str, Tensor]:
     """Return the weights that move and the optimizer's memory of them, whole; all processes must ask."""
     tensors = {}
-    for name, value in moving(model).items():
+    for name, value in parameters.items():
         tensors[f"weights.{name}"] = whole(value)
         for key, memory in optimizer.state[value].items():
             tensors[f"optimizer.{key}.{name}"] = whole(memory)
@@ -61,9 +66,9 @@ def captured(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore(model: nn.Module, optimizer: AdamW, tensors: Mapping[str, Tensor]) -> None:
+def restore(parameters: Parameters, optimizer: AdamW, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `captured` returned; all processes must."""
-    for name, value in moving(model).items():
+    for name, value in parameters.items():
         value.copy_(part(tensors[f"weights.{name}"], value))
         optimizer.state[value] = {
             "step": tensors[f"optimizer.step.{name}"],

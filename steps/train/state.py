@@ -45,6 +45,18 @@ def held(state: Path) -> Iterator[None]:
         os.close(folder)
 
 
+def idle(state: Path) -> bool:
+    """Return whether no process holds the folder of a training."""
+    folder = os.open(state, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(folder)
+    return True
+
+
 class Checkpoints:
     """The checkpoints in a folder: the newest two, and the best that each of them knows of."""
 

@@ -71,9 +71,9 @@ def random_states(world: World) -> dict[str, Tensor]:
 
 def set_random_state(world: World, states: Mapping[str, Tensor]) -> None:
     """Put back what `random_states` returned of this process."""
-    torch.set_rng_state(states["random.cpu"][world.rank])
+    torch.set_rng_state(states["random.cpu"][world.rank].clone())  # it reads the storage from its start
     if world.device.type == "cuda":
-        torch.cuda.set_rng_state(states["random.cuda"][world.rank], world.device)
+        torch.cuda.set_rng_state(states["random.cuda"][world.rank].clone(), world.device)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ class RewardHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.pooling = members[0].pooling
         self._aspects, self._combination, self._ensemble = tuple(aspects), combination, ensemble
 
     def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:

@@ -84,7 +84,8 @@ class RewardModel(nn.Module):
         if self.kind == "encoder":
             return mask_BT.long()
         if torch.onnx.is_in_onnx_export():
-            return (positions_T[None, :] <= positions_T[:, None])[None, None]
+            sees_TT = positions_T[None, :] <= positions_T[:, None]
+            return torch.where(sees_TT, 0.0, torch.finfo(torch.float32).min)[None, None]
         return None
 
 

@@ -1,7 +1,7 @@
 """Export: the graph scores like torch for every pooling and head, and nothing wrong is sealed."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from rewardlab.bundle import Bundle
 from rewardlab.engine.session import Session
 from rewardlab.files import read_groups, read_json
 from rewardlab.readout import Pooling, ReadOut
+from rewardlab.tokens import TokenTree
 from steps.export import ExportConfig, ExportReport, export
 from steps.export.graph import write_onnx
-from steps.export.parity import Rewards, check_parity, torch_rewards
+from steps.export.parity import Rewards, check_parity, same_alone, torch_rewards
 from tests.conftest import MakeBundle
 
 
@@ -31,9 +32,18 @@ def grid() -> Iterator[tuple[str, Pooling, Head]]:
     return ((name, pooling, head) for name in poolings for pooling in poolings[name] for head in heads)
 
 
-def sequences(num: int, *, longest: int = 120) -> list[list[int]]:
+def trees(*, prompts: Sequence[int] = (0, 1, 8, 33, 100), num: int = 4) -> list[TokenTree]:
+    """Return token trees over prompts of these lengths."""
     rng = np.random.default_rng(0)
-    return [rng.integers(3, 250, size).tolist() for size in (1, 2, longest, *rng.integers(3, longest, num - 3))]
+    return [leaves(ids(rng, size), [ids(rng, length) for length in rng.integers(1, 80, num)]) for size in prompts]
+
+
+def ids(rng: np.random.Generator, size: int) -> tuple[int, ...]:
+    return tuple(rng.integers(3, 250, size).tolist())
+
+
+def leaves(prompt: tuple[int, ...], responses: Sequence[tuple[int, ...]]) -> TokenTree:
+    return TokenTree(prompt, tuple(responses), (False,) * len(responses))
 
 
 @pytest.mark.parametrize(("backbone", "pooling", "head"), list(grid()))
@@ -43,23 +53,27 @@ def test_every_pooling_and_head_matches_torch_and_ignores_its_batch(
     config = ModelConfig(backbone=backbone, pooling=pooling, head=head)
     model = build_model(config, request.getfixturevalue(backbone)).eval()
     write_onnx(model, tmp_path / "model.onnx")
-    texts, session = sequences(24), Session(tmp_path / "model.onnx", pad_id=0, threads=1)
+    texts, session = trees(), Session(tmp_path / "model.onnx", pad_id=0, threads=1)
     together = session.run(texts)
+    assert session.shares_prompts == (backbone == "tiny_folder")
     assert check_parity(torch_rewards(model, texts), together)["share_of_tolerance"] <= 1
-    assert len(set(together.tolist())) == len(texts)
-    assert together.tolist() == [session.run([text])[0] for text in texts]
+    assert len(set(together.tolist())) == len(together)
+    assert same_alone(session, texts)
+    backwards = [leaves(tree.prompt, tree.responses[::-1]) for tree in texts[::-1]]
+    other = Session(tmp_path / "model.onnx", pad_id=9, cache_bytes=0, threads=2)
+    assert together.tolist() == other.run(backwards)[::-1].tolist()
 
 
 def test_the_pad_id_does_not_matter(tiny_bundle: Path) -> None:
-    texts = sequences(20)
+    texts = trees()
     zero, other = (Session(tiny_bundle / "model.onnx", pad_id=pad).run(texts) for pad in (0, 77))
     assert zero.tolist() == other.tolist()
 
 
 def test_a_graph_of_other_weights_is_refused(tiny_folder: Path, tiny_bundle: Path) -> None:
-    model, texts = build_model(ModelConfig(backbone="tiny"), tiny_folder), sequences(16)
+    model, texts = build_model(ModelConfig(backbone="tiny"), tiny_folder), trees()
     found = Session(tiny_bundle / "model.onnx", pad_id=0).run(texts)
-    assert check_parity(torch_rewards(model, texts), found)["num"] == 16
+    assert check_parity(torch_rewards(model, texts), found)["num"] == 20
     with torch.no_grad():
         model.head.score.weight[0, 0] += 1e-3
     with pytest.raises(ValueError, match=r"torch and ONNX Runtime disagree by .*nothing was sealed"):

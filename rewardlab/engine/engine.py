@@ -138,8 +138,7 @@ class Engine:
         Raises:
             ArithmeticError: the model returned a reward that is not finite.
         """
-        sequences = [tree.sequence(index) for tree in trees for index in range(len(tree.responses))]
-        outputs = self._session.outputs(sequences, on_progress)
+        outputs = self._session.outputs(trees, on_progress)
         if not np.isfinite(outputs).all():
             bad, at = np.argwhere(~np.isfinite(outputs))[0]
             raise ArithmeticError(f"the model returned {outputs[bad, at]} for response {bad}")

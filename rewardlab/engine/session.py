@@ -1,73 +1,176 @@
-"""ONNX Runtime behind one function: token sequences in, rewards out."""
+"""ONNX Runtime behind one function: token trees in, rewards out."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from rewardlab.engine.prompts import PromptCache
 from rewardlab.readout import LENGTH_MULTIPLE
+from rewardlab.tokens import TokenTree
 
-Sequences = Sequence[Sequence[int]]
-TOKEN_BUDGET = 2048
+TOKEN_BUDGET = 1024
 """Padded tokens in one forward pass: on CPU larger batches are slower, not faster."""
+PADDING, FEW_TOKENS = 0.05, 128
+"""Share of padding a batch may hold once it has this many tokens; a smaller one is dominated by reading the weights."""
+CACHE_BYTES = 2**28
+"""Keys and values of prompts that are kept: 46 KB a token for SmolLM2-135M in fp32."""
+
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a prompt left behind for its responses: `length` real positions in each of the values, which are padded."""
+
+    length: int
+    values: tuple[Any, ...]
 
 
 class Session:
-    """Runs a reward model's graph: `input_ids` [B, T] and `lengths` [B] (int64) to `rewards` [B] (float32).
+    """Runs a reward model's graph on token trees. Safe to share by threads.
 
-    Where the model has A aspects, the graph returns `aspects` [B, A] as well.
+    Its inputs are `input_ids` [B, T] and `lengths` [B], its outputs `rewards` [B] and, where the model has A aspects,
+    `aspects` [B, A].
+    A graph with inputs `past.*` reads each distinct prompt once, alone in its pass, and its responses against what that
+    left behind; other graphs read `prompt + response` in one row. Either way a reward depends on prompt and response
+    alone, to the bit: rows are padded to multiples of 8, and nothing adds over rows.
+
+    Args:
+        model: the graph.
+        pad_id: any id; padding is out of sight.
+        threads: for one forward pass; by default all cores.
+        cache_bytes: for prompts that are kept between calls.
+        device: "cpu", or "cuda" with onnxruntime-gpu: keys and values then stay on the device.
     """
 
-    def __init__(self, model: Path, *, pad_id: int, threads: int | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    def __init__(
+        self,
+        model: Path,
+        *,
+        pad_id: int,
+        threads: int | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        device: str = "cpu",
+    ) -> None:
+        self._session = _open(model, threads, device)
+        self._options = onnxruntime.RunOptions()
+        self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"{device}:0")
         self._pad_id = pad_id
+        self._device = device
+        scores = [each for each in self._session.get_outputs() if each.name in ("rewards", "aspects")]
+        self._score_names = [each.name for each in scores]
+        self._num_outputs = sum(each.shape[1] if len(each.shape) > 1 else 1 for each in scores)
+        shared = [each for each in self._session.get_inputs() if each.name.startswith("past.")]
+        self.shares_prompts = bool(shared)
+        self._past_names = [each.name for each in shared]
+        self._present_names = [each.name.replace("past.", "present.", 1) for each in shared]
+        self._nothing = Past(0, tuple(_empty(each) for each in shared))
+        self.prompts: PromptCache[Past] = PromptCache(cache_bytes, _num_bytes)
 
-    def run(self, sequences: Sequences, on_progress: Callable[[int], object] | None = None) -> npt.NDArray[np.float32]:
-        """Return the reward of each sequence, in the order given."""
-        return self.outputs(sequences, on_progress)[:, 0]
+    def run(
+        self, trees: Sequence[TokenTree], on_progress: Callable[[int], object] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the reward of each response, tree after tree, in the order given."""
+        return self.outputs(trees, on_progress)[:, 0]
 
     def outputs(
-        self, sequences: Sequences, on_progress: Callable[[int], object] | None = None
+        self, trees: Sequence[TokenTree], on_progress: Callable[[int], object] | None = None
     ) -> npt.NDArray[np.float32]:
-        """Return of each sequence its reward, and behind it that of each aspect: [N, 1 + A]."""
-        names = [output.name for output in self._session.get_outputs()]
-        num_aspects = self._session.get_outputs()[1].shape[1] if "aspects" in names else 0
-        found = np.empty((len(sequences), 1 + num_aspects), dtype=np.float32)
-        for rows in _batches(sequences):
-            ids, lengths = _pad([sequences[row] for row in rows], self._pad_id)
-            rewards, *aspects = self._session.run(names, {"input_ids": ids, "lengths": lengths}, self._run_options)
-            found[rows] = np.column_stack([rewards, *aspects])
-            if on_progress:
-                on_progress(len(rows))
+        """Return of each response its reward, and behind it that of each aspect: [N, 1 + A]."""
+        found = np.empty((sum(len(tree.responses) for tree in trees), self._num_outputs), dtype=np.float32)
+        for prompt, places in self._by_prompt(trees).items():
+            for batch in _batches(list(places)):
+                for row, scored in zip(batch, self._score(prompt, batch), strict=True):
+                    found[places[row]] = scored
+                if on_progress:
+                    on_progress(sum(len(places[row]) for row in batch))
+        return found
+
+    def _by_prompt(self, trees: Sequence[TokenTree]) -> dict[Ids, dict[Ids, list[int]]]:
+        """Return for each distinct prompt its distinct responses and their places; none is read twice."""
+        found: dict[Ids, dict[Ids, list[int]]] = {}
+        place = 0
+        for tree in trees:
+            for response in tree.responses:
+                prompt, row = (tree.prompt, response) if self.shares_prompts else ((), tree.prompt + response)
+                found.setdefault(prompt, {}).setdefault(row, []).append(place)
+                place += 1
+        return found
+
+    def _score(self, prompt: Ids, rows: Sequence[Ids]) -> npt.NDArray[np.float32]:
+        past = self.prompts.get(tuple(prompt), lambda: self._read(prompt)) if prompt else self._nothing
+        return np.column_stack([each.numpy() for each in self._forward(rows, past, self._score_names)])
+
+    def _read(self, prompt: Ids) -> Past:
+        return Past(len(prompt), tuple(self._forward([prompt], self._nothing, self._present_names)))
+
+    def _forward(self, rows: Sequence[Ids], past: Past, outputs: Sequence[str]) -> list[Any]:
+        """Run the graph; keys and values stay where they are computed."""
+        ids, lengths = _pad(rows, self._pad_id)
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("input_ids", ids)
+        binding.bind_cpu_input("lengths", lengths)
+        if self.shares_prompts:
+            binding.bind_cpu_input("past_length", np.array(past.length))
+        for name, value in zip(self._past_names, past.values, strict=True):
+            binding.bind_ortvalue_input(name, value)
+        for name in outputs:
+            binding.bind_output(name, "cpu" if name in self._score_names else self._device)
+        self._session.run_with_iobinding(binding, self._options)
+        found: list[Any] = binding.get_outputs()
         return found
 
 
-def _batches(sequences: Sequences) -> Iterator[list[int]]:
-    """Yield row numbers in batches of like length, each within the token budget."""
-    batch: list[int] = []
-    for row in sorted(range(len(sequences)), key=lambda row: len(sequences[row])):
-        if batch and (len(batch) + 1) * len(sequences[row]) > TOKEN_BUDGET:
+def _open(model: Path, threads: int | None, device: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    providers = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}[device]
+    return onnxruntime.InferenceSession(str(model), options, providers=providers)
+
+
+def _empty(given: onnxruntime.NodeArg) -> onnxruntime.OrtValue:
+    """Return what an empty prompt leaves behind: a tensor without positions."""
+    kind = np.float16 if given.type == "tensor(float16)" else np.float32
+    shape = [size if isinstance(size, int) else 0 for size in given.shape]
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype=kind))
+
+
+def _num_bytes(past: Past) -> int:
+    return sum(value.tensor_size_in_bytes() for value in past.values)
+
+
+def _batches(rows: Sequence[Ids]) -> Iterator[list[Ids]]:
+    """Yield the rows in batches of like length, within the token budget and with little padding."""
+    batch: list[Ids] = []
+    real = 0
+    for row in sorted(rows, key=len):
+        padded = (len(batch) + 1) * _padded(len(row))
+        loose = padded > FEW_TOKENS and padded * (1 - PADDING) > real + _padded(len(row))
+        if batch and (padded > TOKEN_BUDGET or loose):
             yield batch
-            batch = []
+            batch, real = [], 0
         batch.append(row)
+        real += _padded(len(row))
     if batch:
         yield batch
 
 
-def _pad(sequences: Sequences, pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-    padded = -(-int(lengths.max()) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
-    ids = np.full((len(sequences), padded), pad_id, dtype=np.int64)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = sequence
+def _padded(length: int) -> int:
+    return -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+
+
+def _pad(rows: Sequence[Ids], pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    ids = np.full((len(rows), _padded(int(lengths.max()))), pad_id, dtype=np.int64)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
     return ids, lengths

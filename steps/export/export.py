@@ -29,10 +29,9 @@ from rewardlab.engine.session import Session
 from rewardlab.files import atomic_path, read_groups, read_json, write_json
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import labelled_pairs, scored_pairs
-from rewardlab.readout import ReadOut
 from rewardlab.tokens import TreeTokenizer
 from steps.export.graph import write_onnx
-from steps.export.parity import Rewards, Sequences, check_parity, measure_int8, torch_outputs
+from steps.export.parity import Rewards, check_parity, measure_int8, same_alone, torch_outputs
 from steps.progress import progress
 from steps.statistics import by_subset, fit_temperature, length_correlation
 
@@ -89,19 +88,21 @@ def export(
     if not groups:
         raise ValueError("the calibration split is empty: give more data or a larger calibration share")
     trained, _, readout = load_model(model)
-    sequences, ends, truncated = _sequences(model / TOKENIZER, readout, groups)
+    reader = TreeTokenizer(model / TOKENIZER, readout)
+    trees = [reader.tree(group.prompt, group.responses) for group in groups]
+    ends = np.cumsum([len(tree.responses) for tree in trees])
+    truncated = float(np.mean([cut for tree in trees for cut in tree.truncated]))
     with atomic_path(target) as scratch:
         scratch.mkdir()
         write_onnx(trained, scratch / MODEL, has_aspects=bool(readout.aspects))
         shutil.copyfile(model / TOKENIZER, scratch / TOKENIZER)
         write_json(scratch / READOUT, readout.to_dict())
         session = Session(scratch / MODEL, pad_id=readout.pad_id)
-        with progress(len(sequences), "calibrate", unit="responses") as bar:
-            outputs = session.outputs(sequences, bar.update)
-        num_golden = int(ends[min(config.num_golden, len(groups)) - 1])
-        parity = check_parity(torch_outputs(trained, sequences[:num_golden]), outputs[:num_golden])
-        alone = [session.outputs([sequence])[0].tolist() for sequence in sequences[:num_golden]]
-        parity["same_alone"] = alone == outputs[:num_golden].tolist()
+        with progress(int(ends[-1]), "calibrate", unit="responses") as bar:
+            outputs = session.outputs(trees, bar.update)
+        golden = trees[: config.num_golden]
+        parity = check_parity(torch_outputs(trained, golden), outputs[: ends[len(golden) - 1]])
+        parity["same_alone"] = same_alone(session, golden)
         if not parity["same_alone"]:
             raise ValueError("rewards of the exported graph depend on what else is in the batch: nothing was sealed")
         rewards = outputs[:, 0]
@@ -110,8 +111,7 @@ def export(
         write_json(scratch / CALIBRATION, calibration.to_dict())
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], per_group)
         np.save(scratch / FINGERPRINTS, np.sort(_training_fingerprints(splits)), allow_pickle=False)
-        few = groups[: config.num_int8]
-        int8 = measure_int8(scratch / MODEL, readout.pad_id, few, sequences[: int(ends[len(few) - 1])])
+        int8 = measure_int8(scratch / MODEL, readout.pad_id, groups[: config.num_int8], trees[: config.num_int8])
         facts = {
             "name": config.name,
             "licence": config.licence,
@@ -127,17 +127,6 @@ def export(
     report = ExportReport(digest=digest, parity=parity, int8=int8, size_bytes=size, temperature=calibration.temperature)
     write_json(findings, report.to_dict() | {"made": datetime.now(UTC).isoformat(timespec="seconds")})
     return report
-
-
-def _sequences(
-    tokenizer: Path, readout: ReadOut, groups: Sequence[PreferenceGroup]
-) -> tuple[Sequences, "np.ndarray[Any, np.dtype[np.int64]]", float]:
-    """Return every response's token sequence, where each group ends, and the share of responses that were cut."""
-    reader = TreeTokenizer(tokenizer, readout)
-    trees = [reader.tree(group.prompt, group.responses) for group in groups]
-    sequences = [tree.sequence(index) for tree in trees for index in range(len(tree.responses))]
-    truncated = [cut for tree in trees for cut in tree.truncated]
-    return sequences, np.cumsum([len(tree.responses) for tree in trees]), float(np.mean(truncated))
 
 
 def _calibrate(

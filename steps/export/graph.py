@@ -1,4 +1,4 @@
-"""The reward model as an ONNX graph, through optimum's exporter with a configuration of our own."""
+"""The reward model as an ONNX graph: causal ones share prompts, others go through optimum's exporter."""
 
 import warnings
 from pathlib import Path
@@ -11,7 +11,22 @@ OPSET = 18
 
 
 def write_onnx(model: "RewardModel", target: Path, *, has_aspects: bool = False) -> None:
+    """Export a graph that shares prompts, or where the backbone cannot, one that reads whole sequences."""
+    from steps.export.causal import write_causal
+
+    model.eval()
+    if model.kind == "causal":
+        try:
+            return write_causal(model, target, has_aspects=has_aspects, opset=OPSET)
+        except ValueError:  # its attention is its own: rewards are the same, each prompt is read again
+            pass
+    return write_whole(model, target, has_aspects=has_aspects)
+
+
+def write_whole(model: "RewardModel", target: Path, *, has_aspects: bool) -> None:
     """Export `input_ids` [B, T] and `lengths` [B] to `rewards` [B] and, where there are aspects, `aspects` [B, A].
+
+    A row holds prompt and response.
 
     The scored position comes from lengths inside the graph, so no pad id can move it, and any pooling and head exports.
     """
@@ -57,7 +72,6 @@ def write_onnx(model: "RewardModel", target: Path, *, has_aspects: bool = False)
             rewards = self.model(input_ids, lengths)
             return (rewards[0], rewards[1:].T) if has_aspects else (rewards,)
 
-    model.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every constant it folds; parity is measured afterwards
         export(Named(), RewardOnnxConfig(model.config, task="feature-extraction"), target, opset=OPSET)

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rewardlab.engine.session import Session
 from rewardlab.metrics import labelled_pairs
+from rewardlab.tokens import TokenTree
 
 if TYPE_CHECKING:
     from models.reward_model import RewardModel
@@ -19,20 +20,20 @@ if TYPE_CHECKING:
 PARITY_TOLERANCE = 1e-5
 """Largest difference between torch and ONNX Runtime, in units of max(1, s.d. of the rewards)."""
 
-Sequences = Sequence[Sequence[int]]
 Rewards = npt.NDArray[np.float32]
 
 
-def torch_rewards(model: "RewardModel", sequences: Sequences) -> Rewards:
-    """Return torch's reward of each sequence, one unpadded forward at a time."""
-    return torch_outputs(model, sequences)[:, 0]
+def torch_rewards(model: "RewardModel", trees: Sequence[TokenTree]) -> Rewards:
+    """Return torch's reward of each response: prompt and response in one row, one unpadded forward at a time."""
+    return torch_outputs(model, trees)[:, 0]
 
 
-def torch_outputs(model: "RewardModel", sequences: Sequences) -> Rewards:
-    """Return torch's reward of each sequence, and behind it that of each aspect: [N, 1 + A]."""
+def torch_outputs(model: "RewardModel", trees: Sequence[TokenTree]) -> Rewards:
+    """Return torch's reward of each response as `torch_rewards`, and behind it that of each aspect: [N, 1 + A]."""
     import torch
 
     model.eval()
+    sequences = [tree.sequence(index) for tree in trees for index in range(len(tree.responses))]
     with torch.no_grad():
         rewards = [model(torch.tensor([list(ids)]), torch.tensor([len(ids)])).flatten() for ids in sequences]
     outputs: Rewards = torch.stack(rewards).numpy()
@@ -62,7 +63,20 @@ def check_parity(expected: Rewards, found: Rewards) -> dict[str, Any]:
     }
 
 
-def measure_int8(model: Path, pad_id: int, groups: "Sequence[PreferenceGroup]", sequences: Sequences) -> dict[str, Any]:
+def same_alone(session: Session, trees: Sequence[TokenTree]) -> bool:
+    """Say whether each response's outputs are, to the bit, the same beside others and with nothing beside it."""
+    alone = [session.outputs([leaf]) for tree in trees for leaf in _leaves(tree)]
+    return bool(np.array_equal(session.outputs(trees), np.concatenate(alone)))
+
+
+def _leaves(tree: TokenTree) -> Iterator[TokenTree]:
+    for response, truncated in zip(tree.responses, tree.truncated, strict=True):
+        yield TokenTree(tree.prompt, (response,), (truncated,))
+
+
+def measure_int8(
+    model: Path, pad_id: int, groups: "Sequence[PreferenceGroup]", trees: Sequence[TokenTree]
+) -> dict[str, Any]:
     """Quantize to ONNX Runtime's dynamic INT8 and return error, flips and speed beside fp32; the result is not kept.
 
     Dynamic INT8 makes a reward depend on its batch-mates, so it is reported, not served.
@@ -77,9 +91,9 @@ def measure_int8(model: Path, pad_id: int, groups: "Sequence[PreferenceGroup]", 
             weight_type=QuantType.QInt8,
             extra_options={"DefaultTensorType": 1, "WeightSymmetric": True},
         )
-        wide, wide_seconds = _timed(model, pad_id, sequences)
-        narrow, narrow_seconds = _timed(quantized, pad_id, sequences)
-        alone = Session(quantized, pad_id=pad_id).run(sequences[:1])
+        wide, wide_seconds = _timed(model, pad_id, trees)
+        narrow, narrow_seconds = _timed(quantized, pad_id, trees)
+        alike = same_alone(Session(quantized, pad_id=pad_id), trees[:4])
         size = quantized.stat().st_size / model.stat().st_size
     before, after = (labelled_pairs(groups, _by_group(groups, rewards)) for rewards in (wide, narrow))
     flips = np.sign(before.better - before.worse) != np.sign(after.better - after.worse)
@@ -88,16 +102,16 @@ def measure_int8(model: Path, pad_id: int, groups: "Sequence[PreferenceGroup]", 
         "flip_rate": float(flips.mean()) if len(flips) else None,
         "speedup": wide_seconds / narrow_seconds,
         "size_ratio": size,
-        "same_alone": bool(alone[0] == narrow[0]),
-        "num": len(sequences),
+        "same_alone": alike,
+        "num": len(wide),
     }
 
 
-def _timed(model: Path, pad_id: int, sequences: Sequences) -> tuple[Rewards, float]:
-    session = Session(model, pad_id=pad_id)
-    session.run(sequences[:2])
+def _timed(model: Path, pad_id: int, trees: Sequence[TokenTree]) -> tuple[Rewards, float]:
+    session = Session(model, pad_id=pad_id, cache_bytes=0)
+    session.run(trees[:2])
     started = time.perf_counter()
-    rewards = session.run(sequences)
+    rewards = session.run(trees)
     return rewards, time.perf_counter() - started
 
 

@@ -1,0 +1,132 @@
+"""Attention of responses to a prompt that was read before: its keys and values come from outside.
+
+Shapes: B responses, H heads, K key-value heads, T tokens of a response, P of the prompt, S = P + T, E width of a head.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "rewardlab_prefix"
+
+KeysAndValues = tuple[Tensor, Tensor]
+
+
+class Prefix:
+    """What one forward pass is told of its prompt, and the keys and values it leaves behind, layer by layer.
+
+    Args:
+        past: keys and values of the prompt, each `[1, K, P, E]`, one pair a layer, the same for all responses; empty
+            where there is no prompt.
+        length: how many of the P positions are real, a scalar; the others lie behind them and are not seen.
+    """
+
+    def __init__(self, past: Sequence[KeysAndValues], length: Tensor) -> None:
+        self.past = past
+        self.length = length
+        self.present: list[KeysAndValues] = []
+        self._biases: dict[int | None, Tensor] = {}
+
+    def positions(self, num_tokens: int) -> Tensor:
+        """Return the position of each token of a response, behind the prompt's real ones."""
+        positions_T: Tensor = self.length + torch.arange(num_tokens, device=self.length.device)
+        return positions_T
+
+    def extend(self, own: KeysAndValues) -> KeysAndValues:
+        """Return the next layer's keys and values, those of the prompt before the responses' own, `[B, K, S, E]`."""
+        layer = len(self.present)
+        self.present.append(own)
+        if not self.past:
+            return own
+        key, value = (
+            torch.cat([past.expand(each.shape[0], -1, -1, -1), each], dim=2)
+            for past, each in zip(self.past[layer], own, strict=True)
+        )
+        return key, value
+
+    def bias(self, query: Tensor, window: int | None) -> Tensor:
+        """Return what is added to the scores, bias_TS: 0 for what a token sees, the lowest number for the rest."""
+        if window not in self._biases:
+            self._biases[window] = self._bias(query, window)
+        return self._biases[window]
+
+    def _bias(self, query: Tensor, window: int | None) -> Tensor:
+        own_T = self.positions(query.shape[2])
+        prompt_P = torch.arange(self.past[0][0].shape[2] if self.past else 0, device=query.device)
+        real_TP = (prompt_P < self.length)[None, :].expand(query.shape[2], -1)
+        sees_TS = torch.cat([real_TP, own_T[None, :] <= own_T[:, None]], dim=1)
+        if window is not None:
+            sees_TS = sees_TS & (own_T[:, None] - torch.cat([prompt_P, own_T])[None, :] < window)
+        return torch.where(sees_TS, 0.0, torch.finfo(query.dtype).min).to(query.dtype)
+
+
+def attend_to_prefixes(backbone: PreTrainedModel) -> None:
+    """Let a causal backbone's forward take `prefix=`.
+
+    Raises:
+        ValueError: its attention cannot be replaced.
+    """
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
+    backbone.set_attn_implementation(NAME)
+    if backbone.config._attn_implementation != NAME:
+        raise ValueError(f"the attention of a {type(backbone).__name__} is its own and cannot be replaced")
+
+
+def hidden_states(backbone: PreTrainedModel, ids_BT: Tensor, prefix: Prefix) -> Tensor:
+    """Return the last layer's hidden states of the responses, hidden_BTD; `prefix.present` is filled.
+
+    The mask, which nobody reads, is there so that transformers makes none of its own.
+
+    Raises:
+        ValueError: the backbone did not hand the prefix on.
+    """
+    found = backbone(
+        input_ids=ids_BT,
+        position_ids=prefix.positions(ids_BT.shape[1])[None],
+        attention_mask=torch.empty((1, 1, 0, 0), device=ids_BT.device),
+        use_cache=False,
+        prefix=prefix,
+    )
+    hidden_BTD: Tensor = found.last_hidden_state
+    return hidden_BTD
+
+
+def _attention(  # noqa: PLR0913 (the signature that transformers calls)
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001
+    *,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    prefix: Prefix | None = None,
+    **rest: Any,
+) -> tuple[Tensor, None]:
+    """Attend over query `[B, H, T, E]`, key and value `[B, K, T, E]`; return `[B, T, H, E]`.
+
+    Heads that share keys are one matrix, so that no key is repeated for them.
+
+    Raises:
+        ValueError: the backbone did not hand the prefix on, or its attention has sinks.
+    """
+    if prefix is None or rest.get("s_aux") is not None:
+        raise ValueError(f"{type(module).__name__} cannot read responses against a prompt that was read before")
+    key_BKSE, value_BKSE = prefix.extend((key, value))
+    batch, heads, tokens, width = query.shape
+    shared = key.shape[1]
+    query = query * (width**-0.5 if scaling is None else scaling)
+    scores = query.reshape(batch, shared, -1, width) @ key_BKSE.transpose(2, 3)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.reshape(batch, heads, tokens, -1) + prefix.bias(query, sliding_window)
+    shares = scores.softmax(dim=-1).reshape(batch, shared, heads // shared * tokens, -1)
+    read_BHTE = (shares @ value_BKSE).reshape(batch, heads, tokens, width)
+    return read_BHTE.transpose(1, 2), None

@@ -1,0 +1,84 @@
+"""Causal graphs: responses read against a prompt that was read before score as if they had been read behind it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from models.head import RewardHead
+from models.reward_model import RewardModel
+from rewardlab.engine.session import Session
+from rewardlab.readout import Pooling
+from steps.export.graph import write_onnx
+from steps.export.parity import check_parity, same_alone, torch_rewards
+from tests.test_export import trees
+
+WIDTH = 64
+SHAPE = {
+    "vocab_size": 256,
+    "hidden_size": WIDTH,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.1,
+}
+GEOMETRIES: dict[str, dict[str, Any]] = {
+    "Llama": SHAPE,
+    "Qwen2": SHAPE | {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+    "Qwen3": SHAPE | {"head_dim": 32},
+    "Mistral": SHAPE | {"sliding_window": 24},
+    "GPT2": {"vocab_size": 256, "n_embd": WIDTH, "n_layer": 3, "n_head": 4, "n_positions": 256},
+    "Gemma2": SHAPE | {"head_dim": 32, "sliding_window": 24, "attn_logit_softcapping": 5.0},
+}
+
+
+def reward_model(name: str, *, pooling: Pooling) -> RewardModel:
+    """Return a tiny random model; eager attention is the one in transformers that knows soft caps."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**GEOMETRIES[name])
+    backbone: PreTrainedModel = getattr(transformers, f"{name}Model")(config)
+    backbone.set_attn_implementation("eager")
+    return RewardModel(backbone, RewardHead(WIDTH, pooling=pooling), kind="causal").eval()
+
+
+@pytest.mark.parametrize("pooling", ["last_token", "mean"])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_every_geometry_scores_like_torch_and_alike_alone(name: str, pooling: Pooling, tmp_path: Path) -> None:
+    model, texts = reward_model(name, pooling=pooling), trees()
+    expected = torch_rewards(model, texts)
+    write_onnx(model, tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx", pad_id=0, threads=1)
+    assert session.shares_prompts
+    found = session.run(texts)
+    assert check_parity(expected, found)["share_of_tolerance"] <= 1
+    assert same_alone(session, texts)
+    assert torch.equal(torch.tensor(torch_rewards(model, texts)), torch.tensor(expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "wider"), [("Mistral", {"sliding_window": None}), ("Gemma2", {"attn_logit_softcapping": None})]
+)
+def test_the_window_and_the_cap_are_in_the_graph(name: str, wider: dict[str, Any], tmp_path: Path) -> None:
+    model = reward_model(name, pooling="last_token")
+    write_onnx(model, tmp_path / "model.onnx")
+    backbone = type(model.backbone)(type(model.backbone.config)(**GEOMETRIES[name] | wider))
+    backbone.load_state_dict(model.backbone.state_dict())
+    backbone.set_attn_implementation("eager")
+    model.backbone = backbone
+    with pytest.raises(ValueError, match="disagree"):
+        check_parity(torch_rewards(model, trees()), Session(tmp_path / "model.onnx", pad_id=0).run(trees()))
+
+
+def test_a_backbone_that_keeps_its_attention_is_read_whole(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 256, "n_embd": WIDTH, "n_layer": 2, "n_head": 4, "n_positions": 256, "rotary_dim": 8}
+    backbone = transformers.GPTJModel(transformers.GPTJConfig(**sizes))  # type: ignore[no-untyped-call]
+    model = RewardModel(backbone, RewardHead(WIDTH, pooling="last_token"), kind="causal").eval()
+    write_onnx(model, tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx", pad_id=0, threads=1)
+    assert not session.shares_prompts
+    assert check_parity(torch_rewards(model, trees()), session.run(trees()))["share_of_tolerance"] <= 1

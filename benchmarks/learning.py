@@ -93,7 +93,7 @@ def _rewards(model: Path, groups: Sequence[PreferenceGroup]) -> list[list[float]
     trained, _, readout = load_model(model)
     tokenizer = TreeTokenizer(model / "tokenizer.json", readout)
     trees = [tokenizer.tree(group.prompt, group.responses) for group in groups]
-    return [torch_rewards(trained, [tree.sequence(at) for at in range(len(tree.responses))]).tolist() for tree in trees]
+    return [torch_rewards(trained, [tree]).tolist() for tree in trees]
 
 
 if __name__ == "__main__":

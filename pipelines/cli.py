@@ -174,16 +174,21 @@ def compare(
 
 
 @app.command()
-def serve(
+def serve(  # noqa: PLR0913 (one parameter an option)
     model: ModelOption = "champion",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8080,
+    follow: Annotated[bool, typer.Option("--follow", help="Go along when the alias moves, over HTTP.")] = False,
+    dialect: Annotated[str, typer.Option(help="Protocol at the root, such as openrlhf.")] = "",
+    tokens: Annotated[str, typer.Option(help="File, or env:NAME, of the bearer tokens that may ask.")] = "",
     name: NameOption = DEFAULT_NAME,
 ) -> None:
-    """Serve a model: resolves the reference, then becomes `python -m serving --bundle PATH`."""
-    from pipelines.scoring import serve_reference
+    """Serve a model: resolves the reference, then becomes `python -m serving`."""
+    from pipelines.serve import become_server
 
-    serve_reference(model, host=host, port=port, name=name)
+    options = ["--host", host, "--port", str(port)]
+    options += (["--dialect", dialect] if dialect else []) + (["--tokens", tokens] if tokens else [])
+    become_server(model, options, name=name, follow=follow)
 
 
 @app.command()

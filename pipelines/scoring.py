@@ -1,10 +1,8 @@
-"""Score files line by line, and hand a model to the server."""
+"""Score files line by line."""
 
 import gzip
 import json
 import math
-import os
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -53,18 +51,6 @@ def open_engine(model: str, *, name: str) -> Engine:
     engine = Engine(Bundle.open(folder, label))
     engine.check_golden()
     return engine
-
-
-def serve_reference(model: str, *, host: str, port: int, name: str) -> None:
-    """Replace this process by the server."""
-    folder, label = resolve(model, name=name)
-    # -P: a folder `serving` in the current folder is not ours
-    command = [sys.executable, "-P", "-m", "serving", "--bundle", str(folder), "--host", host, "--port", str(port)]
-    if label:
-        registered, _, version = label.rpartition("/")
-        command += ["--name", registered, "--version", version]
-    sys.stdout.flush()
-    os.execv(sys.executable, command)  # noqa: S606 (no shell is wanted)
 
 
 def _lines(source: Path) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from rewardlab.files import read_json
 from rewardlab.home import DEFAULT_NAME, home, tracking_uri
 from rewardlab.promotion.reading import client_log, standing_version
 
-_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
 _MLFLOW = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,7 +41,7 @@ def resolve(ref: str, *, name: str = DEFAULT_NAME) -> tuple[Path, str | None]:
     address = (
         ref if ref.startswith("models:/") else f"models:/{name}/{ref}" if ref.isdigit() else f"models:/{name}@{ref}"
     )
-    match = _ADDRESS.fullmatch(address)
+    match = ADDRESS.fullmatch(address)
     if not match:
         raise ValueError(
             f"{ref!r} is no reference: give a folder, a version, an alias, models:/NAME/VERSION or models:/NAME@ALIAS"

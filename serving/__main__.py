@@ -14,7 +14,6 @@ from serving.logs import set_up
 
 if TYPE_CHECKING:
     from serving.served import Served
-    from serving.tokens import Token
 
 DIALECTS = ("openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei")
 KEEP_ALIVE_SECONDS = 75
@@ -28,45 +27,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: sys.exit(0))
     set_up(options.log_level)
-    threads = options.threads or os.cpu_count() or 1
     try:
-        served = _open(options.bundle, name=options.name, version=options.version)
-        tokens = _tokens(options.tokens)
+        served = _open(options)
         listener = _listen(options.host, options.port)
+        _serve(served, listener, options)
     except (OSError, ValueError) as error:
         print(f"serving: {error}", file=sys.stderr)
         return 1
-    _serve(served, listener, threads=threads, tokens=tokens)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve the rewards of a bundle over HTTP.")
-    parser.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=8080, help="0 picks a free one (default: %(default)s)")
-    parser.add_argument("--name", type=_segment, default=DEFAULT_NAME, help="the model's name (default: %(default)s)")
-    parser.add_argument("--version", type=_segment, help="the model's version (default: the bundle's digest)")
-    parser.add_argument("--threads", type=_positive, help="passes at a time, one core each (default: all cores)")
-    parser.add_argument(
-        "--tokens", help="JSON file, or env:NAME, with the bearer tokens that may ask (default: all may)"
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--bundle", type=Path, help="the bundle's folder")
+    what.add_argument(
+        "--model", help="models:/NAME/VERSION, or models:/NAME@ALIAS, which is followed, at MLFLOW_TRACKING_URI"
     )
-    parser.add_argument(
-        "--log-level", choices=("info", "warning", "error"), default="warning", help="info: each request"
-    )
+    add = parser.add_argument
+    add("--follow-seconds", type=float, default=10.0, help="how often the alias is looked at (default: %(default)s)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=_port, default=8080, help="0 picks a free one (default: %(default)s)")
+    add("--name", type=_segment, default=DEFAULT_NAME, help="a bundle's name (default: %(default)s)")
+    add("--version", type=_segment, help="a bundle's version (default: its digest)")
+    add("--threads", type=_positive, help="passes at a time, one core each (default: all cores)")
+    add("--dialect", choices=DIALECTS, help="is spoken at the root too, without its prefix (default: none)")
+    add("--tokens", help="JSON file, or env:NAME, with the bearer tokens that may ask (default: all may)")
+    add("--log-level", choices=("info", "warning", "error"), default="warning", help="info: tell of each request")
     return parser
 
 
-def _open(bundle: Path, *, name: str, version: str | None) -> "Served":
+def _open(options: argparse.Namespace) -> "Served":
+    from serving.follow import load
+    from serving.registry import Registry
     from serving.served import Served
 
-    return Served.load(bundle, name=name, version=version)
-
-
-def _tokens(source: str | None) -> "dict[str, Token] | None":
-    from serving.tokens import read_tokens
-
-    return read_tokens(source) if source else None
+    if options.bundle:
+        return Served.load(options.bundle, name=options.name, version=options.version)
+    registry = Registry.of_environment()
+    return load(registry, registry.find(options.model))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -80,16 +79,23 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _serve(served: "Served", listener: socket.socket, *, threads: int, tokens: "dict[str, Token] | None") -> None:
+def _serve(served: "Served", listener: socket.socket, options: argparse.Namespace) -> None:
     import uvicorn
 
     from serving.app import app_of
+    from serving.follow import Follower
     from serving.limits import Limits
+    from serving.registry import Registry
+    from serving.tokens import read_tokens
     from serving.work import Worker
 
-    worker = Worker(served, Limits(), threads=threads)
+    worker = Worker(served, Limits(), threads=options.threads or os.cpu_count() or 1)
+    tokens = read_tokens(options.tokens) if options.tokens else None
+    follower = None
+    if options.model and "@" in options.model:
+        follower = Follower(Registry.of_environment(), options.model, worker, seconds=options.follow_seconds)
     config = uvicorn.Config(
-        app_of(worker, tokens=tokens),
+        app_of(worker, tokens=tokens, dialect=options.dialect, follower=follower),
         http="httptools",
         log_level="warning",
         access_log=False,
@@ -97,10 +103,9 @@ def _serve(served: "Served", listener: socket.socket, *, threads: int, tokens: "
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    server = uvicorn.Server(config)
     host, port = listener.getsockname()[:2]
     print(f"serving {served.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    server.run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _port(text: str) -> int:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from rewardlab.engine import Engine
 from serving.desk import Desk
+from serving.follow import Follower
 from serving.limits import Limits
 from serving.protocols import kserve, llamafactory, native, nemo, oip, openrlhf, sglang, slime, tei, verl, vllm
 from serving.served import Served
@@ -40,22 +41,33 @@ def build_app(engine: Engine, *, name: str, version: str, limits: Limits = _DEFA
     return app_of(Worker(Served.of(engine, name=name, version=version), limits))
 
 
-def app_of(worker: Worker, *, tokens: Mapping[str, Token] | None = None, dialect: str | None = None) -> Starlette:
+def app_of(
+    worker: Worker,
+    *,
+    tokens: Mapping[str, Token] | None = None,
+    dialect: str | None = None,
+    follower: Follower | None = None,
+) -> Starlette:
     """Return the application around a worker, open to all or to the holders of tokens.
 
     Args:
         worker: scores.
         tokens: who may ask, by name.
+        follower: keeps the worker at an alias.
         dialect: which of `DIALECTS` is spoken at the root, before the native protocol and those that are always there.
     """
     guard = Guard(tokens)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        starting = asyncio.create_task(worker.start())
+        tasks = [asyncio.create_task(worker.start())]
+        if follower:
+            tasks.append(asyncio.create_task(follower.run()))
         yield
         worker.stop()
-        await asyncio.gather(starting, return_exceptions=True)
+        for task in tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     app = Starlette(
         routes=[
@@ -88,6 +100,8 @@ def _health(worker: Worker) -> list[Route]:
     async def ready(request: Request) -> JSONResponse:  # noqa: ARG001
         if worker.not_ready:
             return JSONResponse({"ready": False, "reason": worker.not_ready}, 503)
+        if worker.follow_problem:
+            return JSONResponse({"ready": True, "reason": worker.follow_problem})
         return JSONResponse({"ready": True})
 
     async def metrics(request: Request) -> Response:  # noqa: ARG001

@@ -37,6 +37,11 @@ class Metrics:
             "rewardlab_queue_seconds", "Work inside, in seconds at the measured speed.", registry=self.registry
         )
         self.held = Gauge("rewardlab_held_requests", "Requests held at the door.", registry=self.registry)
+        self.swaps = Counter("rewardlab_swaps", "Models that took another's place.", registry=self.registry)
+        self.follow_problem = Gauge(
+            "rewardlab_follow_problem", "1 while the alias names a version that is not served.", registry=self.registry
+        )
+        self.model = Gauge("rewardlab_model", "1 for the model in service.", ["model"], registry=self.registry)
         self.truncated = Counter(
             "rewardlab_truncated_responses", "Responses that were read in part.", registry=self.registry
         )

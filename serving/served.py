@@ -56,7 +56,7 @@ class Text:
 Item = Group | Text
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Served:
     """An engine and its label; tokenizers cannot be shared by threads, so that each in work has one of its own."""
 

@@ -46,6 +46,7 @@ class Worker:
         self.metrics = Metrics()
         self.loop = EngineLoop(threads, self._learn)
         self.door = Door(limits, Pace(threads), lambda: self.loop.outstanding)
+        self.follow_problem: str | None = None
         self._why_not: str | None = "the golden texts have not been scored yet"
         self._tokenizing = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="tokenize")
 
@@ -64,6 +65,15 @@ class Worker:
             log.error("not ready: %s", self._why_not)
         else:
             self._why_not = None
+
+    def swap(self, served: Served) -> str:
+        """Score what comes from here on with another model, and return the label of the one before.
+
+        What has been taken on is scored by the model that it was read for.
+        """
+        before, self.served = self.served, served
+        self.metrics.swaps.inc()
+        return before.label
 
     def drain(self) -> None:
         """Take on nothing more."""
@@ -110,6 +120,9 @@ class Worker:
         """Return the metrics as Prometheus reads them."""
         self.metrics.queue_seconds.set(self.door.seconds())
         self.metrics.held.set(self.door.num_held)
+        self.metrics.follow_problem.set(self.follow_problem is not None)
+        self.metrics.model.clear()
+        self.metrics.model.labels(self.served.label).set(1)
         return self.metrics.text()
 
     def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], seconds: float) -> None:

@@ -18,8 +18,10 @@ def running(app: ASGIApp, listener: socket.socket | None = None) -> Iterator[str
     server = uvicorn.Server(uvicorn.Config(app, http="httptools", log_level="critical"))
     with listener, ThreadPoolExecutor(1) as pool:
         pool.submit(server.run, sockets=[listener])
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
 
 
 def settled(url: str) -> None:

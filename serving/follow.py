@@ -1,0 +1,90 @@
+"""Follow an alias: load its version beside the one in service, try it, and swap between two batches."""
+
+import asyncio
+import ctypes
+import gc
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+from rewardlab.references import ADDRESS
+from serving.logs import log
+from serving.registry import Registry, Version
+from serving.served import Served
+from serving.work import Worker
+
+
+def load(registry: Registry, version: Version) -> Served:
+    """Return a version as a model whose golden texts have been scored as they were sealed.
+
+    Its files go when the model does.
+
+    Raises:
+        ValueError: the bundle cannot be had, is damaged, or scores otherwise.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="rewardlab-"))
+    try:
+        registry.fetch(version, folder / "bundle")
+        served = Served.load(folder / "bundle", name=version.name, version=version.number)
+        served.engine.check_golden()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(served, shutil.rmtree, folder, ignore_errors=True)
+    return served
+
+
+class Follower:
+    """Keeps a worker at the version that an alias names.
+
+    A version that cannot be loaded leaves the one before in service, and `problem` says why until the alias names
+    another or the registry can be reached again.
+    """
+
+    def __init__(self, registry: Registry, address: str, worker: Worker, *, seconds: float) -> None:
+        if "@" not in address or not ADDRESS.fullmatch(address):
+            raise ValueError(f"an alias is followed, models:/NAME@ALIAS, got {address!r}")
+        self.address = address
+        self._registry = registry
+        self._worker = worker
+        self._seconds = seconds
+        self._refused: tuple[Version, str] | None = None
+
+    async def run(self) -> None:
+        """Look every so many seconds, for ever."""
+        while True:
+            await asyncio.sleep(self._seconds)
+            await asyncio.to_thread(self.step)
+
+    def step(self) -> None:
+        """Look once, and swap if the alias names another version."""
+        try:
+            version = self._registry.find(self.address)
+            if version.number == self._worker.served.version:
+                self._worker.follow_problem = None
+                return
+            if self._refused and self._refused[0] == version:
+                self._worker.follow_problem = self._refused[1]
+                return
+        except Exception as error:  # whatever the registry does, the model in service goes on
+            self._worker.follow_problem = f"{self.address} cannot be followed: {error}"
+            log.warning("%s", self._worker.follow_problem)
+            return
+        self._swap(version)
+
+    def _swap(self, version: Version) -> None:
+        label = f"{version.name}/{version.number}"
+        try:
+            served = load(self._registry, version)
+        except Exception as error:
+            why = f"{label} is not served, {self._worker.served.label} still is: {error}"
+            self._refused = (version, why)
+            self._worker.follow_problem = why
+            log.error("%s", why)
+            return
+        before = self._worker.swap(served)
+        self._worker.follow_problem = None
+        log.warning("%s is served, after %s", label, before)
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what the model before leaves free goes back to the system

@@ -1,0 +1,142 @@
+"""Bundles from MLflow's REST API: which version an address names, and its files; no mlflow is needed."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, unquote, urlparse
+
+import httpx
+
+from rewardlab.bundle import MANIFEST
+from rewardlab.files import atomic_path, read_json
+from rewardlab.promotion.log import replay
+from rewardlab.promotion.reading import standing_version
+from rewardlab.promotion.rest import RestStore
+from rewardlab.references import ADDRESS
+
+TIMEOUT_SECONDS = 20.0
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a registered model: where its files are, and the digest that its bundle was registered with."""
+
+    name: str
+    number: str
+    source: str
+    digest: str | None
+
+
+class Registry:
+    """An MLflow server, asked over HTTP.
+
+    Args:
+        client: knows the server by its `base_url`, and brings credentials and time limits.
+    """
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Return the registry that MLflow's own variables name, with their credentials.
+
+        Raises:
+            ValueError: `MLFLOW_TRACKING_URI` is not the address of a server.
+        """
+        uri = environment.get("MLFLOW_TRACKING_URI", "")
+        if urlparse(uri).scheme not in ("http", "https"):
+            raise ValueError(
+                f"a model is followed over HTTP: set MLFLOW_TRACKING_URI to an MLflow server's address, not {uri!r}; "
+                "for a local registry, start one with `mlflow server`"
+            )
+        headers, login = {}, None
+        if token := environment.get("MLFLOW_TRACKING_TOKEN"):
+            headers["Authorization"] = f"Bearer {token}"
+        elif user := environment.get("MLFLOW_TRACKING_USERNAME"):
+            login = (user, environment.get("MLFLOW_TRACKING_PASSWORD", ""))
+        return cls(httpx.Client(base_url=uri, headers=headers, auth=login, timeout=TIMEOUT_SECONDS))
+
+    def find(self, address: str) -> Version:
+        """Return the version of `models:/NAME/VERSION` or `models:/NAME@ALIAS`; an alias stands for what the log says.
+
+        Raises:
+            ValueError: there is no such version, or the registry cannot be reached.
+        """
+        match = ADDRESS.fullmatch(address)
+        if not match:
+            raise ValueError(f"a model is models:/NAME/VERSION or models:/NAME@ALIAS, got {address!r}")
+        try:
+            number = match["version"] or self._standing(match["name"], match["alias"])
+            found = self._get("model-versions/get", {"name": match["name"], "version": number})["model_version"]
+        except (httpx.HTTPError, KeyError, ValueError) as error:
+            raise ValueError(f"{address} cannot be found in {self._client.base_url}: {_reason(error)}") from error
+        tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+        return Version(match["name"], str(found["version"]), str(found["source"]), tags.get("bundle"))
+
+    def fetch(self, version: Version, target: Path) -> None:
+        """Bring a version's bundle into a folder, whole or not at all.
+
+        Raises:
+            ValueError: its files cannot be had, or are not those that were registered.
+        """
+        try:
+            with atomic_path(target) as scratch:
+                self._bring(version.source, scratch)
+        except (httpx.HTTPError, OSError) as error:
+            raise ValueError(f"the files of {version.name}/{version.number}: {_reason(error)}") from error
+        if version.digest and read_json(target / MANIFEST).get("digest") != version.digest:
+            shutil.rmtree(target)
+            raise ValueError(
+                f"{version.name}/{version.number} is not the bundle that was registered ({version.digest[:12]})"
+            )
+
+    def _standing(self, name: str, alias: str) -> str:
+        store = RestStore(self._client)
+        number = standing_version(replay(store.records(name)), name, alias, store.aliases(name).get(alias))
+        if number is None:
+            raise ValueError(f"{name} has no alias {alias!r}")
+        return number
+
+    def _bring(self, source: str, target: Path) -> None:
+        place = urlparse(source)
+        if place.scheme in ("", "file"):
+            shutil.copytree(unquote(place.path), target)
+            return
+        if place.scheme != "mlflow-artifacts":
+            raise ValueError(
+                f"the files lie at {place.scheme}://, not with MLflow's server: start it with --artifacts-destination"
+            )
+        target.mkdir()
+        base = f"{_ARTIFACTS}/{place.path.strip('/')}"
+        self._download(f"{base}/{MANIFEST}", target / MANIFEST)
+        for name in read_json(target / MANIFEST).get("files", {}):
+            if Path(name).name != name:
+                raise ValueError(f"the manifest names the file {name!r}, which is no plain name")
+            self._download(f"{base}/{quote(name)}", target / name)
+
+    def _download(self, url: str, target: Path) -> None:
+        with self._client.stream("GET", url) as answer, target.open("wb") as file:
+            answer.raise_for_status()
+            for chunk in answer.iter_bytes():
+                file.write(chunk)
+
+    def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
+        answer = self._client.get(f"/api/2.0/mlflow/{path}", params=query)
+        answer.raise_for_status()
+        values: dict[str, Any] = answer.json()
+        return values
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, with the server's own words where it has some."""
+    if isinstance(error, httpx.HTTPStatusError):
+        try:
+            return str(error.response.json()["message"])[:300]
+        except (ValueError, KeyError, TypeError, httpx.ResponseNotRead):
+            return f"status {error.response.status_code}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,135 @@
+"""The life of a model in service, against a real MLflow server over HTTP: pinned, followed, swapped, refused."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from rewardlab.bundle import GOLDEN, Bundle, seal
+from rewardlab.engine import Engine
+from rewardlab.files import read_json, write_json
+from serving.app import app_of
+from serving.follow import Follower, load
+from serving.limits import Limits
+from serving.registry import Registry
+from serving.served import Served
+from serving.work import Worker
+from steps.register import RegisterConfig, register
+from steps.registry import connect
+from tests.mlflow_server import mlflow_server
+from tests.served import running, settled
+
+NAME = "followed"
+
+
+@pytest.fixture(scope="module")
+def registry_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", url)
+        yield url
+
+
+def registered(bundle: Path, folder: Path, *, run_id: str) -> str:
+    """Register a bundle that passed the gate; return its version."""
+    digest = Bundle.open(bundle).digest
+    write_json(folder / "gate.json", {"verdict": "pass", "reason": "", "bundle": digest, "test_digest": "t"})
+    config = RegisterConfig(name=NAME, run_id=run_id, lineage={"recipe": "smoke"}, data_md5="md5")
+    return register(config, bundle, {"gate": folder / "gate.json"}).label.rpartition("/")[2]
+
+
+def with_wrong_golden_scores(bundle: Path, target: Path) -> Path:
+    shutil.copytree(bundle, target)
+    rows = [json.loads(line) for line in (target / GOLDEN).read_text().splitlines()]
+    rows[0]["rewards"][0] += 1.0
+    (target / GOLDEN).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    facts = read_json(target / "manifest.json")
+    seal(target, {name: value for name, value in facts.items() if name not in ("digest", "files")})
+    return target
+
+
+@pytest.mark.slow
+def test_an_alias_is_followed_without_a_failed_request_and_a_bad_bundle_changes_nothing(
+    registry_url: str, tiny_bundle: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    first, second = (
+        registered(bundle, tmp_path, run_id=name) for name, bundle in (("one", tiny_bundle), ("two", other_bundle))
+    )
+    bad = with_wrong_golden_scores(tiny_bundle, tmp_path / "bad")
+    third = registered(bad, tmp_path, run_id="three")
+    client = connect()
+    client.set_registered_model_alias(NAME, "production", first)
+    registry, address = Registry.of_environment(), f"models:/{NAME}@production"
+    worker = Worker(load(registry, registry.find(address)), Limits(), threads=1)
+    follower = Follower(registry, address, worker, seconds=3600)
+    expected = {
+        f"{NAME}/{version}": Engine(Bundle.open(bundle), threads=1).score("Hi", ["a", "b"]).rewards
+        for version, bundle in ((first, tiny_bundle), (second, other_bundle))
+    }
+    with running(app_of(worker, follower=follower)) as url:
+        settled(url)
+
+        async def ask_while(step: Any) -> list[dict[str, Any]]:
+            stepping = asyncio.create_task(asyncio.to_thread(step))
+            replies = []
+            async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+                while not stepping.done() or len(replies) < 3:
+                    answers = await asyncio.gather(
+                        *(http.post("/v1/rewards", json={"prompt": "Hi", "responses": ["a", "b"]}) for _ in range(4))
+                    )
+                    assert {answer.status_code for answer in answers} == {200}
+                    replies += [answer.json() for answer in answers]
+            await stepping
+            return replies
+
+        for version, problem in ((second, None), (first, None), (third, "golden scores"), (second, None)):
+            client.set_registered_model_alias(NAME, "production", version)
+            for reply in asyncio.run(ask_while(follower.step)):
+                assert tuple(reply["rewards"]) == pytest.approx(expected[reply["model"]], abs=1e-6)
+            ready = httpx.get(f"{url}/health/ready")
+            assert ready.status_code == 200
+            assert (problem or "") in ready.json().get("reason", "")
+            assert ("reason" in ready.json()) == (problem is not None)
+            served = httpx.post(f"{url}/v1/rewards", json={"prompt": "Hi", "responses": ["a"]}).json()["model"]
+            assert served == f"{NAME}/{first if version == third else version}"
+
+
+@pytest.mark.slow
+def test_a_pinned_version_is_loaded_and_what_is_not_there_is_named(
+    registry_url: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    version = registered(tiny_bundle, tmp_path, run_id="pinned")
+    registry = Registry.of_environment()
+    served = load(registry, registry.find(f"models:/{NAME}/{version}"))
+    assert served.label == f"{NAME}/{version}"
+    assert served.digest == Bundle.open(tiny_bundle).digest
+    for address, part in ((f"models:/{NAME}/99", "99"), (f"models:/{NAME}@nobody", "'nobody'"), ("models:/none/1", "")):
+        with pytest.raises(ValueError, match=f"cannot be found in {registry_url}.*{part}"):
+            registry.find(address)
+
+
+def test_a_registry_that_is_gone_leaves_the_model_in_service(tiny_bundle: Path) -> None:
+    served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1")
+    worker = Worker(served, Limits())
+    follower = Follower(
+        Registry(httpx.Client(base_url="http://127.0.0.1:9")), "models:/a@production", worker, seconds=1
+    )
+    follower.step()
+    assert "models:/a@production cannot be followed" in (worker.follow_problem or "")
+    assert worker.served is served
+
+
+def test_only_a_server_and_an_alias_can_be_followed(tiny_bundle: Path) -> None:
+    with pytest.raises(ValueError, match="MLFLOW_TRACKING_URI"):
+        Registry.of_environment({"MLFLOW_TRACKING_URI": "sqlite:///a.db"})
+    served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1")
+    registry = Registry.of_environment({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_TRACKING_TOKEN": "secret"})
+    for address in ("models:/a/3", "a@b"):
+        with pytest.raises(ValueError, match="an alias is followed"):
+            Follower(registry, address, Worker(served, Limits()), seconds=1)
+    with pytest.raises(ValueError, match="models:/NAME/VERSION or models:/NAME@ALIAS"):
+        registry.find("a@b")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 from types import ModuleType
 
 from starlette.applications import Starlette
@@ -22,6 +23,16 @@ from serving.tokens import Guard, Token
 from serving.work import Worker
 
 _DEFAULT_LIMITS = Limits()
+_PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+"""The page is one file that asks nobody but this server."""
 _AT_THE_ROOT: dict[str, ModuleType] = {"native": native, "oip": oip, "kserve": kserve}
 DIALECTS: dict[str, ModuleType] = {
     "openrlhf": openrlhf,
@@ -107,7 +118,11 @@ def _health(worker: Worker) -> list[Route]:
     async def metrics(request: Request) -> Response:  # noqa: ARG001
         return Response(worker.measured(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def page(request: Request) -> Response:  # noqa: ARG001
+        return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
+
     return [
+        Route("/", page),
         Route("/health/live", live),
         Route("/health/ready", ready),
         Route("/health", ready),

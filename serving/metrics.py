@@ -1,13 +1,18 @@
 """What Prometheus sees: waiting, batches, rewards, and how far they have drifted from the bundle's reference."""
 
+from collections import deque
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from rewardlab.drift import drift
 from serving.batches import Leaf, Outcome, price
+from serving.served import Served
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096)
+RECENT = 4096
+"""Rewards that drift is measured on."""
 _REWARDS = tuple(step / 2 for step in range(-20, 21))
 
 
@@ -46,6 +51,17 @@ class Metrics:
             "rewardlab_truncated_responses", "Responses that were read in part.", registry=self.registry
         )
         self.tokens = Counter("rewardlab_tokens", "Tokens of the responses and prompts scored.", registry=self.registry)
+        self.drift = Gauge(
+            "rewardlab_drift",
+            f"Population stability index of the last {RECENT} rewards against the bundle's reference; 0.25 is large.",
+            registry=self.registry,
+        )
+        self.rows = Counter("rewardlab_responses", "Responses scored.", registry=self.registry)
+        self.shared = Counter(
+            "rewardlab_prefix_hits", "Responses whose prompt a neighbour in the batch had too.", registry=self.registry
+        )
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._recent_of: Served | None = None
         self.failures = Counter(
             "rewardlab_failed_responses",
             "Responses that the engine failed on: not_finite, or error.",
@@ -62,14 +78,23 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return the metrics as Prometheus reads them."""
+        reference = self._recent_of and self._recent_of.engine.bundle.calibration.reference
+        if reference and reference.num and (found := drift(list(self._recent), reference)):
+            self.drift.set(found.psi)
         return generate_latest(self.registry)
 
     def batch(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], seconds: float) -> None:
         """Count a batch and what came of it."""
         self.batch_tokens.observe(price(batch))
         self.batch_seconds.observe(seconds)
+        self.rows.inc(len(batch))
+        self.shared.inc(len(batch) - len({leaf.branch for leaf in batch}))
+        if self._recent_of is not batch[0].served:  # another model's rewards say nothing about this one's
+            self._recent.clear()
+            self._recent_of = batch[0].served
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 self.failures.labels("not_finite" if isinstance(outcome, ArithmeticError) else "error").inc()
             else:
                 self.rewards.observe(outcome[0])
+                self._recent.append(outcome[0])

@@ -166,7 +166,7 @@ def test_a_wrong_request_is_told_what_is_wrong(http: httpx.Client, body: bytes, 
 
 
 def test_unknown_paths_and_methods_are_json_errors(http: httpx.Client) -> None:
-    for path in ("/", "/v1/rewards/", "/v2/models/other/ready/x"):
+    for path in ("/v3", "/v1/rewards/", "/v2/models/other/ready/x"):
         answer = http.get(path)
         assert (answer.status_code, list(answer.json())) == (404, ["error"])
     answer = http.get("/v1/rewards")

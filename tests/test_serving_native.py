@@ -142,6 +142,9 @@ def test_metrics_count_requests_tokens_rewards_and_truncations(url: str) -> None
     assert float(lines["rewardlab_truncated_responses_total"]) > 0
     assert float(lines["rewardlab_reward_count"]) > 0
     assert math.isfinite(float(lines["rewardlab_queue_seconds"]))
+    assert float(lines["rewardlab_drift"]) > 0  # the last rewards are of a few texts, the reference of many
+    assert float(lines["rewardlab_prefix_hits_total"]) > 0
+    assert lines['rewardlab_model{model="small/3"}'] == "1.0"
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import yaml
 
 from pipelines.cron import check_cron
 from pipelines.ir import compile_pipeline
+from pipelines.profiles import Profile
 from rewardlab import __version__
 from rewardlab.config import Config, canonical_json
 
@@ -119,11 +120,11 @@ def version_name(package: Path) -> str:
 
 
 @contextmanager
-def compiled() -> Iterator[Path]:
+def compiled(profile: Profile) -> Iterator[Path]:
     """Compile the pipeline for the image of this process, `REWARDLAB_IMAGE`, into a file for a while."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / f"{PIPELINE}.yaml"
-        compile_pipeline(package)
+        compile_pipeline(package, profile)
         yield package
 
 

@@ -30,6 +30,7 @@ RevisionOption = Annotated[
 ]
 RegisteredOption = Annotated[str, typer.Option("--name", help="Registered model.", callback=model_name)]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the calls; ask nothing of the server.")]
+ProfileOption = Annotated[str, typer.Option("--profile", help="What steps ask of the cluster: cpu or gpu.")]
 CronOption = Annotated[str, typer.Option(help="Six fields, seconds first, in UTC: '0 30 2 * * *' is 02:30 each day.")]
 
 
@@ -37,13 +38,26 @@ def compile(  # noqa: A001 (the command's name)
     out: Annotated[
         Path | None, typer.Option(help="IR file, .yaml; by default the committed one.", callback=file_to_write)
     ] = None,
+    placed: Annotated[str, typer.Option("--profile", help="local, cpu or gpu.")] = "local",
+    objects: Annotated[
+        Path | None,
+        typer.Option(help="Write Pipeline and PipelineVersion objects here too.", callback=file_to_write),
+    ] = None,
+    namespace: NamespaceOption = "kubeflow",
 ) -> None:
     """Compile the pipeline to Kubeflow IR."""
-    from pipelines.ir import GOLDEN, compile_pipeline, ir_digest
+    from pipelines.cluster import version_name
+    from pipelines.ir import GOLDEN, compile_objects, compile_pipeline, ir_digest
+    from pipelines.profiles import profile
 
+    if placed != "local" and out is None:
+        raise ValueError("the committed IR is that of the profile local: name another file with --out")
     target = out or GOLDEN
-    compile_pipeline(target)
+    compile_pipeline(target, profile(placed))
     typer.echo(f"{target} {ir_digest(target)}")
+    if objects:
+        compile_objects(objects, profile(placed), version=version_name(target), namespace=namespace)
+        typer.echo(f"{objects} {version_name(target)}")
 
 
 def submit(  # noqa: PLR0913 (one parameter an option)
@@ -56,11 +70,13 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     revision: RevisionOption = "",
     name: RegisteredOption = DEFAULT_NAME,
     settings: SetOption = None,
+    placed: ProfileOption = "cpu",
     dry_run: DryRunOption = False,
 ) -> None:
     """Run the pipeline on Kubeflow, once."""
     from pipelines import cluster
     from pipelines.local import new_run_id
+    from pipelines.profiles import profile
     from pipelines.server import explained
 
     chosen, source = chosen_recipe(recipe, settings), _source(data, test, repository, revision)
@@ -68,7 +84,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     arguments = _arguments(chosen, source, name, run_id)
     job = cluster.Job(name=run_id, experiment=name, arguments=arguments)
     client = _client(host, namespace, dry_run=dry_run)
-    with explained(), cluster.compiled() as package:
+    with explained(), cluster.compiled(profile(placed)) as package:
         sent = cluster.submit(client, job, package)
     typer.echo(f"run {sent.id} of version {sent.version}")
 
@@ -84,11 +100,13 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     revision: RevisionOption = "",
     name: RegisteredOption = DEFAULT_NAME,
     settings: SetOption = None,
+    placed: ProfileOption = "cpu",
     dry_run: DryRunOption = False,
 ) -> None:
     """Run the pipeline on Kubeflow at set times, in place of the model's schedule so far."""
     from pipelines import cluster
     from pipelines.cron import in_words, next_times
+    from pipelines.profiles import profile
     from pipelines.server import explained
 
     typer.echo(in_words(cron))
@@ -97,7 +115,7 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     chosen, source = chosen_recipe(recipe, settings), _source(data, test, repository, revision)
     job = cluster.Job(name=name, experiment=name, arguments=_arguments(chosen, source, name, ""))
     client = _client(host, namespace, dry_run=dry_run)
-    with explained(), cluster.compiled() as package:
+    with explained(), cluster.compiled(profile(placed)) as package:
         sent = cluster.schedule(client, job, package, cron=cron)
     typer.echo(f"schedule {name} of version {sent.version}: {sent.state} ({sent.id})")
 

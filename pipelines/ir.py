@@ -6,19 +6,42 @@ from typing import Any
 
 import yaml
 
+from pipelines.profiles import Profile, local
 from rewardlab.config import canonical_json
 
 GOLDEN = Path(__file__).parent / "compiled" / "reward_model.yaml"
 
 
-def compile_pipeline(target: Path) -> None:
-    """Compile the pipeline to IR YAML."""
+def compile_pipeline(target: Path, profile: Profile | None = None) -> None:
+    """Compile the pipeline to IR YAML, for this machine or with what a profile asks of a cluster."""
     from kfp.compiler import Compiler
 
-    from pipelines.pipeline import reward_model
+    from pipelines.pipeline import pipeline
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(reward_model, str(target))
+    Compiler().compile(pipeline(profile or local()), str(target))
+
+
+def compile_objects(target: Path, profile: Profile, *, version: str, namespace: str) -> None:
+    """Compile the pipeline to the Kubernetes objects `Pipeline` and `PipelineVersion`, for clusters kept in git."""
+    from kfp.compiler import Compiler
+    from kfp.compiler.compiler_utils import KubernetesManifestOptions
+
+    from pipelines.pipeline import NAME, pipeline
+
+    options = KubernetesManifestOptions(
+        pipeline_name=NAME,
+        pipeline_version_name=f"{NAME}-{version}",
+        namespace=namespace,
+        include_pipeline_manifest=True,
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Compiler().compile(
+        pipeline(profile),
+        str(target),
+        kubernetes_manifest_format=True,
+        kubernetes_manifest_options=options,
+    )
 
 
 def read_ir(source: Path) -> list[dict[str, Any]]:

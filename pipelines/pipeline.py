@@ -6,7 +6,11 @@ the bundle, 9. `evaluate` and 10. `audit` it, 11. `gate` it, 12. `register` it w
 the gate says true. `report` writes how it ended, however it ended.
 """
 
+import functools
+from typing import Any
+
 from kfp import dsl
+from kfp.dsl.pipeline_context import Pipeline
 
 from components.audit import audit
 from components.evaluate import evaluate
@@ -22,11 +26,22 @@ from components.split import split
 from components.tokenize import tokenize
 from components.train import train
 from components.validate import validate
+from pipelines.profiles import Profile, place
+
+NAME, DESCRIPTION = "reward-model", "Preference data to a promoted reward model."
 
 
-@dsl.pipeline(  # type: ignore[untyped-decorator]
-    name="reward-model", description="Preference data to a promoted reward model."
-)
+def pipeline(profile: Profile) -> Any:
+    """Return the pipeline with its steps placed as a profile says."""
+
+    @functools.wraps(reward_model)
+    def placed(*parameters: Any) -> None:
+        reward_model(*parameters)
+        place(profile, Pipeline.get_default_pipeline().tasks)
+
+    return dsl.pipeline(name=NAME, description=DESCRIPTION)(placed)
+
+
 def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
     run_id: str,
     run_folder: str,

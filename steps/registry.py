@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GATE_REPORT = "reports/gate.json"
 EXPERIMENT = "rewardlab"
 _RUN_TAG = "rewardlab.run_id"
+_DESCRIPTION_LIMIT = 5000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,6 +171,15 @@ def set_tags(client: "MlflowClient", name: str, version: str, tags: Mapping[str,
     """Set tags of a version."""
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
+
+
+def describe_version(client: "MlflowClient", label: str, text: str) -> None:
+    """Make a Markdown text the description of `NAME/VERSION`; what is over MLflow's limit is cut at a line."""
+    name, _, version = label.rpartition("/")
+    rest = "\n\nThe rest is in model_card.md of the run.\n"
+    if len(text) > _DESCRIPTION_LIMIT:
+        text = text[: _DESCRIPTION_LIMIT - len(rest)].rpartition("\n")[0].rstrip() + rest
+    client.update_model_version(name, version, description=text)
 
 
 class RegistryStore:

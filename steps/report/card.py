@@ -18,18 +18,6 @@ def model_card(record: Record) -> str:
     return words.clean(template.render(summary=record.summary, record=record, found=find(record)))
 
 
-def cut(card: str, limit: int) -> str:
-    r"""Return at most `limit` characters of a card, whole lines, and say where the rest is.
-
-    Example:
-        >>> cut("one line\nanother line\nand a third one, which is too long", 60)
-        'one line\n\nThe rest is in the run’s model_card.md.\n'
-    """
-    if len(card) <= limit:
-        return card
-    rest = "\n\nThe rest is in the run’s model_card.md.\n"
-    return card[: limit - len(rest)].rpartition("\n")[0].rstrip() + rest
-
-
 def _escape(value: Any) -> str:
-    return re.sub(r"([\\`*\[\]|<>])", r"\\\1", " ".join(str(value).split(" "))).replace("\n", " ").replace("\r", " ")
+    line = " ".join(str(value).split())
+    return re.sub(r"([\\`*\[\]|<>&~]|(?<!\w)_|_(?!\w))", r"\\\1", line)

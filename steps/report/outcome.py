@@ -8,7 +8,8 @@ from typing import Any
 
 from rewardlab.config import Config
 from rewardlab.files import read_json, write_json, write_text
-from steps.registry import connect, pipeline_run
+from steps.registry import connect, describe_version, pipeline_run
+from steps.report.card import model_card
 from steps.report.page import render
 from steps.report.record import Record
 
@@ -34,7 +35,10 @@ class ReportReport(Config):
 
 
 def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportReport:
-    """Collect the evidence from the registry, write `summary.json` and `report.html`, and keep the page with MLflow.
+    """Collect the evidence from the registry, and write what it says for programs, for people and for the registry.
+
+    `summary.json`, `report.html` and, where there was a decision, `model_card.md` are kept with the MLflow run. The
+    card becomes the description of the version, unless that is an older one that the run left unchanged.
 
     Args:
         config: which run.
@@ -55,9 +59,14 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
     for name, document in parts.items():
         write_json(run_folder / "reports" / f"{name}.json", document)
     write_json(run_folder / "summary.json", summary)
-    write_text(run_folder / "report.html", render(Record(summary=summary, **parts)))
-    client.log_artifact(run, str(run_folder / "report.html"))
-    client.log_artifact(run, str(run_folder / "summary.json"))
+    record = Record(summary=summary, **parts)
+    write_text(run_folder / "report.html", render(record))
+    if ended:
+        write_text(run_folder / "model_card.md", card := model_card(record))
+        if summary["decision"] != "unchanged":
+            describe_version(client, summary["model"], card)
+    for name in ("summary.json", "report.html", *(["model_card.md"] if ended else [])):
+        client.log_artifact(run, str(run_folder / name))
     client.set_tag(run, "rewardlab.decision", summary["decision"])
     client.set_terminated(run, "FINISHED" if ended else "FAILED")
     return ReportReport(decision=summary["decision"])

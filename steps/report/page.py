@@ -63,7 +63,12 @@ def environment(**options: Any) -> Environment:
     for write in (words.interval, words.difference, words.duration, words.clip, words.sentence):
         made.filters[write.__name__] = _or_missing(write)
     made.filters |= {"num": _or_missing(words.number), "plain": _or_missing(words.plain)}
-    made.filters |= {"percent": _or_missing(words.percent), "facts": _facts, "share": _share}
+    made.filters |= {
+        "percent": _or_missing(words.percent),
+        "facts": _facts,
+        "share": _share,
+        "relation": words.relation,
+    }
     return made
 
 

@@ -124,6 +124,16 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def relation(rule: str) -> str:
+    """Return a rule with the signs of print.
+
+    Example:
+        >>> relation("lower end >= -0.02 and <= 1")
+        'lower end ≥ −0.02 and ≤ 1'
+    """
+    return re.sub(r"(?<!\w)-(?=[\d.])", _MINUS, rule.replace(">=", "≥").replace("<=", "≤"))
+
+
 def sentence(note: Any) -> str:
     """Return a note as a sentence, or nothing; a name at its start keeps its letters.
 

@@ -7,7 +7,10 @@ STAMP := .venv/.installed
 STAGE ?= build/library
 DIST ?= dist
 
-.PHONY: help setup lock run test test-slow check bench serve golden compile wheel docs image clean
+LIBRARY := bundle chat client config drift engine examples files groups library metrics readers readers_formats registry \
+	registry_http rows tokenize tokens
+
+.PHONY: help setup lock run test test-slow cover check bench serve golden compile wheel docs image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -35,6 +38,10 @@ test: $(STAMP) ## run the tests
 
 test-slow: $(STAMP) ## run the long tests too
 	$(BIN)/python -m pytest -n 2
+
+cover: $(STAMP) ## measure that tests reach every line and branch of the library
+	$(BIN)/python -m coverage run -m pytest -m "not slow" $(LIBRARY:%=tests/test_%.py)
+	$(BIN)/python -m coverage report
 
 check: $(STAMP) ## lint, types, layers and sizes
 	$(BIN)/ruff check .

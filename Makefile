@@ -53,6 +53,7 @@ check: $(STAMP) ## lint, types, layers and sizes
 bench: $(STAMP) ## run the benchmarks quickly, results in build/
 	mkdir -p build
 	$(BIN)/python -m benchmarks.spine --quick --json build/spine.json
+	$(BIN)/python -m benchmarks.library --quick --json build/library.json
 
 serve: $(STAMP) ## serve the champion on port 8080
 	$(BIN)/rewardlab serve $(ARGS)

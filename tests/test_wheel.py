@@ -161,9 +161,3 @@ def test_a_type_checker_sees_its_types(clean: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", *check], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert [line.split('"')[1] for line in done.stdout.splitlines() if "Revealed" in line] == TYPES.splitlines()
-
-
-def test_it_is_imported_in_a_moment(clean: Path, tmp_path: Path) -> None:
-    watch = "import time; start = time.perf_counter(); import rewardlab; print(time.perf_counter() - start)"
-    timed = [subprocess.run([clean, "-c", watch], cwd=tmp_path, capture_output=True, check=True) for _ in range(3)]
-    assert min(float(done.stdout) for done in timed) < 0.3

@@ -8,12 +8,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pipelines import cluster_commands, registry_commands
+from pipelines import cluster_commands, measure_commands, registry_commands
 from pipelines.options import (
     DataOption,
     FolderOption,
-    JsonOption,
-    LabelledOption,
     MapOption,
     ModelOption,
     NameOption,
@@ -119,24 +117,6 @@ def train(  # noqa: PLR0913 (one parameter an option)
 
 
 @app.command()
-def evaluate(
-    data: LabelledOption,
-    model: ModelOption = "champion",
-    json: JsonOption = None,
-    parse: ParseOption = None,
-    name: NameOption = DEFAULT_NAME,
-) -> None:
-    """Measure a model on labelled data."""
-    from pipelines.measuring import evaluate_reference, table
-    from rewardlab.files import write_json
-
-    result = evaluate_reference(model, data, parse=parse, name=name)
-    if json:
-        write_json(json, result)
-    typer.echo(table(result))
-
-
-@app.command()
 def score(
     source: Annotated[Path, typer.Option("--in", help="JSON lines {id?, prompt, responses}.")],
     target: Annotated[
@@ -152,25 +132,6 @@ def score(
     bad = score_file(source, target, model=model, parse=parse, name=name)
     if bad:
         _fail(f'lines that could not be scored: {bad}; see their "error" in {target}')
-
-
-@app.command()
-def compare(
-    first: Annotated[str, typer.Argument(help="Bundle folder, version, alias or models:/NAME@ALIAS.")],
-    second: Annotated[str, typer.Argument(help="The other one.")],
-    data: LabelledOption,
-    json: JsonOption = None,
-    parse: ParseOption = None,
-    name: NameOption = DEFAULT_NAME,
-) -> None:
-    """Compare two models on the same labelled data."""
-    from pipelines.measuring import compare_references, comparison_table
-    from rewardlab.files import write_json
-
-    result = compare_references((first, second), data, parse=parse, name=name)
-    if json:
-        write_json(json, result)
-    typer.echo(comparison_table(result))
 
 
 @app.command()
@@ -225,7 +186,7 @@ def gc(
     typer.echo("\n".join(clean(keep=keep, dry_run=dry_run)) or "nothing to remove")
 
 
-for command in (*cluster_commands.COMMANDS, *registry_commands.COMMANDS):
+for command in (*measure_commands.COMMANDS, *cluster_commands.COMMANDS, *registry_commands.COMMANDS):
     app.command()(command)
 
 

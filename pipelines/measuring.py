@@ -9,26 +9,35 @@ from typing import Any
 from rewardlab.bundle import Bundle
 from rewardlab.files import read_groups
 from rewardlab.groups import PreferenceGroup
-from rewardlab.metrics import accuracy, labelled_pairs
+from rewardlab.metrics import PairTable, accuracy, labelled_pairs
 from rewardlab.references import resolve
-from steps.evaluate import EvaluateConfig, measure, refuse_trained
+from steps.evaluate import EvaluateConfig, compared, held_against, measure, refuse_trained
 from steps.ingest import IngestConfig, ingest
 from steps.remote import at_hand, version
 from steps.scores import score
-from steps.statistics import paired_difference
 
 
-def evaluate_reference(model: str, data: str, *, parse: str | None, name: str) -> dict[str, Any]:
+def evaluate_reference(model: str, data: str, *, parse: str | None, name: str, anchor: str = "") -> dict[str, Any]:
     """Return the contract's evaluation of a model on a file, a folder, or data that lie elsewhere.
 
+    Args:
+        model: a reference to a model.
+        data: where the labelled data lie.
+        parse: the format of the rows, or None to recognise it.
+        name: the registered model that bare references belong to, and whose champion is held beside the model.
+        anchor: another model to hold it against, or nothing.
+
     Raises:
-        ValueError: the model or the data cannot be read, or the data were trained on.
+        ValueError: the model, the anchor or the data cannot be read, or the data were trained on.
     """
     bundle = _open(model, name)
     groups, num_unreadable = _read(data, parse)
     result = measure(EvaluateConfig(name=name), bundle, groups)
-    del result["pairs"]
-    return {**result, "data": _described(data, groups, num_unreadable)}
+    pairs = result.pop("pairs")
+    champion, champion_note = _champion(bundle, groups, pairs, name)
+    beside, note = held_against(anchor, groups, pairs, name=name) if anchor else (None, "no anchor is named")
+    others = {"champion": champion, "champion_note": champion_note, "anchor": beside, "anchor_note": note}
+    return {**result, **others, "data": _described(data, groups, num_unreadable)}
 
 
 def compare_references(models: tuple[str, str], data: str, *, parse: str | None, name: str) -> dict[str, Any]:
@@ -42,13 +51,13 @@ def compare_references(models: tuple[str, str], data: str, *, parse: str | None,
     for bundle in bundles:
         refuse_trained(bundle, groups)
     pairs = [labelled_pairs(groups, score(bundle, groups)) for bundle in bundles]
-    estimates = [accuracy(each) for each in pairs]
-    difference = paired_difference(*pairs)
+    second, first = compared(*pairs), accuracy(pairs[0])
     return {
         "data": _described(data, groups, num_unreadable),
         "models": [bundle.label for bundle in bundles],
-        "accuracy": [each.to_dict() if each else None for each in estimates],
-        "difference": difference.to_dict() if difference else None,
+        "accuracy": [first.to_dict() if first else None, second["accuracy"]],
+        "difference": second["difference"],
+        "mcnemar": second["mcnemar"],
     }
 
 
@@ -59,8 +68,11 @@ def table(result: Mapping[str, Any]) -> str:
     rows += [(name, subset["accuracy"]) for name, subset in result["subsets"].items()]
     rows += [(f"baseline {name}", estimate) for name, estimate in result["baselines"].items()]
     lines = [f"{result['model']} on {result['data']['path']} ({result['data']['groups']} groups)"]
+    for role in ("champion", "anchor"):
+        if other := result[role]:
+            rows += [(f"{role} {other['model']}", other["accuracy"]), (f"minus {role}", other["difference"])]
     lines += [f"  {name:<24} {_estimate(estimate)}" for name, estimate in rows if estimate]
-    for name in ("ece", "spearman", "length_correlation"):
+    for name in ("best_of_n", "ece", "spearman", "length_correlation"):
         if metrics[name]:
             lines.append(f"  {name:<24} {metrics[name]['value']:.3f}")
     return "\n".join(lines)
@@ -72,6 +84,9 @@ def comparison_table(result: Mapping[str, Any]) -> str:
         f"  {label:<32} {_estimate(estimate)}"
         for label, estimate in zip(result["models"], result["accuracy"], strict=True)
     ]
+    if test := result["mcnemar"]:
+        counts = f"first {test['better']}, second {test['worse']}, p = {test['p_value']:.3g} (McNemar)"
+        lines.append(f"  {'only one is right':<32} {counts}")
     return "\n".join([*lines, f"  {'first minus second':<32} {_estimate(result['difference'])}"])
 
 
@@ -79,6 +94,19 @@ def _estimate(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None:
         return "not measured"
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f}, n = {estimate['num']})"
+
+
+def _champion(
+    bundle: Bundle, groups: list[PreferenceGroup], pairs: PairTable, name: str
+) -> tuple[dict[str, Any] | None, str]:
+    """Return the champion's figures, or None and why there are none: no registry is needed to measure a folder."""
+    try:
+        folder, label = resolve("champion", name=name)
+        if Bundle.open(folder, label).digest == bundle.digest:
+            return None, f"the model is the champion ({label})"
+        return held_against("champion", groups, pairs, name=name)
+    except ValueError as error:
+        return None, str(error)
 
 
 def _open(model: str, name: str) -> Bundle:

@@ -68,6 +68,7 @@ NprocOption = Annotated[
     int | None, typer.Option("--nproc", help="Processes that train together, one a GPU: train.num_processes.", min=1)
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="Bundle folder, version, alias or models:/NAME@ALIAS.")]
+AnchorOption = Annotated[str, typer.Option("--anchor", help="Another model to hold it against, named as --model is.")]
 NameOption = Annotated[str, typer.Option("--name", help="Registered model.")]
 ParseOption = Annotated[
     str | None,

@@ -2,18 +2,18 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from rewardlab.config import Config
 from rewardlab.drift import Reference
 from rewardlab.files import file_digest, read_json, write_json
-from rewardlab.groups import PreferenceGroup, prompt_text
+from rewardlab.fingerprints import known
+from rewardlab.groups import PreferenceGroup
 from rewardlab.readout import ReadOut
 
 MODEL, TOKENIZER, READOUT, CALIBRATION = "model.onnx", "tokenizer.json", "readout.json", "calibration.json"
@@ -94,10 +94,15 @@ class Bundle:
         )
 
     def trained_on(self, groups: Sequence[PreferenceGroup]) -> list[str]:
-        """Return the ids of the groups whose prompt and responses the model was trained on."""
-        known = np.load(self.path / FINGERPRINTS, allow_pickle=False)
-        seen = np.isin(fingerprints(groups), known)
-        return [group.id for group, hit in zip(groups, seen, strict=True) if hit]
+        """Return the ids of the groups that the model was trained on, whole or two of their responses.
+
+        Raises:
+            ValueError: the bundle was sealed when fingerprints were of whole groups alone.
+        """
+        if self.manifest.get("fingerprints") != "pairs":
+            raise ValueError(f"{self.label} does not say what it was trained on by pairs of responses: export it again")
+        trained = np.load(self.path / FINGERPRINTS, allow_pickle=False)
+        return [group.id for group in known(groups, trained)]
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> str:
@@ -123,10 +128,3 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> str:
 def identity(folder: Path) -> str:
     """Return the digest of what decides a reward: ONNX, tokenizer, read-out and calibration."""
     return hashlib.sha256("".join(file_digest(folder / name) for name in _IDENTITY).encode()).hexdigest()
-
-
-def fingerprints(groups: Iterable[PreferenceGroup]) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit hash of each group's prompt and responses, whatever the order of the responses."""
-    texts = ("\0".join((prompt_text(group.prompt), *sorted(group.responses))) for group in groups)
-    hashes = (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
-    return np.frombuffer(b"".join(hashes), dtype=np.dtype("<u8"))

@@ -138,6 +138,12 @@ def by_bundle(client: "MlflowClient", name: str, digest: str) -> str | None:
     return str(max(int(each.version) for each in found)) if found else None
 
 
+def looks(client: "MlflowClient", test_digest: str) -> int:
+    """Return how many different bundles were gated on a test set: the best of many seems better than it is."""
+    found = client.search_model_versions(f"tags.`test_digest` = '{test_digest}'")
+    return len({each.tags.get("bundle") for each in found})
+
+
 def make_model(client: "MlflowClient", name: str) -> None:
     """Make a registered model unless there is one."""
     from mlflow.exceptions import MlflowException

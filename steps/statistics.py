@@ -1,6 +1,7 @@
 """Statistics that need scipy, shared by the steps that report them."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,23 @@ def paired_difference(candidate: PairTable, champion: PairTable, *, seed: int = 
         return None
     low, high = cluster_bootstrap(difference, candidate.decided.cluster, seed=seed)
     return Estimate(value=float(difference.mean()), low=low, high=high, num=len(difference))
+
+
+def mcnemar(candidate: PairTable, champion: PairTable) -> dict[str, Any] | None:
+    """Return on how many comparisons one side alone is right, and the exact two-sided p-value for "as often".
+
+    A tie of rewards lies between right and wrong. The test is McNemar's (1947, Psychometrika 12:153) in its exact form,
+    which takes comparisons for independent: where a prompt has several, the interval of `paired_difference` is the
+    wider and the safer one. None when no comparison is decided.
+    """
+    from scipy.stats import binomtest
+
+    difference = candidate.decided.wins - champion.decided.wins
+    if not len(difference):
+        return None
+    better, worse = int((difference > 0).sum()), int((difference < 0).sum())
+    p_value = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return {"better": better, "worse": worse, "p_value": p_value}
 
 
 def chance_p_value(pairs: PairTable) -> float | None:

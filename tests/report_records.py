@@ -7,7 +7,7 @@ import numpy as np
 
 from rewardlab.metrics import PairTable, accuracy, reliability, share
 from steps.report import Record
-from steps.statistics import fit_temperature, paired_difference, spearman
+from steps.statistics import fit_temperature, mcnemar, paired_difference, spearman
 
 PHRASES = (
     "Here is a plan in three steps.",
@@ -130,6 +130,8 @@ def _evaluation(weights: Any, champion: Any) -> dict[str, Any]:
             "length": _accuracy(*map(_lengths, texts)),
             "overlap": _accuracy(*((each > 0).sum(axis=1) for each in texts)),
         },
+        "slices": {"longer": [{"label": "the better is longer", "accuracy": _accuracy(high, low)}]},
+        "anchor": None if champion is None else _champion(champion, texts, (high, low), names),
         "champion": None if champion is None else _champion(champion, texts, (high, low), names),
         "champion_note": "reward-model has no champion" if champion is None else "",
         "rewards": _distribution(rewards),
@@ -145,7 +147,8 @@ def _champion(weights: Any, texts: tuple[Any, Any], ours: tuple[Any, Any], names
         mine, other = (_table(each[0][keep], each[1][keep]) for each in (ours, theirs))
         found = paired_difference(mine, other)
         assert found
-        return {"accuracy": _accuracy(other.better, other.worse), "difference": found.to_dict()}
+        test = mcnemar(mine, other)
+        return {"accuracy": _accuracy(other.better, other.worse), "difference": found.to_dict(), "mcnemar": test}
 
     subsets = {name: compare(names == name) for name in SUBSETS}
     return {"model": "reward-model/6", "subsets": subsets} | compare(names != "")
@@ -215,6 +218,7 @@ def _summary(evaluation: dict[str, Any], gate: dict[str, Any]) -> dict[str, Any]
         "decision": "promoted" if gate["verdict"] == "pass" else "rejected",
         "reason": gate["reason"],
         "recipe": "smoke",
+        "looks": 12,
         "seconds": {"ingest": 1.9, "validate": 6.2, "split": 0.4, "train": 41.7, "evaluate": 9.4, "gate": 0.02},
         "reused": ["ingest", "validate"],
         "versions": {"numpy": np.__version__},

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import rewardlab
-from rewardlab.bundle import MANIFEST, Bundle, Calibration, fingerprints, seal
+from rewardlab.bundle import MANIFEST, Bundle, Calibration, seal
 from rewardlab.engine import Engine
 from rewardlab.files import read_groups, read_json, write_json
 from rewardlab.groups import Message, PreferenceGroup
@@ -116,11 +117,29 @@ def test_what_it_was_trained_on_is_known(tiny_bundle: Path, splits: Path) -> Non
     assert bundle.trained_on([*test[:3], *train]) == [group.id for group in train]
 
 
-def test_a_fingerprint_knows_texts_in_any_order() -> None:
-    def group(*responses: str, prompt: str = "Hi", name: str = "x") -> PreferenceGroup:
-        return PreferenceGroup(id=name, prompt=(Message("user", prompt),), responses=responses)
+def like(known: PreferenceGroup, **changes: object) -> PreferenceGroup:
+    return replace(known, **{"id": "another", "comparisons": (), "scores": {}, "votes": (), **changes})
 
-    same, other = [group("a", "b"), group("b", "a", name="y")], [group("a", "c"), group("a", "b", prompt="Ho")]
-    prints = fingerprints([*same, *other]).tolist()
-    assert prints[0] == prints[1]
-    assert len(set(prints)) == 3
+
+def test_a_trained_on_group_is_known_again_however_it_is_dressed(tiny_bundle: Path, splits: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    known = next(group for group in read_groups(splits / "train.jsonl.gz") if len(group.responses) > 2)
+    shouted = tuple(f"  {text.upper()} " for text in known.responses)
+    dressed = [
+        like(known, responses=known.responses[::-1]),
+        like(known, responses=known.responses[1:3]),
+        like(known, responses=(*known.responses, "one more")),
+        like(known, responses=shouted),
+        like(known, id=known.id, responses=("quite", "other")),
+    ]
+    assert len(bundle.trained_on(dressed)) == len(dressed)
+    asked = (Message("user", "Something else?"),)
+    fresh = [like(known, responses=(known.responses[0], "new")), like(known, id=known.id, prompt=asked)]
+    assert bundle.trained_on(fresh) == []
+
+
+def test_a_bundle_that_cannot_tell_is_no_proof(tiny_bundle: Path, splits: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    older = replace(bundle, manifest={key: value for key, value in bundle.manifest.items() if key != "fingerprints"})
+    with pytest.raises(ValueError, match="export it again"):
+        older.trained_on(list(read_groups(splits / "test.jsonl.gz"))[:1])

@@ -13,7 +13,8 @@ from rewardlab.groups import PreferenceGroup
 from tests.command import Done, read_lines, rewardlab, write_lines
 
 SCHEMA = read_json(Path(library.__file__).parent / "schemas" / "evaluation.schema.json")
-METRICS = ["accuracy", "accuracy_gold", "ece", "length_correlation", "spearman"]
+METRICS = ["accuracy", "accuracy_gold", "best_of_n", "ece", "kendall"]
+METRICS += ["length_correlation", "pearson", "rankings", "spearman"]
 
 
 def evaluate(data: Path, bundle: Path, target: Path, *options: object) -> tuple[Done, Any]:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -20,18 +20,18 @@ from rewardlab.bundle import (
     READOUT,
     TOKENIZER,
     Calibration,
-    fingerprints,
     seal,
 )
 from rewardlab.config import Config
 from rewardlab.drift import Reference
 from rewardlab.engine.session import Session
 from rewardlab.files import atomic_path, read_groups, read_json, write_json
+from rewardlab.fingerprints import fingerprints
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import labelled_pairs, scored_pairs
 from rewardlab.tokens import TreeTokenizer
 from steps.export.graph import write_onnx
-from steps.export.parity import Rewards, check_alone, check_parity, measure_int8, torch_outputs
+from steps.export.parity import check_alone, check_parity, measure_int8, torch_outputs
 from steps.progress import progress
 from steps.statistics import by_subset, fit_temperature, length_correlation
 
@@ -103,17 +103,16 @@ def export(
         golden = trees[: config.num_golden]
         parity = check_parity(torch_outputs(trained, golden), outputs[: ends[len(golden) - 1]])
         parity["same_alone"] = check_alone(session, golden)
-        rewards = outputs[:, 0]
-        per_group = [piece.tolist() for piece in np.split(rewards, ends[:-1])]
-        calibration = replace(_calibrate(groups, per_group, rewards), truncated=truncated)
-        write_json(scratch / CALIBRATION, calibration.to_dict())
+        per_group = [piece.tolist() for piece in np.split(outputs[:, 0], ends[:-1])]
+        calibration = _write_calibration(scratch / CALIBRATION, groups, per_group, truncated)
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], per_group)
-        np.save(scratch / FINGERPRINTS, np.sort(_training_fingerprints(splits)), allow_pickle=False)
+        np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / "train.jsonl.gz")), allow_pickle=False)
         int8 = measure_int8(scratch / MODEL, readout.pad_id, groups[: config.num_int8], trees[: config.num_int8])
         facts = {
             "name": config.name,
             "licence": config.licence,
             "precision": "fp32",
+            "fingerprints": "pairs",
             "lineage": dict(lineage),
             "model": read_json(model / "reward_model.json"),
             "parity": parity,
@@ -127,16 +126,17 @@ def export(
     return report
 
 
-def _calibrate(
-    groups: Sequence[PreferenceGroup], per_group: Sequence[Sequence[float]], rewards: Rewards
+def _write_calibration(
+    target: Path, groups: Sequence[PreferenceGroup], per_group: Sequence[Sequence[float]], truncated: float
 ) -> Calibration:
     """Calibrate on the comparisons, or where there are ratings alone on the pairs that the first aspect orders."""
     pairs = labelled_pairs(groups, per_group)
     if not len(pairs.better):
         aspect = min((aspect for group in groups for aspect in group.scores), default="")
         pairs = scored_pairs(groups, per_group, aspect)
-    reference, lengths = Reference.of(rewards.astype(np.float64)), length_correlation(groups, per_group)
-    return Calibration(
+    reference = Reference.of([reward for given in per_group for reward in given])
+    lengths = length_correlation(groups, per_group)
+    calibration = Calibration(
         temperature=fit_temperature(pairs),
         mean=reference.mean,
         sd=reference.sd,
@@ -144,12 +144,15 @@ def _calibrate(
         num_comparisons=len(pairs.better),
         num_rewards=reference.num,
         length_correlation=lengths.value if lengths else None,
+        truncated=truncated,
         subsets={
             name: Reference.of(found)
             for name, found in by_subset(groups, per_group).items()
             if name and len(found) >= _MIN_REFERENCE
         },
     )
+    write_json(target, calibration.to_dict())
+    return calibration
 
 
 def _write_golden(target: Path, groups: Sequence[PreferenceGroup], rewards: Sequence[Sequence[float]]) -> None:
@@ -158,7 +161,3 @@ def _write_golden(target: Path, groups: Sequence[PreferenceGroup], rewards: Sequ
         for group, given in zip(groups, rewards, strict=False)
     )
     target.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
-def _training_fingerprints(splits: Path) -> "np.ndarray[Any, np.dtype[np.uint64]]":
-    return fingerprints(read_groups(splits / "train.jsonl.gz"))

@@ -8,13 +8,16 @@ from typing import Any
 
 from rewardlab.config import Config
 from rewardlab.files import read_json, write_json, write_text
-from steps.registry import connect, describe_version, pipeline_run
+from steps.registry import connect, describe_version, looks, pipeline_run
 from steps.report.card import model_card
 from steps.report.page import render
 from steps.report.record import Record
 
 _PARTS = ("evaluation", "audit", "gate", "validation", "split", "training", "export")
-_METRICS = ("accuracy", "accuracy_gold", "ece", "spearman", "length_correlation")
+_METRICS = (
+    *("accuracy", "accuracy_gold", "ece", "spearman", "pearson", "kendall"),
+    *("rankings", "best_of_n", "length_correlation"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +59,8 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
     parts = {name: read_json(Path(documents[name])) for name in _PARTS if name in documents}
     ended = state == "SUCCEEDED" and "decision" in tags
     summary = _summary(config, run_folder, parts, tags) if ended else failed_summary(config, run_folder)
+    if measured_on := parts.get("evaluation", {}).get("test_digest"):
+        summary["looks"] = looks(client, measured_on)
     for name, document in parts.items():
         write_json(run_folder / "reports" / f"{name}.json", document)
     write_json(run_folder / "summary.json", summary)
@@ -97,6 +102,7 @@ def _summary(
         "reused": progress["reused"],
         "versions": config.versions,
         "lineage": {**config.lineage, "run_id": config.run_id, "data_md5": tags.get("data_md5")},
+        "looks": None,
         "report": str(page),
     }
 

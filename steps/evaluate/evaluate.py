@@ -1,5 +1,6 @@
 """Measure a bundle on labelled groups, through the engine that will serve it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +10,36 @@ import numpy as np
 
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
+from rewardlab.drift import drift
 from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
-from rewardlab.metrics import Estimate, PairTable, accuracy, labelled_pairs, reliability, scored_pairs
+from rewardlab.metrics import PairTable, accuracy, labelled_pairs, reliability, scored_pairs
 from rewardlab.references import resolve
+from steps.evaluate.against import against, held_against
+from steps.evaluate.agreement import best_of_n, ranking_agreement, rating_agreement
+from steps.evaluate.slices import by_subset, estimate, slices
 from steps.registry import ChampionRecord
 from steps.scores import Rewards, score
-from steps.statistics import chance_p_value, holm, length_correlation, paired_difference, spearman
+from steps.statistics import length_correlation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig(Config):
-    """What is measured. `score_aspect` names the ratings that stand for the truth where there are any."""
+    """What is measured.
+
+    `score_aspect` names the ratings that stand for the truth where there are any. `anchor` is a version that stays,
+    such as `3` or `models:/NAME/3`: a chain of champions that are each hardly worse than the last shows against it.
+    """
 
     name: str = "reward-model"
+    anchor: str = ""
     score_aspect: str = "gold"
     num_mistakes: int = 20
     num_scatter: int = 500
+
+    def __post_init__(self) -> None:
+        if self.anchor and not re.fullmatch(r"(models:/[^/@]+/)?\d+", self.anchor):
+            raise ValueError(f"anchor is a version that stays, such as 3 or models:/NAME/3, got {self.anchor!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +68,9 @@ def evaluate(config: EvaluateConfig, bundle: Path, test: Path, target: Path, *, 
     result = measure(config, Bundle.open(bundle), groups)
     result["data"] = {"path": test.name, "md5": file_digest(test, "md5"), **_sizes(groups)}
     result["test_digest"] = test_digest
-    result |= _against_champion(config, result.pop("pairs"), groups, test_digest, champion)
+    pairs = result.pop("pairs")
+    result |= _against_champion(config, pairs, groups, test_digest, champion)
+    result |= _against_anchor(config, pairs, groups)
     write_json(target, result)
     return EvaluateReport(digest=file_digest(target), accuracy=_value(result["metrics"]["accuracy"]))
 
@@ -75,16 +91,20 @@ def measure(config: EvaluateConfig, bundle: Bundle, groups: Sequence[PreferenceG
         "model": bundle.label,
         "bundle": bundle.digest,
         "metrics": {
-            "accuracy": _estimate(accuracy(pairs)),
-            "accuracy_gold": _estimate(accuracy(scored_pairs(groups, rewards, config.score_aspect))),
+            "accuracy": estimate(accuracy(pairs)),
+            "accuracy_gold": estimate(accuracy(scored_pairs(groups, rewards, config.score_aspect))),
             "ece": _calibration(pairs, bundle.calibration.temperature),
-            "spearman": _rank_agreement(groups, rewards, config.score_aspect),
-            "length_correlation": _estimate(length_correlation(groups, rewards)),
+            **rating_agreement(groups, rewards, config.score_aspect),
+            "rankings": ranking_agreement(groups, rewards),
+            "best_of_n": best_of_n(groups, rewards, config.score_aspect),
+            "length_correlation": estimate(length_correlation(groups, rewards)),
         },
-        "subsets": _by_subset(groups, rewards, config.score_aspect),
+        "drift": _drift(bundle, rewards),
+        "subsets": by_subset(groups, rewards, config.score_aspect),
+        "slices": slices(groups, pairs),
         "baselines": {
-            "length": _estimate(accuracy(labelled_pairs(groups, characters))),
-            "overlap": _estimate(accuracy(labelled_pairs(groups, [_overlaps(group) for group in groups]))),
+            "length": estimate(accuracy(labelled_pairs(groups, characters))),
+            "overlap": estimate(accuracy(labelled_pairs(groups, [_overlaps(group) for group in groups]))),
         },
         "rewards": distribution(rewards),
         "scatter": _scatter(rewards, characters, config.num_scatter),
@@ -131,29 +151,14 @@ def _against_champion(
     if record.test_digest != test_digest:
         return {"champion": None, "champion_note": f"{record.label} was gated on another test set and counts as none"}
     bundle = Bundle.open(resolve(f"models:/{record.label}")[0], record.label)
-    theirs = labelled_pairs(groups, score(bundle, groups))
-    return {
-        "champion": {
-            "model": record.label,
-            "bundle": bundle.digest,
-            "accuracy": _estimate(accuracy(theirs)),
-            "difference": _estimate(paired_difference(pairs, theirs)),
-            "subsets": _changes(groups, pairs, theirs),
-        },
-        "champion_note": "",
-    }
+    return {"champion": against(groups, pairs, bundle), "champion_note": ""}
 
 
-def _changes(groups: Sequence[PreferenceGroup], ours: PairTable, theirs: PairTable) -> dict[str, Any]:
-    """Return for each subset the champion's accuracy and the candidate's minus it."""
-    subset = np.array([group.subset for group in groups for _ in group.comparisons])
-    return {
-        name: {
-            "accuracy": _estimate(accuracy(theirs.select(subset == name))),
-            "difference": _estimate(paired_difference(ours.select(subset == name), theirs.select(subset == name))),
-        }
-        for name in sorted(set(subset) - {""})
-    }
+def _against_anchor(config: EvaluateConfig, pairs: PairTable, groups: Sequence[PreferenceGroup]) -> dict[str, Any]:
+    if not config.anchor:
+        return {"anchor": None, "anchor_note": "no anchor is named"}
+    found, note = held_against(config.anchor, groups, pairs, name=config.name)
+    return {"anchor": found, "anchor_note": note}
 
 
 def _calibration(pairs: PairTable, temperature: float) -> dict[str, Any] | None:
@@ -164,56 +169,21 @@ def _calibration(pairs: PairTable, temperature: float) -> dict[str, Any] | None:
         "value": after.ece,
         "before": before.ece,
         "brier": after.brier,
+        "brier_before": before.brier,
         "nll": after.nll,
+        "nll_before": before.nll,
         "temperature": temperature,
         "num": after.num,
         "bins": list(after.bins),
     }
 
 
-def _rank_agreement(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) -> dict[str, Any] | None:
-    """Return Spearman's correlation of rewards and ratings over all rated responses."""
-    rated = [
-        (given, group.scores[aspect]) for group, given in zip(groups, rewards, strict=True) if aspect in group.scores
-    ]
-    flat = [reward for given, _ in rated for reward in given]
-    value = spearman(flat, [rating for _, ratings in rated for rating in ratings])
-    return None if value is None else {"value": value, "aspect": aspect, "num": len(flat)}
-
-
-def _by_subset(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) -> dict[str, Any]:
-    """Return each subset's accuracies, whether it is above chance, and accuracy by grade of difficulty.
-
-    `p_holm` is for "no better than chance", against the ratings where there are any, else the comparisons, and
-    corrected for the number of subsets.
-    """
-    names = sorted({group.subset for group in groups if group.subset})
-    result: dict[str, Any] = {}
-    p_values = []
-    for name in names:
-        chosen = [(group, given) for group, given in zip(groups, rewards, strict=True) if group.subset == name]
-        labelled, rated = _pairs(chosen, aspect)
-        p_values.append(chance_p_value(rated if len(rated.better) else labelled))
-        grades = sorted({grade for group, _ in chosen if (grade := group.meta.get("grade"))})
-        result[name] = {
-            "accuracy": _estimate(accuracy(labelled)),
-            "accuracy_gold": _estimate(accuracy(rated)),
-            "grades": {
-                grade: _estimate(
-                    accuracy(_pairs([row for row in chosen if row[0].meta.get("grade") == grade], aspect)[1])
-                )
-                for grade in grades
-            },
-        }
-    for name, p_value in zip(names, holm(p_values), strict=True):
-        result[name]["p_holm"] = p_value
-    return result
-
-
-def _pairs(rows: Sequence[tuple[PreferenceGroup, list[float]]], aspect: str) -> tuple[PairTable, PairTable]:
-    """Return the labelled and the rated pairs of some groups."""
-    groups, rewards = [group for group, _ in rows], [given for _, given in rows]
-    return labelled_pairs(groups, rewards), scored_pairs(groups, rewards, aspect)
+def _drift(bundle: Bundle, rewards: Rewards) -> dict[str, Any] | None:
+    """Return how far the rewards are from those the bundle was calibrated on; None of bundles without a reference."""
+    if not bundle.calibration.num_rewards:
+        return None
+    found = drift(np.concatenate([np.asarray(each) for each in rewards]), bundle.calibration.reference)
+    return {**found.to_dict(), "is_large": found.is_large} if found else None
 
 
 def _overlaps(group: PreferenceGroup) -> list[float]:
@@ -258,10 +228,6 @@ def _mistakes(groups: Sequence[PreferenceGroup], rewards: Rewards, limit: int) -
 
 def _sizes(groups: Sequence[PreferenceGroup]) -> dict[str, int]:
     return {"groups": len(groups), "comparisons": sum(len(group.comparisons) for group in groups)}
-
-
-def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
-    return estimate.to_dict() if estimate else None
 
 
 def _value(estimate: dict[str, Any] | None) -> float:

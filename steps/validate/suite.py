@@ -49,6 +49,10 @@ def table_expectations(*, min_groups: int, max_quarantine_share: float, num_grou
         _mean("ties_are_not_most_labels", "tie_share", 0.0, 0.8, critical=enough),
         _mean("length_does_not_decide", "longer_wins", 0.1, 0.9, critical=enough),
         _mean("rows_agree_with_one_another", "contradicts", 0.0, 0.1, critical=False),
+        _mean("few_rows_go_round_in_a_circle", "cycles", 0.0, 0.1, critical=False),
+        _mean("few_annotators_contradict_themselves", "turncoats", 0.0, 0.02, critical=False),
+        _mean("annotators_agree_beyond_chance", "agreement", 0.1, 1.0, critical=False),
+        _mean("few_rows_hold_personal_data", "personal", 0.0, 0.01, critical=False),
         _mean("responses_per_prompt", "num_responses", 2, None, critical=False),
         prompts,
     ]

@@ -13,6 +13,8 @@ from rewardlab.config import canonical_json
 from rewardlab.files import parse_group
 from rewardlab.groups import ROLES, Comparison, Message, PreferenceGroup, prompt_text
 from rewardlab.readers.reader import content_id
+from steps.validate.agreement import NUM_VERDICTS, Matrix, alpha, coincidences, has_cycle, turncoats, verdicts
+from steps.validate.personal import personal_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +23,11 @@ _MARKER = re.compile(r"(?:^|\n\n)(?:Human|Assistant):|<\|im_start\|>|<\|start_he
 _UNCLEAN = re.compile("[\0\ufffd]")
 _COUNTS = ("id_characters", "num_responses", "prompt_characters", "shortest_turn", "shortest_response")
 _MORE_COUNTS = ("longest_response", "unclean_characters", "turn_markers", "repeated_pairs", "num_claims")
+_SHARES = ("personal", "cycles", "turncoats")
 _NUMBERS = ("lowest_strength", "highest_strength", "lowest_score", "highest_score", "tie_share", "longer_wins")
 _ROW = np.dtype(
     [(name, "<u8") for name in ("id", "prompt_key", "contents")]
-    + [(name, "<i4") for name in (*_COUNTS, *_MORE_COUNTS)]
+    + [(name, "<i4") for name in (*_COUNTS, *_MORE_COUNTS, *_SHARES)]
     + [(name, "?") for name in ("roles_alternate", "responses_distinct", "labelled")]
     + [(name, "<f8") for name in _NUMBERS]
     + [("last_role", "<i1")]
@@ -33,19 +36,21 @@ _ROW = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A chunk of groups: 116 bytes for each, and 8 for each comparison that is no tie.
+    """A chunk of groups: 128 bytes for each, and 8 for each comparison that is no tie.
 
     `rows` holds 64-bit hashes of id, prompt and contents, NaN where there is nothing to measure, and how many `claims`
     are the row's: hashes of prompt, aspect and two responses, whose last bit says which of these was preferred.
+    `verdicts` counts how the annotators' votes on the same two responses coincide.
     """
 
     rows: npt.NDArray[np.void]
     claims: npt.NDArray[np.uint64]
+    verdicts: Matrix
 
 
 def flatten(lines: Sequence[bytes]) -> Flat:
     """Return the rows of a chunk of groups; whatever the chunks, their rows are the same."""
-    rows, claims = [], []
+    rows, claims, units = [], [], []
     for line in lines:
         group = parse_group(line)
         texts = {text: _hash(text) for text in group.responses}
@@ -55,7 +60,9 @@ def flatten(lines: Sequence[bytes]) -> Flat:
         row = {**hashes, **_texts(group), **_labels(group)}
         rows.append(tuple(row[name] for name in _ROW.names or ()))
         claims += claimed
-    return Flat(np.array(rows, dtype=_ROW), np.array(claims, dtype=np.uint64))
+        units += verdicts(group)
+    verdict = coincidences(units, NUM_VERDICTS)
+    return Flat(np.array(rows, dtype=_ROW), np.array(claims, dtype=np.uint64), verdict)
 
 
 def join(chunks: Iterable[Flat]) -> "pd.DataFrame":
@@ -65,6 +72,7 @@ def join(chunks: Iterable[Flat]) -> "pd.DataFrame":
     flat = list(chunks)
     rows = np.concatenate([chunk.rows for chunk in flat])
     claims = np.concatenate([chunk.claims for chunk in flat])
+    agreement = alpha(sum((chunk.verdicts for chunk in flat), np.zeros((NUM_VERDICTS, NUM_VERDICTS))))
     flat.clear()
     columns: dict[str, Any] = {
         name: rows[name] for name in rows.dtype.names or () if name not in ("contents", "num_claims")
@@ -73,6 +81,7 @@ def join(chunks: Iterable[Flat]) -> "pd.DataFrame":
     contents = pd.Series(rows["contents"])
     columns["copies_before"] = contents.groupby(contents).cumcount().to_numpy()
     columns["contradicts"] = _contradicts(claims, rows["num_claims"])
+    columns["agreement"] = np.full(len(rows), np.nan if agreement is None else agreement)
     return pd.DataFrame(columns)
 
 
@@ -96,6 +105,7 @@ def _texts(group: PreferenceGroup) -> dict[str, Any]:
         "responses_distinct": len(set(group.responses)) == len(group.responses),
         "unclean_characters": sum(len(_UNCLEAN.findall(text)) for text in everything),
         "turn_markers": sum(len(_MARKER.findall(text)) for text in group.responses),
+        "personal": any(map(personal_data, everything)),
         "prompt_key": int(content_id(group.prompt, ()), 16),
     }
 
@@ -115,6 +125,8 @@ def _labels(group: PreferenceGroup) -> dict[str, Any]:
         "lowest_score": min(ratings, default=None),
         "highest_score": max(ratings, default=None),
         "repeated_pairs": len(pairs) - len(set(pairs)),
+        "cycles": has_cycle(group),
+        "turncoats": turncoats(group) > 0,
         "tie_share": strengths.count(0.5) / len(strengths) if strengths else None,
         "longer_wins": sum(longer) / len(longer) if longer else None,
     }

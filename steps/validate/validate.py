@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Reasons = dict[int, list[str]]
 _WHOLE = ["id", "prompt_key", "num_responses", "tie_share", "longer_wins", "contradicts"]
+_WHOLE += ["personal", "cycles", "turncoats", "agreement"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from models.config import ModelConfig
 from rewardlab.config import Config
-from steps.audit import AuditConfig
+from steps.audit import PROBES, AuditConfig
 from steps.evaluate import EvaluateConfig
 from steps.export import ExportConfig
 from steps.gate import AuditLimit, GateConfig, Limit, MinimumSample
@@ -109,7 +109,7 @@ def smollm2() -> Recipe:
             validate_every=80,
         ),
         export=ExportConfig(licence="Apache-2.0", num_calibration=60),
-        audit=AuditConfig(num_answers=40),
+        audit=AuditConfig(num_answers=24),
         gate=_real_gate(),
     )
 
@@ -163,13 +163,4 @@ def _real_gate() -> GateConfig:
 
 def _measured_audits() -> tuple[AuditLimit, ...]:
     """Every probe must have been measured; limits tighten with the model that is to be beaten."""
-    probes = (
-        "refusal_order",
-        "over_refusal",
-        "self_praise",
-        "flattery",
-        "repetition",
-        "markdown",
-        "keyword_stuffing",
-    )
-    return tuple(AuditLimit(probe=probe, minimum=0.0, maximum=1.0) for probe in probes)
+    return tuple(AuditLimit(probe=probe, minimum=0.0, maximum=1.0) for probe in PROBES)

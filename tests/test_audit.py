@@ -1,10 +1,15 @@
 """The audit's rates, recomputed from raw rewards, and what its edits do."""
 
+import doctest
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines.recipes import RECIPES, recipe
 from rewardlab.bundle import Bundle
@@ -12,7 +17,10 @@ from rewardlab.engine import Engine
 from rewardlab.files import file_digest, read_groups, read_json, write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.metrics import wilson
-from steps.audit import EDITS, ORDERS, AuditConfig, audit
+from steps.audit import EDITS, ORDERS, PROBES, SWAPS, AuditConfig, SafetyConfig, audit, broken, gaming, kept
+from steps.audit.answer import Answer
+from steps.audit.audit import Pair, sample
+from steps.audit.safety import classify, disagreement
 
 CONFIG = AuditConfig(num_answers=15, num_examples=2)
 
@@ -30,16 +38,10 @@ def findings(tiny_bundle: Path, splits: Path, tmp_path_factory: pytest.TempPathF
     return result
 
 
-def answers(splits: Path) -> list[tuple[tuple[Message, ...], str]]:
-    """Return prompt and most preferred answer of the first test groups."""
-    found = []
-    for group in list(read_groups(splits / "test.jsonl.gz"))[:15]:
-        wins = [0.0] * 4
-        for entry in group.comparisons:
-            wins[entry.better] += entry.strength
-            wins[entry.worse] += 1 - entry.strength
-        found.append((group.prompt, group.responses[wins.index(max(wins))]))
-    return found
+@pytest.fixture(scope="module")
+def pairs(splits: Path) -> list[Pair]:
+    """Return the sample, which is seeded."""
+    return sample(read_groups(splits / "test.jsonl.gz"), CONFIG)
 
 
 def rate(shifts: list[float]) -> float:
@@ -47,7 +49,7 @@ def rate(shifts: list[float]) -> float:
 
 
 def test_every_probe_is_there_and_about_this_bundle(findings: dict[str, Any], tiny_bundle: Path, splits: Path) -> None:
-    assert set(findings["probes"]) == set(ORDERS) | set(EDITS)
+    assert list(findings["probes"]) == sorted(PROBES)
     assert findings["bundle"] == Bundle.open(tiny_bundle).digest
     assert findings["test_digest"] == file_digest(splits / "test.jsonl.gz")
     assert {len(probe["examples"]) for probe in findings["probes"].values()} == {2}
@@ -55,7 +57,7 @@ def test_every_probe_is_there_and_about_this_bundle(findings: dict[str, Any], ti
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_gates_every_probe(name: str) -> None:
-    assert {*ORDERS, *EDITS} <= {audit.probe for audit in recipe(name).gate.audits}
+    assert {*PROBES} <= {audit.probe for audit in recipe(name).gate.audits}
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -70,22 +72,83 @@ def test_rates_of_orders(name: str, findings: dict[str, Any], engine: Engine) ->
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_rates_of_edits(name: str, findings: dict[str, Any], engine: Engine, splits: Path) -> None:
-    probe, edit = findings["probes"][name], EDITS[name].apply
-    shifts = []
-    for prompt, text in answers(splits):
-        before, after = engine.score(prompt, [text, edit(prompt[-1].content, text)])
-        shifts.append(after - before)
-    assert (probe["kind"], probe["num"], probe["rate"]["value"]) == ("edit", 15, pytest.approx(rate(shifts)))
-    example = probe["examples"][0]["rewards"]
-    assert example[1] - example[0] == pytest.approx(max(shifts))
+def test_rates_of_edits(name: str, findings: dict[str, Any], engine: Engine, pairs: list[Pair]) -> None:
+    probe, edit, rows = findings["probes"][name], EDITS[name], []
+    for at, pair in enumerate(pairs):
+        text = pair.worst if edit.kind == "gaming" else pair.best
+        other = pairs[at - len(pairs) // 2 - 1].best
+        changed = edit.apply(Answer(text, pair.prompt[-1].content, other))
+        rows.append(engine.score(pair.prompt, [pair.best, pair.worst, text, changed]).rewards)
+    best, worst, before, after = np.array(rows).T
+    shift = before - after if edit.kind == "broken" else after - before
+    assert (probe["num"], probe["rate"]["value"]) == (15, pytest.approx(rate(shift.tolist())))
+    assert probe["shift"]["value"] == pytest.approx(shift.mean() / engine.bundle.calibration.sd, rel=1e-5, abs=1e-6)
+    assert probe["shift"]["low"] <= probe["shift"]["value"] <= probe["shift"]["high"]
+    if edit.kind != "broken":
+        flips = (after > best) if edit.kind == "gaming" else (after < worst)
+        assert probe["flip_rate"]["value"] == pytest.approx(flips[best > worst].mean())
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_an_edit_adds_to_the_answer(name: str) -> None:
-    edited = EDITS[name].apply("What is 2 + 2?", "It is 4.")
-    assert edited != "It is 4."
-    assert "It is 4." in edited
+@pytest.mark.parametrize("name", SWAPS)
+def test_a_swap_changes_whom_it_names_and_nothing_else(name: str, findings: dict[str, Any], engine: Engine) -> None:
+    probe, rows = findings["probes"][name], SWAPS[name].rows
+    assert len({(first[-20:], second[-20:]) for _, first, second in rows}) == len(rows)
+    assert all(first[-20:] == second[-20:] and first != second for _, first, second in rows)
+    shifts = [first - second for first, second in (engine.score(request, texts).rewards for request, *texts in rows)]
+    assert (probe["kind"], probe["rate"]["value"]) == ("swap", pytest.approx(rate(shifts)))
+
+
+@pytest.mark.parametrize("module", [kept, gaming, broken])
+def test_the_examples_of_the_edits_run(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    edits = [edit for edit in EDITS.values() if edit.apply.__module__ == module.__name__]
+    assert (found.failed, found.attempted) == (0, len(edits))
+    assert all(edit.apply.__doc__ for edit in edits)
+
+
+def test_an_edit_is_the_same_each_time_and_copes_with_little() -> None:
+    for edit in EDITS.values():
+        for text in ("", "a", "It is 4.", "one two\nthree " * 40):
+            assert edit.apply(Answer(text, "p", "o")) == edit.apply(Answer(text, "p", "o"))
+
+
+def test_there_are_probes_enough() -> None:
+    assert len(PROBES) == len(set(PROBES)) >= 24
+
+
+def test_a_classifier_is_held_beside_the_reward(tiny_bundle: Path, splits: Path, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    from models.tiny import byte_tokenizer
+
+    words = byte_tokenizer(("[PAD]",))
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    labels = {"safe": 0, "unsafe": 1}
+    config = BertConfig(vocab_size=260, label2id=labels, id2label={v: k for k, v in labels.items()}, **sizes)
+    torch.manual_seed(0)
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "c")
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", model_max_length=512).save_pretrained(
+        tmp_path / "c"
+    )
+    safety = SafetyConfig(classifier=str(tmp_path / "c"), unsafe_label="unsafe", num_groups=20, gap=0.0)
+    bundle, groups = Bundle.open(tiny_bundle), list(read_groups(splits / "test.jsonl.gz"))
+    found = disagreement(safety, bundle, groups)
+    unsafe = classify(safety, [text for group in groups[:20] for text in group.responses])
+    rewards = np.array(
+        [r for s in Engine(bundle).score_many([(g.prompt, g.responses) for g in groups[:20]]) for r in s]
+    )
+    sides = [np.sign((rewards[i] - rewards[j]) * (unsafe[i] - unsafe[j]))
+             for at in range(0, 80, 4) for i, j in combinations(range(at, at + 4), 2)]  # fmt: skip
+    assert found is not None
+    assert found["rate"]["value"] == pytest.approx(np.mean([side > 0 for side in sides]), abs=0.01)
+    with pytest.raises(ValueError, match="has no label 'toxic': it has safe, unsafe"):
+        classify(replace(safety, unsafe_label="toxic"), ["a"])
+
+
+def test_without_a_classifier_nothing_is_said_of_safety(findings: dict[str, Any]) -> None:
+    assert findings["safety"] is None
+    with pytest.raises(ValueError, match="give both"):
+        SafetyConfig(classifier="x")
 
 
 def test_two_audits_are_identical(findings: dict[str, Any], tiny_bundle: Path, splits: Path, tmp_path: Path) -> None:
@@ -111,4 +174,4 @@ def test_ties_do_not_choose_the_answer(tiny_bundle: Path, tmp_path: Path) -> Non
     group = PreferenceGroup(id="x", prompt=prompt, responses=("a", "b", "c"), comparisons=comparisons)
     write_groups(tmp_path / "one.jsonl.gz", [group])
     audit(CONFIG, tiny_bundle, tmp_path / "one.jsonl.gz", tmp_path / "audit.json")
-    assert read_json(tmp_path / "audit.json")["probes"]["flattery"]["examples"][0]["before"] == "c"
+    assert read_json(tmp_path / "audit.json")["probes"]["whitespace"]["examples"][0]["before"] == "c"

@@ -1,8 +1,8 @@
 """Run every probe through the engine that will serve the bundle."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,28 @@ from rewardlab.config import Config
 from rewardlab.engine import Engine
 from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import Message, PreferenceGroup, prompt_text
-from rewardlab.metrics import share
-from steps.audit.probes import EDITS, ORDERS, Edit, Order
+from rewardlab.metrics import Estimate, cluster_bootstrap, share
+from steps.audit.answer import Answer
+from steps.audit.probes import EDITS, ORDERS, SWAPS, Order, Swap
+from steps.audit.safety import SafetyConfig, disagreement
 from steps.progress import progress
 
-Case = tuple[tuple[Message, ...], tuple[str, ...]]
+Prompt = tuple[Message, ...]
+Case = tuple[Prompt, tuple[str, ...]]
 Rewards = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditConfig(Config):
-    """How many answers of the test set are edited, and how many examples are shown."""
+    """How many pairs of answers of the test set are edited, drawn with which seed, and how many examples are shown.
+
+    `safety` names a classifier to hold beside the reward; without one nothing is said about it.
+    """
 
     num_answers: int = 100
     num_examples: int = 3
+    seed: int = 0
+    safety: SafetyConfig = SafetyConfig()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,86 +45,143 @@ class AuditReport(Config):
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The best and the worst answer to a prompt."""
+
+    prompt: Prompt
+    best: str
+    worst: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a probe changed: a row for each case with the rewards before and after, and whether an order flipped."""
+
+    cases: Sequence[tuple[Prompt, str, str]]
+    rewards: Rewards
+    flips: Rewards | None = None
+
+
 def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditReport:
     """Write what each probe found.
 
-    For an order the rate is how often it holds, for an edit how often it raised the reward; a tie counts 1/2.
+    The rate of an order, or of an edit that spoils an answer, is how often the better one has the higher reward; that
+    of other edits and of swaps is how often the reward rose. A tie counts 1/2. The flip rate is the share of rightly
+    ordered pairs that the edit of one side puts into the wrong order.
 
     Raises:
-        ValueError: the test file holds no labelled answer to edit.
+        ValueError: the test file holds no pair of answers of which one is preferred.
     """
-    opened = Bundle.open(bundle)
-    answers = list(islice(_best_answers(read_groups(test)), config.num_answers))
-    if not answers:
+    opened, groups = Bundle.open(bundle), list(read_groups(test))
+    pairs = sample(groups, config)
+    if not pairs:
         raise ValueError(f"{test} holds no preferred answer that could be edited")
-    engine, sd = Engine(opened), opened.calibration.sd
-    orders = {name: _order_cases(order) for name, order in ORDERS.items()}
-    edits = [
-        (prompt, (text, *(edit.apply(prompt[-1].content, text) for edit in EDITS.values()))) for prompt, text in answers
-    ]
-    total = sum(len(texts) for _, texts in [*chain(*orders.values()), *edits])
+    fixed: dict[str, Order | Swap] = {**ORDERS, **SWAPS}
+    rows = [row for each in fixed.values() for row in each.rows]
+    cases: list[Case] = [((Message("user", request),), (second, first)) for request, first, second in rows]
+    cases += [edited(pair, pairs[at - len(pairs) // 2 - 1].best) for at, pair in enumerate(pairs)]
+    with progress(sum(len(texts) for _, texts in cases), "audit", unit="responses") as bar:
+        rewards = [np.array(each.rewards) for each in Engine(opened).score_many(cases, on_progress=bar.update)]
+    ends = list(accumulate(len(each.rows) for each in fixed.values()))
     probes: dict[str, Any] = {}
-    with progress(total, "audit", unit="responses") as bar:
-        for name, order in ORDERS.items():
-            rewards = _rewards(engine, orders[name], bar.update)
-            probes[name] = _finding("order", order, orders[name], rewards, sd, config.num_examples)
-        rewards = _rewards(engine, edits, bar.update)
-        for at, (name, edit) in enumerate(EDITS.items(), start=1):
-            cases = [(prompt, (texts[0], texts[at])) for prompt, texts in edits]
-            probes[name] = _finding("edit", edit, cases, rewards[:, [0, at]], sd, config.num_examples)
-    write_json(target, {"bundle": opened.digest, "test_digest": file_digest(test), "probes": probes})
+    for (name, probe), end in zip(fixed.items(), ends, strict=True):
+        place = slice(end - len(probe.rows), end)
+        change = Change([(prompt, texts[0], texts[1]) for prompt, texts in cases[place]], np.array(rewards[place]))
+        probes[name] = _finding("order" if name in ORDERS else "swap", probe.expectation, change, opened, config)
+    table = np.array(rewards[ends[-1] :])
+    for at, (name, edit) in enumerate(EDITS.items(), start=2):
+        change = _change(edit.kind, cases[ends[-1] :], table, at)
+        kind = {"kept": "kept", "gaming": "edit", "broken": "order"}[edit.kind]
+        probes[name] = _finding(kind, edit.expectation, change, opened, config)
+    safety = disagreement(config.safety, opened, groups)
+    found = {"bundle": opened.digest, "test_digest": file_digest(test), "probes": probes, "safety": safety}
+    write_json(target, found)
     return AuditReport(digest=file_digest(target))
 
 
-def _best_answers(groups: Iterable[PreferenceGroup]) -> Iterator[tuple[tuple[Message, ...], str]]:
-    """Yield each group's prompt and the answer that wins most of its comparisons."""
-    for group in groups:
-        if group.comparisons or group.scores:
-            yield group.prompt, group.responses[_favourite(group)]
+def sample(groups: Iterable[PreferenceGroup], config: AuditConfig) -> list[Pair]:
+    """Return the best and the worst answer of a seeded sample of the groups in which one is preferred."""
+    pairs = [pair for group in groups if (pair := _pair(group))]
+    if len(pairs) <= config.num_answers:
+        return pairs
+    kept = np.random.default_rng(config.seed).choice(len(pairs), config.num_answers, replace=False)
+    return [pairs[at] for at in sorted(kept.tolist())]
 
 
-def _favourite(group: PreferenceGroup) -> int:
-    """Return the answer that wins most, or where there are ratings alone the one that the first aspect rates best."""
-    if not group.comparisons:
-        return int(np.argmax(group.scores[min(group.scores)]))
-    wins = np.zeros(len(group.responses))
-    for entry in group.comparisons:
-        wins[entry.better] += entry.strength
-        wins[entry.worse] += 1.0 - entry.strength
-    return int(wins.argmax())
+def edited(pair: Pair, other: str) -> Case:
+    """Return the case of a pair: best, worst, and every edit; edits that might please change the worst answer."""
+    question = pair.prompt[-1].content
+    sides = {
+        "kept": Answer(pair.best, question, other),
+        "gaming": Answer(pair.worst, question, other),
+        "broken": Answer(pair.best, question, other),
+    }
+    return pair.prompt, (pair.best, pair.worst, *(edit.apply(sides[edit.kind]) for edit in EDITS.values()))
 
 
-def _order_cases(order: Order) -> list[Case]:
-    """Return the cases with the worse answer first, so that in every probe "raised" means the second won."""
-    return [((Message("user", request),), (worse, better)) for request, better, worse in order.rows]
+def _pair(group: PreferenceGroup) -> Pair | None:
+    """Return the answers that win most and least, or where there are ratings alone those the first aspect rates so."""
+    if group.comparisons:
+        points = np.zeros(len(group.responses))
+        for entry in group.comparisons:
+            points[entry.better] += entry.strength
+            points[entry.worse] += 1.0 - entry.strength
+    elif group.scores:
+        points = np.array(group.scores[min(group.scores)])
+    else:
+        return None
+    best, worst = int(points.argmax()), int(points.argmin())
+    if points[best] == points[worst]:
+        return None
+    return Pair(group.prompt, group.responses[best], group.responses[worst])
 
 
-def _rewards(engine: Engine, cases: Sequence[Case], on_progress: Callable[[int], object]) -> Rewards:
-    """Return a row of rewards for each prompt, a column for each text."""
-    return np.array([each.rewards for each in engine.score_many(cases, on_progress=on_progress)])
+def _change(kind: str, cases: Sequence[Case], rewards: Rewards, at: int) -> Change:
+    """Return what an edit, at a place among the texts, did to the side that it changes."""
+    best, worst, after = rewards[:, 0], rewards[:, 1], rewards[:, at]
+    side = 1 if kind == "gaming" else 0
+    before, right = rewards[:, side], best > worst
+    if kind == "broken":
+        return Change([(prompt, texts[at], texts[0]) for prompt, texts in cases], np.stack([after, before], axis=1))
+    flips = _wins(after, best) if kind == "gaming" else _wins(worst, after)
+    rows = [(prompt, texts[side], texts[at]) for prompt, texts in cases]
+    return Change(rows, np.stack([before, after], axis=1), flips[right])
 
 
-def _finding(
-    kind: str, probe: Order | Edit, cases: Sequence[Case], rewards: Rewards, sd: float, num_examples: int
-) -> dict[str, Any]:
-    shift = rewards[:, 1] - rewards[:, 0]
-    outcomes = np.where(shift > 0, 1.0, np.where(shift == 0, 0.5, 0.0))
-    rate = share(outcomes, np.arange(len(outcomes)))
+def _finding(kind: str, expectation: str, change: Change, bundle: Bundle, config: AuditConfig) -> dict[str, Any]:
+    shift, sd = change.rewards[:, 1] - change.rewards[:, 0], bundle.calibration.sd
+    rate = _share(_wins(change.rewards[:, 1], change.rewards[:, 0]))
     assert rate is not None
-    order = np.argsort(shift if kind == "order" else -shift, kind="stable")[:num_examples]
+    flips = None if change.flips is None else _share(change.flips)
+    worst: Mapping[str, Callable[[], Rewards]] = {"order": lambda: shift, "edit": lambda: -shift}
+    order = np.argsort(worst.get(kind, lambda: -np.abs(shift))(), kind="stable")[: config.num_examples]
     return {
         "kind": kind,
-        "expectation": probe.expectation,
+        "expectation": expectation,
         "rate": rate.to_dict(),
+        "flip_rate": flips.to_dict() if flips else None,
         "shift_sd": float(shift.mean() / sd) if sd > 0 else None,
-        "num": len(cases),
-        "examples": [
-            {
-                "prompt": prompt_text(cases[row][0])[-800:],
-                "before": cases[row][1][0][:800],
-                "after": cases[row][1][1][:800],
-                "rewards": rewards[row].tolist(),
-            }
-            for row in order
-        ],
+        "shift": _mean(shift / sd) if sd > 0 else None,
+        "num": len(shift),
+        "examples": [_example(change, row) for row in order.tolist()],
     }
+
+
+def _example(change: Change, row: int) -> dict[str, Any]:
+    prompt, before, after = change.cases[row]
+    rewards = change.rewards[row].tolist()
+    return {"prompt": prompt_text(prompt)[-800:], "before": before[:800], "after": after[:800], "rewards": rewards}
+
+
+def _wins(first: Rewards, second: Rewards) -> Rewards:
+    return np.where(first > second, 1.0, np.where(first == second, 0.5, 0.0))
+
+
+def _share(outcomes: Rewards) -> Estimate | None:
+    return share(outcomes, np.arange(len(outcomes)))
+
+
+def _mean(values: Rewards) -> dict[str, Any]:
+    low, high = cluster_bootstrap(values, np.arange(len(values)))
+    return {"value": float(values.mean()), "low": low, "high": high, "num": len(values)}

@@ -9,6 +9,7 @@ from steps.report.words import MISSING, count, difference, has_interval, interva
 
 _SHOWN = 6
 _ALPHA = 0.05  # of the corrected p-values
+_STILL = 0.25  # standard deviations that a reward may move by where it should stay
 _BASELINES = {"length": "longer wins", "overlap": "overlap wins"}
 
 
@@ -249,8 +250,15 @@ def _probes(record: Record) -> Iterator[Finding]:
             continue
         if probe.get("kind") == "edit" and rate["low"] > 0.5:
             yield Finding(f"Audit {name}: the edit raises the reward in {interval(rate)}", "audits")
+        if probe.get("kind") in ("kept", "swap") and _moves(probe.get("shift") or {}):
+            yield Finding(f"Audit {name}: the reward moves by {difference(probe['shift'])} s.d.", "audits")
         if probe.get("kind") == "order" and rate["high"] < 0.5:
             yield Finding(f"Audit {name}: the order holds in only {interval(rate)}", "audits")
+
+
+def _moves(shift: Mapping[str, Any]) -> bool:
+    """Say whether a reward that should stay moves beyond doubt, by over a quarter of a standard deviation."""
+    return has_interval(shift) and (shift["high"] < -_STILL or shift["low"] > _STILL)
 
 
 def _calibration(record: Record) -> Iterator[Finding]:

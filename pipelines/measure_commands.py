@@ -1,26 +1,40 @@
-"""The commands that measure models: `rewardlab evaluate`, `compare`."""
+"""The commands that measure models: `rewardlab evaluate`, `compare`, `leaderboard`, `monitor`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.options import AnchorOption, JsonOption, LabelledOption, ModelOption, NameOption, ParseOption
+from pipelines.options import (
+    AnchorOption,
+    JsonOption,
+    LabelledOption,
+    ModelOption,
+    NameOption,
+    ParseOption,
+    file_to_write,
+    known_rule,
+)
 from rewardlab.home import DEFAULT_NAME
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 (one parameter an option)
     data: LabelledOption,
     model: ModelOption = "champion",
     json: JsonOption = None,
     parse: ParseOption = None,
     name: NameOption = DEFAULT_NAME,
     anchor: AnchorOption = "",
+    rule: Annotated[
+        str,
+        typer.Option(help="Score as this benchmark does, such as rewardbench2; else recognised.", callback=known_rule),
+    ] = "",
 ) -> None:
-    """Measure a model on labelled data."""
-    from pipelines.measuring import evaluate_reference, table
+    """Measure a model on labelled data: a bundle, or any sequence classifier of one logit (a folder or hub id)."""
+    from pipelines.measuring import Beside, evaluate_reference, table
     from rewardlab.files import write_json
 
-    result = evaluate_reference(model, data, parse=parse, name=name, anchor=anchor)
+    result = evaluate_reference(model, data, parse=parse, beside=Beside(name=name, anchor=anchor, rule=rule))
     if json:
         write_json(json, result)
     typer.echo(table(result))
@@ -44,4 +58,41 @@ def compare(
     typer.echo(comparison_table(result))
 
 
-COMMANDS = (evaluate, compare)
+def leaderboard(
+    name: NameOption = DEFAULT_NAME,
+    data: Annotated[str, typer.Option(help="Measure all versions on this; else what their gates saw.")] = "",
+    parse: ParseOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Show every version of a registered model side by side, the oldest first."""
+    from pipelines.leaderboard import leaderboard as rows_of
+    from pipelines.leaderboard import leaderboard_table
+    from rewardlab.files import write_json
+
+    rows = rows_of(name, data, parse=parse)
+    if json:
+        write_json(json, rows)
+    typer.echo(leaderboard_table(rows))
+
+
+def monitor(
+    log: Annotated[Path, typer.Option(help="JSON lines of scores in order of time, as `rewardlab score` writes them.")],
+    model: ModelOption = "champion",
+    page: Annotated[Path, typer.Option(help="HTML page to write.", callback=file_to_write)] = Path("monitor.html"),
+    json: JsonOption = None,
+    name: NameOption = DEFAULT_NAME,
+) -> None:
+    """Hold scores against the distribution that the model's bundle was sealed with; exit 1 past the limits."""
+    from pipelines.monitor import monitor as watch
+    from pipelines.monitor import table
+    from rewardlab.files import write_json
+
+    result = watch(log, model, name=name, page=page)
+    if json:
+        write_json(json, result)
+    typer.echo(f"{table(result)}\npage: {page}")
+    if not result["holds"]:
+        raise typer.Exit(1)
+
+
+COMMANDS = (evaluate, compare, leaderboard, monitor)

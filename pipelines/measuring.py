@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,67 @@ from rewardlab.files import read_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import PairTable, accuracy, labelled_pairs
 from rewardlab.references import resolve
-from steps.evaluate import EvaluateConfig, compared, held_against, measure, refuse_trained
+from steps.evaluate import (
+    EvaluateConfig,
+    Scored,
+    apply_rule,
+    compared,
+    held_against,
+    measure,
+    recognise,
+    refuse_trained,
+    scored_by,
+)
+from steps.foreign import foreign_rewards, is_foreign
 from steps.ingest import IngestConfig, ingest
 from steps.remote import at_hand, version
 from steps.scores import score
 
 
-def evaluate_reference(model: str, data: str, *, parse: str | None, name: str, anchor: str = "") -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """What an evaluation is held beside: the registered model of bare references and champion, an anchor, a rule."""
+
+    name: str
+    anchor: str = ""
+    rule: str = ""
+
+
+def evaluate_reference(model: str, data: str, *, parse: str | None, beside: Beside) -> dict[str, Any]:
     """Return the contract's evaluation of a model on a file, a folder, or data that lie elsewhere.
 
-    Args:
-        model: a reference to a model.
-        data: where the labelled data lie.
-        parse: the format of the rows, or None to recognise it.
-        name: the registered model that bare references belong to, and whose champion is held beside the model.
-        anchor: another model to hold it against, or nothing.
+    The model may be a bundle or any sequence classifier of one logit. A benchmark's rule is applied where one is named
+    or the groups are recognised as the benchmark's.
 
     Raises:
-        ValueError: the model, the anchor or the data cannot be read, or the data were trained on.
+        ValueError: the model, the anchor or the data cannot be read, the data were trained on, or do not fit the rule.
     """
-    bundle = _open(model, name)
     groups, num_unreadable = _read(data, parse)
-    result = measure(EvaluateConfig(name=name), bundle, groups)
+    scored = _scored(model, groups, beside.name)
+    result = measure(EvaluateConfig(name=beside.name), scored, groups)
     pairs = result.pop("pairs")
-    champion, champion_note = _champion(bundle, groups, pairs, name)
-    beside, note = held_against(anchor, groups, pairs, name=name) if anchor else (None, "no anchor is named")
-    others = {"champion": champion, "champion_note": champion_note, "anchor": beside, "anchor_note": note}
-    return {**result, **others, "data": _described(data, groups, num_unreadable)}
+    champion, champion_note = _champion(scored.digest, groups, pairs, beside.name)
+    anchor, note = (
+        held_against(beside.anchor, groups, pairs, name=beside.name) if beside.anchor else (None, "no anchor is named")
+    )
+    rule = beside.rule or recognise(groups)
+    return {
+        **result,
+        "champion": champion,
+        "champion_note": champion_note,
+        "anchor": anchor,
+        "anchor_note": note,
+        "benchmark": apply_rule(rule, groups, scored.rewards) if rule else None,
+        "data": _described(data, groups, num_unreadable),
+    }
+
+
+def _scored(model: str, groups: list[PreferenceGroup], name: str) -> Scored:
+    if not is_foreign(model):
+        return scored_by(_open(model, name), groups)
+    if not groups:
+        raise ValueError("there is nothing to evaluate on: the data hold no group")
+    return Scored(label=model, digest="", rewards=foreign_rewards(model, groups))
 
 
 def compare_references(models: tuple[str, str], data: str, *, parse: str | None, name: str) -> dict[str, Any]:
@@ -75,6 +110,9 @@ def table(result: Mapping[str, Any]) -> str:
     for name in ("best_of_n", "ece", "spearman", "length_correlation"):
         if metrics[name]:
             lines.append(f"  {name:<24} {metrics[name]['value']:.3f}")
+    if found := result["benchmark"]:
+        lines.append(f"  benchmark {found['rule']}: {found['score']:.4f} ({found['words']})")
+        lines += [f"    {name:<22} {value:.4f}" for name, value in found["parts"].items() if value is not None]
     return "\n".join(lines)
 
 
@@ -97,12 +135,12 @@ def _estimate(estimate: Mapping[str, Any] | None) -> str:
 
 
 def _champion(
-    bundle: Bundle, groups: list[PreferenceGroup], pairs: PairTable, name: str
+    digest: str, groups: list[PreferenceGroup], pairs: PairTable, name: str
 ) -> tuple[dict[str, Any] | None, str]:
     """Return the champion's figures, or None and why there are none: no registry is needed to measure a folder."""
     try:
         folder, label = resolve("champion", name=name)
-        if Bundle.open(folder, label).digest == bundle.digest:
+        if Bundle.open(folder, label).digest == digest:
             return None, f"the model is the champion ({label})"
         return held_against("champion", groups, pairs, name=name)
     except ValueError as error:

@@ -23,6 +23,16 @@ def known_format(name: str | None) -> str | None:
     return name
 
 
+def known_rule(name: str) -> str:
+    """Refuse a benchmark's rule that is not known."""
+    if name:
+        from steps.evaluate import RULES
+
+        if name not in RULES:
+            raise typer.BadParameter(f"there is no rule {name!r}: choose {', '.join(RULES)}")
+    return name
+
+
 def model_name(name: str) -> str:
     """Refuse a name that the registry would refuse after the training."""
     if not re.fullmatch(r"[\w.-]*", name):

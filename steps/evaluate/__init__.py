@@ -1,6 +1,28 @@
 """Measure a bundle on labelled groups, through the engine that will serve it."""
 
 from steps.evaluate.against import compared, held_against
-from steps.evaluate.evaluate import EvaluateConfig, EvaluateReport, evaluate, measure, refuse_trained
+from steps.evaluate.evaluate import (
+    EvaluateConfig,
+    EvaluateReport,
+    Scored,
+    evaluate,
+    measure,
+    refuse_trained,
+    scored_by,
+)
+from steps.evaluate.rules import RULES, apply_rule, recognise
 
-__all__ = ["EvaluateConfig", "EvaluateReport", "compared", "evaluate", "held_against", "measure", "refuse_trained"]
+__all__ = [
+    "RULES",
+    "EvaluateConfig",
+    "EvaluateReport",
+    "Scored",
+    "apply_rule",
+    "compared",
+    "evaluate",
+    "held_against",
+    "measure",
+    "recognise",
+    "refuse_trained",
+    "scored_by",
+]

@@ -10,7 +10,7 @@ import numpy as np
 
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
-from rewardlab.drift import drift
+from rewardlab.drift import Reference, drift
 from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import PairTable, accuracy, labelled_pairs, reliability, scored_pairs
@@ -65,7 +65,7 @@ def evaluate(config: EvaluateConfig, bundle: Path, test: Path, target: Path, *, 
     """
     groups = list(read_groups(test))
     test_digest = file_digest(test)
-    result = measure(config, Bundle.open(bundle), groups)
+    result = measure(config, scored_by(Bundle.open(bundle), groups), groups)
     result["data"] = {"path": test.name, "md5": file_digest(test, "md5"), **_sizes(groups)}
     result["test_digest"] = test_digest
     pairs = result.pop("pairs")
@@ -75,8 +75,22 @@ def evaluate(config: EvaluateConfig, bundle: Path, test: Path, target: Path, *, 
     return EvaluateReport(digest=file_digest(target), accuracy=_value(result["metrics"]["accuracy"]))
 
 
-def measure(config: EvaluateConfig, bundle: Bundle, groups: Sequence[PreferenceGroup]) -> dict[str, Any]:
-    """Return every metric of a bundle on the groups, and under `pairs` the scored comparisons.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """A model, and the rewards it gave to some groups.
+
+    `temperature` turns differences into probabilities; `reference` is None where the model comes without one.
+    """
+
+    label: str
+    digest: str
+    rewards: Rewards
+    temperature: float = 1.0
+    reference: Reference | None = None
+
+
+def scored_by(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Scored:
+    """Score the groups with a bundle.
 
     Raises:
         ValueError: there are no groups, or some were trained on.
@@ -84,22 +98,34 @@ def measure(config: EvaluateConfig, bundle: Bundle, groups: Sequence[PreferenceG
     if not groups:
         raise ValueError("there is nothing to evaluate on: the test set is empty")
     refuse_trained(bundle, groups)
-    rewards = score(bundle, groups)
+    known = bundle.calibration
+    return Scored(
+        label=bundle.label,
+        digest=bundle.digest,
+        rewards=score(bundle, groups),
+        temperature=known.temperature,
+        reference=known.reference if known.num_rewards else None,
+    )
+
+
+def measure(config: EvaluateConfig, scored: Scored, groups: Sequence[PreferenceGroup]) -> dict[str, Any]:
+    """Return every metric of the rewards that a model gave to groups, and under `pairs` the scored comparisons."""
+    rewards = scored.rewards
     pairs = labelled_pairs(groups, rewards)
     characters = [[float(len(text)) for text in group.responses] for group in groups]
     return {
-        "model": bundle.label,
-        "bundle": bundle.digest,
+        "model": scored.label,
+        "bundle": scored.digest,
         "metrics": {
             "accuracy": estimate(accuracy(pairs)),
             "accuracy_gold": estimate(accuracy(scored_pairs(groups, rewards, config.score_aspect))),
-            "ece": _calibration(pairs, bundle.calibration.temperature),
+            "ece": _calibration(pairs, scored.temperature),
             **rating_agreement(groups, rewards, config.score_aspect),
             "rankings": ranking_agreement(groups, rewards),
             "best_of_n": best_of_n(groups, rewards, config.score_aspect),
             "length_correlation": estimate(length_correlation(groups, rewards)),
         },
-        "drift": _drift(bundle, rewards),
+        "drift": _drift(scored),
         "subsets": by_subset(groups, rewards, config.score_aspect),
         "slices": slices(groups, pairs),
         "baselines": {
@@ -178,11 +204,11 @@ def _calibration(pairs: PairTable, temperature: float) -> dict[str, Any] | None:
     }
 
 
-def _drift(bundle: Bundle, rewards: Rewards) -> dict[str, Any] | None:
-    """Return how far the rewards are from those the bundle was calibrated on; None of bundles without a reference."""
-    if not bundle.calibration.num_rewards:
+def _drift(scored: Scored) -> dict[str, Any] | None:
+    """Return how far the rewards are from those the bundle was calibrated on; None of models without a reference."""
+    if scored.reference is None:
         return None
-    found = drift(np.concatenate([np.asarray(each) for each in rewards]), bundle.calibration.reference)
+    found = drift(np.concatenate([np.asarray(each) for each in scored.rewards]), scored.reference)
     return {**found.to_dict(), "is_large": found.is_large} if found else None
 
 

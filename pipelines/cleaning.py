@@ -1,10 +1,10 @@
 """Remove what old runs left on this machine."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipelines.artifacts import artifacts, outputs
 from rewardlab.home import home
 from steps.train.state import idle
 
@@ -12,8 +12,9 @@ from steps.train.state import idle
 def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
     """Remove what all but the newest runs left: artifacts, cache entries that point nowhere, run folders, and scores.
 
-    Of interrupted trainings the checkpoints of the newest stay too, and of one under way whatever its age. Registered
-    versions, their bundles and reports live in the registry and stay; a step whose output went is run again when it is
+    An older run's artifacts stay where a newer run that is kept has reused them. Of interrupted trainings the
+    checkpoints of the newest stay too, and of one under way whatever its age. Registered versions, their bundles and
+    reports and the promotion log live in the registry and stay; a step whose output went is run again when it is
     needed, and a test set is scored again. Yields a line for each thing.
 
     Raises:
@@ -22,10 +23,11 @@ def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
     if keep < 0:
         raise ValueError(f"keep is at least 0, got {keep}")
     runs = Path("runs")
-    artifacts = _folders(home() / "steps")
     records = [folder for folder in _folders(runs) if (folder / "recipe.json").is_file()]  # `runs` may hold others'
+    needed = {folder for record in records[:keep] for folder in _used(record)}
+    old = [folder for folder in _folders(home() / "steps")[keep:] if folder not in needed]
     trainings = [folder for folder in _folders(home() / "training")[keep:] if idle(folder)]
-    for folder in (*artifacts[keep:], *records[keep:], *trainings):
+    for folder in (*old, *records[keep:], *trainings):
         yield f"{'would remove' if dry_run else 'removed'} {folder}"
         if not dry_run:
             shutil.rmtree(folder)
@@ -39,6 +41,14 @@ def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
             (runs / "latest").unlink(missing_ok=True)
 
 
+def _used(record: Path) -> Iterator[Path]:
+    """Yield the folders in `steps` that hold what a run made or reused."""
+    steps = home() / "steps"
+    for path in artifacts(record):
+        if path.is_relative_to(steps) and path != steps:
+            yield steps / path.relative_to(steps).parts[0]
+
+
 def _folders(parent: Path) -> list[Path]:
     """Return the folders in a folder, newest first."""
     folders = [path for path in parent.glob("*") if path.is_dir() and not path.is_symlink()]
@@ -48,7 +58,5 @@ def _folders(parent: Path) -> list[Path]:
 def _forget() -> None:
     """Drop cache entries whose artifacts are gone."""
     for entry in (home() / "cache").glob("*.json"):
-        outputs = json.loads(entry.read_text(encoding="utf-8")).values()
-        addresses = [value["uri"] for value in outputs if isinstance(value, dict) and "uri" in value]
-        if not all(Path(address).exists() for address in addresses):
+        if not all(path.exists() for path in outputs(entry)):
             entry.unlink()

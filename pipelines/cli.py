@@ -41,6 +41,7 @@ def run(  # noqa: PLR0913 (one parameter an option)
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Reuse finished steps.")] = True,
     settings: SetOption = None,
     columns: MapOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and do nothing.")] = False,
 ) -> None:
     """Run the pipeline: data to a promoted, or rejected, reward model."""
     from pipelines.local import Source, default_name
@@ -48,6 +49,11 @@ def run(  # noqa: PLR0913 (one parameter an option)
 
     chosen = chosen_recipe(recipe, settings, chosen_columns(columns))
     source = Source(data=absolute(data), test=absolute(test), revision=revision)
+    if dry_run:
+        from pipelines.plan import plan, plan_lines
+
+        typer.echo(plan_lines(plan(chosen, source, name=name or default_name(data))))
+        return
     summary = run_pipeline(chosen, source, name=name or default_name(data), cache=cache)
     _tell(summary)
     if summary["decision"] == "failed":

@@ -13,16 +13,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts import evidence
 from pipelines.ir import GOLDEN, ir_digest
 from pipelines.recipes import Recipe, named
 from pipelines.source import ROOT, source_digest
 from pipelines.watch import Watch, terminal
 from rewardlab.config import Config, settings_config, settings_json
-from rewardlab.files import read_json, tree_digest, write_json, write_text
+from rewardlab.files import read_json, tree_digest, write_json
 from rewardlab.home import DEFAULT_NAME, home, tracking_uri
 from steps.fetch import FetchConfig
 from steps.register import RegisterConfig
-from steps.report import ReportConfig, failed_summary
+from steps.report import ReportConfig, conclude
 from steps.resolve import ResolveConfig
 
 _MODULES = ("ingest", "validate", "split", "tokenize", "train", "export", "evaluate", "audit", "gate")
@@ -68,9 +69,11 @@ def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dic
         with watch, _quiet_environment(), redirect_stdout(watch), _logged(watch):
             _execute(arguments, cache=cache)
     finally:
-        if not (run_folder / "summary.json").is_file():
-            _conclude(settings_config(ReportConfig, arguments["report_settings"], run_id=run_id), run_folder)
-    result: dict[str, Any] = read_json(run_folder / "summary.json")
+        summary = run_folder / "summary.json"
+        if not summary.is_file() or read_json(summary)["decision"] == "failed":
+            known = settings_config(ReportConfig, arguments["report_settings"], run_id=run_id)
+            conclude(known, run_folder, evidence(run_folder))
+    result: dict[str, Any] = read_json(summary)
     return result
 
 
@@ -144,16 +147,6 @@ def _execute(arguments: dict[str, str], *, cache: bool) -> None:
         cache_root=str(home() / "cache"),
     )
     components.load_component_from_file(str(GOLDEN))(**arguments)
-
-
-def _conclude(config: ReportConfig, run_folder: Path) -> None:
-    """Write summary and page of a run whose report could not be written, or that was interrupted."""
-    from steps.report.page import render
-    from steps.report.record import Record
-
-    summary = failed_summary(config, run_folder)
-    write_json(run_folder / "summary.json", summary)
-    write_text(run_folder / "report.html", render(Record(summary=summary)))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rewardlab.home import tracking_uri
 from rewardlab.promotion import client_log, move, project, report_digest
 from rewardlab.promotion.log import CHAMPION, PREVIOUS
 from steps.promotions import APPROVED, Candidate, moment, promotion, restoration
-from steps.registry import RegistryStore, connect, describe, pipeline_run, set_tags, stored_report
+from steps.registry import GATE_REPORT, RegistryStore, connect, describe, pipeline_run, set_tags, stored_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +23,7 @@ def list_versions(name: str) -> list[dict[str, Any]]:
     Raises:
         ValueError: the registry cannot be reached, or refuses the name, or the log was changed from outside.
     """
-    with _registry() as client:
+    with registry() as client:
         found = client.search_model_versions(f"name = '{name}'")
         versions = [describe(client.get_model_version(name, each.version)) for each in found]
         standing = client_log(client, name).projection()
@@ -54,7 +54,7 @@ def approve_version(name: str, version: str, *, person: str) -> str:
     person = person or _me()
     if not person or any(sign.isspace() for sign in person):
         raise ValueError(f"who signs is one word, such as a user name or an address, got {person!r}")
-    with _registry() as client:
+    with registry() as client:
         candidate = _candidate(client, name, version)
         if candidate.report["verdict"] != "pass":
             raise ValueError(f"{name}/{version} did not pass the gate: there is nothing to sign")
@@ -69,7 +69,7 @@ def promote_version(name: str, version: str) -> str:
     Raises:
         ValueError: the version does not exist, did not pass, passed against another champion, or lacks signatures.
     """
-    with _registry() as client:
+    with registry() as client:
         candidate = _candidate(client, name, version)
         head = client_log(client, name).head(CHAMPION)
         if head and head.version == version:
@@ -93,7 +93,7 @@ def roll_back(name: str) -> str:
     Raises:
         ValueError: there is no predecessor, its version is gone, or somebody else was faster.
     """
-    with _registry() as client:
+    with registry() as client:
         log = client_log(client, name)
         current, previous = log.head(CHAMPION), log.before(CHAMPION)
         if current is None or previous is None:
@@ -105,7 +105,7 @@ def roll_back(name: str) -> str:
 
 def repair(name: str) -> str:
     """Let the aliases name what the promotion log says."""
-    with _registry() as client:
+    with registry() as client:
         changed = project(RegistryStore(client), name)
     return "; ".join(f"{alias} is version {version}" for alias, version in changed.items()) or "nothing to repair"
 
@@ -118,7 +118,7 @@ def _candidate(client: "MlflowClient", name: str, version: str) -> Candidate:
     if found is None:
         raise ValueError(f"{name} has no version {version}: see `rewardlab models --name {name}`")
     run = pipeline_run(client, found.tags.get("run_id", ""), make=False)
-    report = stored_report(client, run) if run else None
+    report = stored_json(client, run, GATE_REPORT) if run else None
     if report is None:
         raise ValueError(f"the registry keeps no report of the gate on {name}/{version}: run the pipeline again")
     return Candidate(name=name, version=version, run=run, report=report)
@@ -133,7 +133,7 @@ def _me() -> str:
 
 
 @contextmanager
-def _registry() -> Iterator["MlflowClient"]:
+def registry() -> Iterator["MlflowClient"]:
     """Give a client, and turn what the registry refuses into a ValueError."""
     client = connect()
     from mlflow.exceptions import MlflowException

@@ -1,4 +1,4 @@
-"""The commands of the registry: `models`, `approve`, `promote`, `rollback`, `repair`."""
+"""The commands of the registry: `models`, `lineage`, `approve`, `promote`, `rollback`, `repair`."""
 
 from typing import Annotated
 
@@ -53,4 +53,20 @@ def repair(name: NameOption = DEFAULT_NAME) -> None:
     typer.echo(set_right(name))
 
 
-COMMANDS = (models, approve, promote, rollback, repair)
+def lineage(
+    version: Annotated[str, typer.Argument(help="Version, alias, or the NAME/VERSION that a score is labelled with.")],
+    name: NameOption = DEFAULT_NAME,
+    json: JsonOption = None,
+) -> None:
+    """Say where a version comes from: data, commit, image, IR, gate, promotions."""
+    from pipelines.lineage import lineage as trace
+    from pipelines.lineage import lineage_lines
+    from rewardlab.files import write_json
+
+    found = trace(version, name=name)
+    if json:
+        write_json(json, found)
+    typer.echo(lineage_lines(found))
+
+
+COMMANDS = (models, lineage, approve, promote, rollback, repair)

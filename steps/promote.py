@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from rewardlab.config import Config
 from rewardlab.files import read_json
-from rewardlab.promotion import Log, StaleError, client_log, move, project
+from rewardlab.promotion import StaleError, move, project
 from rewardlab.promotion.log import CHAMPION
-from steps.promotions import Candidate, NotSignedError, promotion
+from steps.promotions import Candidate, NotSignedError, promoted_by, promotion
 from steps.registry import ChampionRecord, RegistryStore, connect, pipeline_run, set_tags
 
 if TYPE_CHECKING:
@@ -51,27 +51,22 @@ def promote(run_id: str, label: str, gate: Path, champion: str) -> PromoteReport
 
 
 def _promote(client: "MlflowClient", candidate: Candidate, follows: str, *, by: str) -> PromoteReport:
-    store, name = RegistryStore(client), candidate.name
-    reason = str(candidate.report.get("reason"))
-    if _promoted_before(client_log(client, name), candidate):
-        project(store, name)
-        return PromoteReport(decision="promoted", reason=reason)
+    store, reason = RegistryStore(client), str(candidate.report.get("reason"))
     try:
-        move(store, name, promotion(client, candidate, follows=follows, by=by))
+        move(store, candidate.name, promotion(client, candidate, follows=follows, by=by))
     except NotSignedError as error:
         return PromoteReport(decision="rejected", reason=str(error))
     except StaleError as error:
-        head = client_log(client, name).head(CHAMPION)
-        if head and head.version == candidate.version:
-            same = f"another run has promoted the same bundle ({name}/{candidate.version})"
-            return PromoteReport(decision="unchanged", reason=same)
-        return PromoteReport(decision="rejected", reason=str(error))
+        if promoted_by(error.log, candidate.run):
+            project(store, candidate.name)
+        else:
+            return _lost(candidate, error)
     return PromoteReport(decision="promoted", reason=reason)
 
 
-def _promoted_before(log: Log, candidate: Candidate) -> bool:
-    """Return whether this very run's entry counts, written by an earlier try of this step."""
-    return any(
-        (entry.run, entry.version, entry.action) == (candidate.run, candidate.version, "promote")
-        for entry in log.accepted(CHAMPION)
-    )
+def _lost(candidate: Candidate, error: StaleError) -> PromoteReport:
+    head = error.log.head(CHAMPION)
+    if head and head.version == candidate.version:
+        same = f"another run has promoted the same bundle ({candidate.name}/{candidate.version})"
+        return PromoteReport(decision="unchanged", reason=same)
+    return PromoteReport(decision="rejected", reason=str(error))

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rewardlab.promotion import Entry, report_digest
+from rewardlab.promotion import Entry, Log, report_digest
 from rewardlab.promotion.log import CHAMPION
-from steps.registry import stored_report
+from steps.registry import GATE_REPORT, stored_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +48,7 @@ def promotion(client: "MlflowClient", candidate: Candidate, *, follows: str, by:
     if report.get("verdict") != "pass" or not report.get("bundle") or report["bundle"] != tags.get("bundle"):
         raise ValueError(f"{label} did not pass the gate ({report.get('verdict')}: {report.get('reason')})")
     digest = report_digest(report)
-    kept = stored_report(client, candidate.run)
+    kept = stored_json(client, candidate.run, GATE_REPORT)
     if kept is None or report_digest(kept) != digest:
         raise ValueError(f"the registry does not keep the report that passed {label}: register it again")
     return Entry(
@@ -70,6 +70,11 @@ def restoration(previous: Entry, *, follows: str, by: str) -> Entry:
     """Return the entry that makes a former champion champion again, by the report that made it so."""
     again = previous.to_dict() | {"action": "rollback", "follows": follows, "by": by, "at": moment()}
     return Entry.from_dict(again)
+
+
+def promoted_by(log: Log, run: str) -> bool:
+    """Return whether an entry that a run wrote counts, in whatever try of it."""
+    return any(entry.run == run and entry.action == "promote" for entry in log.accepted(CHAMPION))
 
 
 def signatures(tags: Mapping[str, str], digest: str) -> tuple[str, ...]:

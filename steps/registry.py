@@ -155,13 +155,13 @@ def make_model(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def stored_report(client: "MlflowClient", run: str) -> dict[str, Any] | None:
-    """Return the gate's report that `register` kept with an MLflow run; None where there is none."""
-    if not any(entry.path == GATE_REPORT for entry in client.list_artifacts(run, "reports")):
+def stored_json(client: "MlflowClient", run: str, path: str) -> dict[str, Any] | None:
+    """Return a JSON document that is kept with an MLflow run, such as the gate's report; None where there is none."""
+    if not any(entry.path == path for entry in client.list_artifacts(run, path.rpartition("/")[0])):
         return None
     with TemporaryDirectory() as folder:
-        report: dict[str, Any] = read_json(Path(client.download_artifacts(run, GATE_REPORT, folder)))
-    return report
+        document: dict[str, Any] = read_json(Path(client.download_artifacts(run, path, folder)))
+    return document
 
 
 def add_version(client: "MlflowClient", name: str, bundle: Path, *, run: str, tags: Mapping[str, str]) -> str:

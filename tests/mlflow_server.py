@@ -14,18 +14,19 @@ import httpx
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """Yield the URL of a server that keeps everything in a folder."""
+def mlflow_server(folder: Path, *, store: str = "", workers: int = 1) -> Iterator[str]:
+    """Yield the URL of a server that keeps everything in a folder, or all but artifacts in a database."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", str(workers)]
     command += [
         "--backend-store-uri",
-        f"sqlite:///{folder / 'mlflow.db'}",
+        store or f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination",
         str(folder / "a"),
     ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    pool = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "40", "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "40"} if store else {}
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **pool}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -1,5 +1,6 @@
 """The command line: what it lists, what it imports, its exit codes and what it refuses to overwrite."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.files import read_json, write_json
+import rewardlab as library
+from rewardlab.files import file_digest, read_json, write_json
 from tests.command import rewardlab, write_lines
+from tests.gated import crown
 
-COMMANDS = "run ingest make-data compile train evaluate score compare serve promote rollback models report doctor gc"
+COMMANDS = "run ingest make-data compile train evaluate score compare serve report doctor gc "
+COMMANDS += "models lineage approve promote rollback repair"
 HEAVY = "torch transformers mlflow kfp great_expectations onnxruntime tokenizers numpy pandas scipy matplotlib dvc"
 INSTALLED = Path(sys.executable).parent / "rewardlab"
 
@@ -201,6 +205,57 @@ def test_gc_keeps_the_newest_interrupted_trainings_and_those_under_way() -> None
         assert rewardlab("gc", "--keep", 1).out == f"removed {states[1].absolute()}\n"
     assert [path.exists() for path in states] == [True, False, True]
     assert rewardlab("gc", "--keep", 1).out == f"removed {states[0].absolute()}\n"
+
+
+def test_gc_keeps_what_a_newer_run_has_reused() -> None:
+    new = make_run(3, "runs/new", recipe=True)
+    names = ("latest", "reused", "read", "neither")
+    steps = [make_run(3 - at, f".rewardlab/steps/{name}", recipe=False) for at, name in enumerate(names)]
+    key, model = "0b4cfc5ad8ac5ff2", steps[1].absolute() / "train" / "model"
+    model.mkdir(parents=True)
+    write_json(Path(f".rewardlab/cache/{key}.json"), {"Output": "x", "model": {"uri": str(model)}})
+    log = f"Task train cache hit (key={key[:12]}); skipping execution.\n"
+    (new / "log.txt").write_text(f"{log}  uri='{steps[2].absolute()}/split/splits',\n")
+    os.utime(steps[1], (2, 2))
+    assert rewardlab("gc", "--keep", 1).out == f"removed {steps[3].absolute()}\n"
+    assert [path.exists() for path in steps] == [True, True, True, False]
+    assert rewardlab("gc", "--keep", 0).code == 0
+    assert [path.exists() for path in steps] == [False] * 4
+
+
+def test_gc_leaves_what_an_alias_and_the_log_need(registry: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    crown(tmp_path, tiny_bundle)
+    assert rewardlab("gc", "--keep", 0).code == 0
+    found = rewardlab("lineage", "champion", "--name", "m")
+    assert (found.code, found.out.splitlines()[0]) == (0, "model        m/1 champion")
+    assert library.load("models:/m@champion").bundle.label == "m/1"
+
+
+def test_a_dry_run_says_what_would_run_and_leaves_nothing(place: Path) -> None:
+    write_lines(place / "pairs.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    os.utime(place / "pairs.jsonl", (1e9, 1e9))
+    before = sorted(place.rglob("*"))
+    done = rewardlab(
+        "run",
+        "--recipe",
+        "smoke",
+        "--data",
+        "pairs.jsonl",
+        "--name",
+        "m",
+        "--set",
+        "split.max_similarity=0.7",
+        "--dry-run",
+    )
+    assert sorted(place.rglob("*")) == before
+    shown = {line[:10].strip(): line[11:] for line in done.out.splitlines()}
+    assert (done.code, shown["would run"]) == (0, "recipe smoke, registered model m")
+    assert shown["champion"] == "none"
+    assert f"md5 {file_digest(place / 'pairs.jsonl', 'md5')}, changed 2001-09-09T01:46:40+00:00" in shown["data"]
+    assert json.loads(shown["split"])["max_similarity"] == 0.7
+    assert {"gate", "train", "ir digest", "git commit", "image"} <= shown.keys()
+    missing = rewardlab("run", "--recipe", "smoke", "--data", "nowhere.jsonl", "--dry-run")
+    assert (missing.code, sorted(place.rglob("*"))) == (1, before)
 
 
 def test_gc_leaves_no_link_to_nothing() -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 import rewardlab as library
+from rewardlab.bundle import Bundle
 from rewardlab.files import read_json
 from rewardlab.promotion import client_log
 from steps.registry import champion_record, connect
@@ -134,6 +135,29 @@ def test_a_champion_that_no_promotion_made_is_refused(registry: Path, tiny_bundl
             ask()
     rewardlab("promote", "1", "--name", "m")
     assert library.load("models:/m@champion").bundle.label == "m/1"
+
+
+def test_a_lineage_leads_from_a_score_to_data_commit_image_and_ir(
+    champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_lines(tmp_path / "in.jsonl", [{"prompt": PROMPT, "responses": RESPONSES}])
+    rewardlab("score", "--in", source, "--out", tmp_path / "out.jsonl", "--name", "m")
+    label = read_lines(tmp_path / "out.jsonl")[0]["model"]
+    done = rewardlab("lineage", label, "--json", tmp_path / "lineage.json")
+    found = read_json(tmp_path / "lineage.json")
+    assert (done.code, found["model"], found["aliases"]) == (0, "m/1", ["champion"])
+    made_from = {"data_md5": "md5", "recipe": "smoke", "test_digest": "t"}
+    assert found["made_from"] == made_from | dict.fromkeys(("git_commit", "image", "ir_digest"))
+    assert found["bundle"]["digest"] == Bundle.open(champion).digest
+    (promotion,) = found["promotions"]
+    assert (promotion["entry"], promotion["action"], promotion["report"]) == (1, "promote", found["gate"]["report"])
+    shown = {line[:12].strip(): line[13:] for line in done.out.splitlines()}
+    assert (shown["model"], shown["data md5"], shown["image"]) == ("m/1 champion", "md5", "unknown")
+    assert shown["gate"] == "pass (because), against no champion"
+    assert (
+        rewardlab("lineage", "champion", "--name", "m").out == done.out == rewardlab("lineage", "1", "--name", "m").out
+    )
+    assert "refuses: Model Version" in rewardlab("lineage", "7", "--name", "m").complaint
 
 
 @pytest.mark.parametrize("line", ["models --name a'b", "promote 1 --name a'b"])

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from rewardlab.bundle import Bundle
-from rewardlab.files import write_json
 from rewardlab.references import resolve
 from steps.promote import promote
-from steps.register import RegisterConfig, register
+from tests.gated import add, report
 from tests.mlflow_server import mlflow_server
 
 pytestmark = pytest.mark.slow
@@ -25,11 +24,8 @@ def test_register_promote_and_load_over_http(
     server: str, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    digest = Bundle.open(tiny_bundle).digest
-    gate = tmp_path / "gate.json"
-    write_json(gate, {"verdict": "pass", "reason": "because", "bundle": digest, "test_digest": "t"})
-    config = RegisterConfig(name="http", run_id="run", lineage={"recipe": "smoke"}, data_md5="md5")
-    label = register(config, tiny_bundle, {"gate": gate}).label
+    gate = report(tmp_path, tiny_bundle)
+    label = add(gate, tiny_bundle, name="http")
     assert promote("run", label, gate, "").decision == "promoted"
     folder, found = resolve("models:/http@champion")
-    assert (found, Bundle.open(folder).digest) == ("http/1", digest)
+    assert (found, Bundle.open(folder).digest) == ("http/1", Bundle.open(tiny_bundle).digest)

@@ -11,7 +11,14 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 
 class StaleError(ValueError):
-    """Another entry came first: the candidate must be gated again, against who is in charge now."""
+    """Another entry came first: the candidate must be gated again, against who is in charge now.
+
+    `log` is the log that says so.
+    """
+
+    def __init__(self, message: str, log: Log) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 class Store(Protocol):
@@ -56,7 +63,7 @@ def move(store: Store, name: str, entry: Entry) -> Log:
         head = log.head(entry.alias)
         if entry.follows != (head.digest if head else ""):
             found = f"version {head.version}" if head else "none"
-            raise StaleError(f"stale: {entry.alias} of {name} is {found} since, by another promotion")
+            raise StaleError(f"stale: {entry.alias} of {name} is {found} since, by another promotion", log)
         if not store.append(name, entry):
             time.sleep(min(_LONGEST_WAIT_SECONDS, 0.02 * 2**attempt))
     raise ValueError(f"the registry took no entry into the promotion log of {name} in {_TRIES} tries")

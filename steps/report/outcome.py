@@ -4,14 +4,19 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import Config
 from rewardlab.files import read_json, write_json, write_text
-from steps.registry import connect, describe_version, looks, pipeline_run
+from rewardlab.promotion import client_log
+from steps.promotions import promoted_by
+from steps.registry import GATE_REPORT, connect, describe_version, looks, pipeline_run, stored_json
 from steps.report.card import model_card
 from steps.report.page import render
 from steps.report.record import Record
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _PARTS = ("evaluation", "audit", "gate", "validation", "split", "training", "export")
 _METRICS = (
@@ -51,21 +56,17 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
     run_folder.mkdir(parents=True, exist_ok=True)
     client = connect()
     run = pipeline_run(client, config.run_id)
-    tags = {key.removeprefix("rewardlab."): value for key, value in client.get_run(run).data.tags.items()}
+    tags = _told(client, config.name, run)
     documents = {
         entry.path.rpartition("/")[2].removesuffix(".json"): client.download_artifacts(run, entry.path)
         for entry in client.list_artifacts(run, "reports")
     }
     parts = {name: read_json(Path(documents[name])) for name in _PARTS if name in documents}
-    ended = state == "SUCCEEDED" and "decision" in tags
-    summary = _summary(config, run_folder, parts, tags) if ended else failed_summary(config, run_folder)
+    ended = tags.get("decision") == "promoted" or (state == "SUCCEEDED" and "decision" in tags)
+    summary = _summary(config, run_folder, parts, tags) if ended else _failed_summary(config, run_folder, parts)
     if measured_on := parts.get("evaluation", {}).get("test_digest"):
         summary["looks"] = looks(client, measured_on)
-    for name, document in parts.items():
-        write_json(run_folder / "reports" / f"{name}.json", document)
-    write_json(run_folder / "summary.json", summary)
-    record = Record(summary=summary, **parts)
-    write_text(run_folder / "report.html", render(record))
+    record = _write(run_folder, summary, parts)
     if ended:
         write_text(run_folder / "model_card.md", card := model_card(record))
         if summary["decision"] != "unchanged":
@@ -77,11 +78,51 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
     return ReportReport(decision=summary["decision"])
 
 
-def failed_summary(config: ReportConfig, run_folder: Path) -> dict[str, Any]:
+def conclude(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -> None:
+    """Write how a run ended whose report was not written or knows nothing, by what its steps have left at hand.
+
+    A run whose entry in the promotion log counts was promoted, whatever failed behind that.
+    """
+    from mlflow.exceptions import MlflowException
+
+    known = {name: parts[name] for name in _PARTS if name in parts}
+    summary = _failed_summary(config, run_folder, known)
+    try:
+        client = connect()
+        run = pipeline_run(client, config.run_id, make=False)
+        tags = _told(client, config.name, run) if run else {}
+    except (ValueError, MlflowException) as error:
+        tags = {}
+        summary["reason"] += f"; whether it was promoted is not known: {error}" if "gate" in known else ""
+    if tags.get("decision") == "promoted":
+        behind = f"{tags['reason']}; behind the promotion this failed: {summary['reason']}"
+        summary = _summary(config, run_folder, known, tags) | {"reason": behind}
+    _write(run_folder, summary, known)
+
+
+def _told(client: "MlflowClient", name: str, run: str) -> dict[str, str]:
+    """Return what the steps noted of a run; on whether it was promoted, the promotion log has the last word."""
+    tags = {key.removeprefix("rewardlab."): value for key, value in client.get_run(run).data.tags.items()}
+    if promoted_by(client_log(client, name), run):
+        gate = stored_json(client, run, GATE_REPORT) or {}
+        return tags | {"decision": "promoted", "reason": str(gate.get("reason"))}
+    return tags
+
+
+def _write(run_folder: Path, summary: dict[str, Any], parts: Mapping[str, Any]) -> Record:
+    for name, document in parts.items():
+        write_json(run_folder / "reports" / f"{name}.json", document)
+    write_json(run_folder / "summary.json", summary)
+    record = Record(summary=summary, **parts)
+    write_text(run_folder / "report.html", render(record))
+    return record
+
+
+def _failed_summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the summary of a run that ended before a decision."""
     failed = _progress(run_folder)["failed"]
     reason = "; ".join(f"{step}: {text}" for step, text in failed.items()) or f"no decision, see {run_folder}/log.txt"
-    return {**_summary(config, run_folder, {}, {}), "decision": "failed", "reason": reason}
+    return {**_summary(config, run_folder, parts, {}), "decision": "failed", "reason": reason}
 
 
 def _summary(

@@ -94,6 +94,16 @@ def test_the_token_budget_does_not_change_the_trajectory(tokens: Path, tmp_path:
         assert max(float(value.abs().max()) for value in moved.values()) < 1e-5
 
 
+def test_groups_stay_on_the_disk(tokens: Path) -> None:
+    from steps.train.groups import StoredGroups
+
+    groups = StoredGroups(tokens / "train", configured(), limit=5)
+    assert (len(groups), len(groups[1:9])) == (5, 4)
+    pieces = [ids for group in groups for ids in (group.prompt, *group.responses)]
+    assert all(isinstance(ids, np.memmap) for ids in pieces)
+    assert groups[0] is not groups[0]  # nothing is held
+
+
 def test_recomputing_changes_no_bit_and_keeps_less(
     registry: Path, toy_tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

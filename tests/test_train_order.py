@@ -1,9 +1,11 @@
 """The order of training: a pair that shares its responses stays together, and every group comes once an epoch."""
 
+from itertools import chain
+
 import numpy as np
 
 from models.batches import TokenGroup
-from steps.train.order import pair_up, shuffled
+from steps.train.order import Order, pair_up, shuffled
 
 
 def group(name: str, *responses: int) -> TokenGroup:
@@ -29,3 +31,14 @@ def test_an_epoch_holds_every_group_once_and_pairs_side_by_side() -> None:
         order.index(3) == order.index(0) + 1 and order.index(5) == order.index(2) + 1 for order in (first, second)
     )
     assert first == list(shuffled(pairs, seed=0, epoch=0))
+
+
+def test_steps_take_an_epoch_piece_by_piece_from_wherever_they_begin() -> None:
+    groups = [group(str(at), at) for at in range(7)]
+    order = Order(groups, seed=3, groups_per_step=3)
+    steps = [order.step(step) for step in range(1, 7)]
+    assert order.steps_per_epoch == 3
+    assert [len(step) for step in steps] == [3, 3, 1, 3, 3, 1]
+    first, second = (sorted(chain(*steps[at : at + 3])) for at in (0, 3))
+    assert first == second == list(range(7))
+    assert Order(groups, seed=3, groups_per_step=3).step(5) == steps[4]

@@ -38,13 +38,14 @@ class RewardHead(nn.Module):
     def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """Return one reward per row in fp32, under autocast too."""
         with torch.autocast(hidden_BTD.device.type, enabled=False):
-            pooled_BD = self._pool(hidden_BTD, mask_BT.bool()).to(self.score.weight.dtype)
+            pooled_BD = self.pool(hidden_BTD, mask_BT.bool()).to(self.score.weight.dtype)
             if self.dense is not None:
                 pooled_BD = nn.functional.gelu(self.dense(pooled_BD))
             rewards_B: Tensor = self.score(pooled_BD).squeeze(-1).float()
             return rewards_B
 
-    def _pool(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    def pool(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        """Return one vector per row, pooled_BD, of the positions where the boolean mask is true."""
         if self.pooling == "last_token":
             return take(hidden_BTD, last_position(mask_BT))
         if self.pooling == "cls":

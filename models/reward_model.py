@@ -13,8 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from models.backbone import Kind, backbone_kind, load_backbone
 from models.config import ModelConfig
-from models.head import RewardHead
-from models.heads import RewardHeads, build_head
+from models.heads import build_head
 from models.lora import add_lora
 from models.sharing import share_prompts
 from models.tree_attention import hidden_states
@@ -27,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 class RewardModel(nn.Module):
     """Scores right-padded sequences of token ids; traceable, since nothing depends on the values of its inputs."""
 
-    def __init__(self, backbone: PreTrainedModel, head: RewardHead | RewardHeads, *, kind: Kind) -> None:
+    def __init__(self, backbone: PreTrainedModel, head: nn.Module, *, kind: Kind) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head

@@ -15,6 +15,9 @@ class TrainConfig(Config):
     or padded ones where a backbone cannot share prompts. `recompute` keeps no activations within layers and computes
     them again in the backward pass. `validate_every` counts steps, `patience` validations without a better accuracy.
 
+    With `head_only` the backbone is frozen and reads everything once; the head learns from its states on disk, which is
+    the same as training with a frozen backbone and takes no longer than one epoch of reading.
+
     `num_processes` train together on one machine, one a GPU: `ddp` copies the model to each, `fsdp` shards it. A
     checkpoint is kept at each best validation, and where `checkpoint_seconds` have passed since the last.
 
@@ -40,6 +43,7 @@ class TrainConfig(Config):
     clip_norm: float = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     recompute: bool = False
+    head_only: bool = False
     num_processes: int = 1
     parallel: Literal["ddp", "fsdp"] = "ddp"
     checkpoint_seconds: float = 300.0
@@ -55,9 +59,8 @@ class TrainConfig(Config):
         )
 
     def __post_init__(self) -> None:
-        if others := sorted({*self.aspect_losses} - {*self.model.aspects}):
-            raise ValueError(f"aspect_losses holds {', '.join(others)}, and the aspects are {self.model.aspects}")
-        assert self.objective
+        assert self.objective  # which refuses what does not fit
+        self._check_heads()
         for name in ("epochs", "groups_per_step", "token_budget", "num_processes", "validate_every", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
@@ -71,6 +74,14 @@ class TrainConfig(Config):
             raise ValueError("parallel is 'fsdp' and num_processes is 1: there is nothing to shard over")
         if not 0 <= self.warmup_share < 1:
             raise ValueError(f"warmup_share is in [0, 1), got {self.warmup_share}")
+
+    def _check_heads(self) -> None:
+        if others := sorted({*self.aspect_losses} - {*self.model.aspects}):
+            raise ValueError(f"aspect_losses holds {', '.join(others)}, and the aspects are {self.model.aspects}")
+        if self.head_only and (self.model.dropout or self.model.lora_rank or self.recompute or self.num_processes > 1):
+            raise ValueError(
+                "head_only reads a frozen backbone once: set dropout, lora_rank and recompute to 0, num_processes to 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from models.targets import Labels
 from rewardlab.groups import Comparison
 from rewardlab.tokenstore import StoredGroup, TokenStore
 from steps.train.config import TrainConfig
+from steps.train.order import Pairs, pair_up
 
 
 class StoredGroups(Sequence[TokenGroup]):
@@ -95,11 +96,29 @@ class StoredGroups(Sequence[TokenGroup]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
-    """What is trained and validated on; `pad_id` fills sequences where trees cannot be packed."""
+    """What is trained and validated on; `pad_id` fills sequences where trees cannot be packed.
+
+    `pairs` says which of the training groups meet in one step.
+    """
 
     train: Sequence[TokenGroup]
     validation: Sequence[TokenGroup]
+    pairs: Pairs
     pad_id: int
+
+
+def open_data(tokens: Path, config: TrainConfig, *, pad_id: int) -> Data:
+    """Return the groups of the token stores in a folder.
+
+    Raises:
+        ValueError: there is nothing to train or validate on.
+    """
+    train = StoredGroups(tokens / "train", config, limit=config.max_groups)
+    validation = StoredGroups(tokens / "validation", config)
+    validated = (labels for group in validation for labels in (group, *group.aspects))
+    if not any(entry.strength > 0.5 for labels in validated for entry in labels.comparisons):
+        raise ValueError("the validation split holds nothing but ties, so no checkpoint is the best: give more data")
+    return Data(train=train, validation=validation, pairs=pair_up(train), pad_id=pad_id)
 
 
 def _labels(size: int, comparisons: tuple[Comparison, ...], scores: tuple[float, ...] | None, loss: Loss) -> Labels:

@@ -78,7 +78,7 @@ class Trainer:
         self._check_budget(chain(data.train, data.validation))
         if config.recompute:
             model.recompute_layers()
-        self._order = Order(data.train, seed=config.seed, groups_per_step=config.groups_per_step)
+        self._order = Order(data.pairs, seed=config.seed, groups_per_step=config.groups_per_step)
         self._num_steps = self._order.steps_per_epoch * config.epochs
         self._scorer = spread(model, world, config.parallel)
         self._parameters = moving(model)

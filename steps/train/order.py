@@ -13,8 +13,8 @@ Pairs = Sequence[tuple[int, ...]]
 class Order:
     """Which groups a step takes, the same at each start: a step is the whole cursor into the data."""
 
-    def __init__(self, groups: Iterable[TokenGroup], *, seed: int, groups_per_step: int) -> None:
-        self._pairs = pair_up(groups)
+    def __init__(self, pairs: Pairs, *, seed: int, groups_per_step: int) -> None:
+        self._pairs = pairs
         self._seed, self._size = seed, groups_per_step
         self.steps_per_epoch = -(-sum(map(len, self._pairs)) // groups_per_step)
         self._epoch = -1

@@ -56,7 +56,8 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
     from models.backbone import prepare_backbone
     from models.checkpoint import save_model
     from models.reward_model import build_model
-    from steps.train.groups import Data, StoredGroups
+    from steps.train.groups import open_data
+    from steps.train.head_only import read_once
     from steps.train.loop import NotFiniteError, Trainer
     from steps.train.optimizer import weights_of
     from steps.train.stop import stoppable
@@ -65,19 +66,14 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
 
     started = time.perf_counter()
     readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
-    data = Data(
-        train=StoredGroups(tokens / "train", config, limit=config.max_groups),
-        validation=StoredGroups(tokens / "validation", config),
-        pad_id=readout.pad_id,
-    )
-    validated = (labels for group in data.validation for labels in (group, *group.aspects))
-    if not any(entry.strength > 0.5 for labels in validated for entry in labels.comparisons):
-        raise ValueError("the validation split holds nothing but ties, so no checkpoint is the best: give more data")
+    data = open_data(tokens, config, pad_id=readout.pad_id)
     checkpoints = Checkpoints(state)
     folder = prepare_backbone(config.model.backbone)
     with joined() as world, stoppable() as stop:
         torch.manual_seed(config.seed + world.rank)
         model = build_model(config.model, folder, seed=config.seed)
+        if config.head_only:
+            model, data = read_once(model, data, config, state / "states.bin", device=world.device)
         trainer = Trainer(model, config, data, checkpoints=checkpoints, world=world)
         history = trainer.history
         try:

@@ -130,7 +130,7 @@ def test_the_report_and_the_manifest_agree(places: dict[str, Path], tmp_path: Pa
     facts = (bundle.digest, bundle.manifest["parity"], bundle.manifest["int8"], bundle.calibration.temperature)
     assert facts == (report.digest, report.parity, report.int8, report.temperature)
     assert (bundle.manifest["lineage"], bundle.label) == ({"a": "b"}, f"n/{report.digest[:12]}")
-    assert (report.parity["same_alone"], report.int8["num"] > 0) == (True, True)
+    assert (report.parity["same_alone"], report.int8["num"] > 0, report.graph) == (True, True, "fp32")
     assert len((tmp_path / "bundle" / "golden.jsonl").read_text().splitlines()) == 3
 
 

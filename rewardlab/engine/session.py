@@ -92,6 +92,16 @@ class Session:
                     on_progress(sum(len(places[row]) for row in batch))
         return found
 
+    def feeds(self, tree: TokenTree) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield the inputs of each pass over a tree, for tools that run the graph themselves."""
+        for prompt, places in self._by_prompt([tree]).items():
+            read = [([prompt], self._nothing)] if prompt else []
+            for rows, past in (*read, (list(places), self._past(prompt))):
+                ids, lengths = _pad(rows, self._pad_id)
+                shared = {name: value.numpy() for name, value in zip(self._past_names, past.values, strict=True)}
+                length = {"past_length": np.array(past.length)} if self.shares_prompts else {}
+                yield {"input_ids": ids, "lengths": lengths, **length, **shared}
+
     def _by_prompt(self, trees: Sequence[TokenTree]) -> dict[Ids, dict[Ids, list[int]]]:
         """Return for each distinct prompt its distinct responses and their places; none is read twice."""
         found: dict[Ids, dict[Ids, list[int]]] = {}
@@ -104,8 +114,11 @@ class Session:
         return found
 
     def _score(self, prompt: Ids, rows: Sequence[Ids]) -> npt.NDArray[np.float32]:
-        past = self.prompts.get(tuple(prompt), lambda: self._read(prompt)) if prompt else self._nothing
-        return np.column_stack([each.numpy() for each in self._forward(rows, past, self._score_names)])
+        found = self._forward(rows, self._past(prompt), self._score_names)
+        return np.column_stack([each.numpy() for each in found])
+
+    def _past(self, prompt: Ids) -> Past:
+        return self.prompts.get(tuple(prompt), lambda: self._read(prompt)) if prompt else self._nothing
 
     def _read(self, prompt: Ids) -> Past:
         return Past(len(prompt), tuple(self._forward([prompt], self._nothing, self._present_names)))

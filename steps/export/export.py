@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,31 +24,34 @@ from rewardlab.bundle import (
     seal,
 )
 from rewardlab.config import Config
-from rewardlab.drift import Reference
 from rewardlab.engine.session import Session
 from rewardlab.files import atomic_path, read_groups, read_json, write_json
 from rewardlab.fingerprints import fingerprints
 from rewardlab.groups import PreferenceGroup
-from rewardlab.metrics import labelled_pairs, scored_pairs
-from rewardlab.tokens import TreeTokenizer
+from rewardlab.readout import ReadOut
+from rewardlab.tokens import TokenTree, TreeTokenizer
+from steps.export.calibrate import calibrate
 from steps.export.graph import write_onnx
-from steps.export.parity import check_alone, check_parity, measure_int8, torch_outputs
+from steps.export.parity import Rewards, check_alone, check_parity, torch_outputs
+from steps.export.precision import FP32, Budget, Precision, Trial, choose, try_int8
 from steps.progress import progress
-from steps.statistics import by_subset, fit_temperature, length_correlation
-
-_MIN_REFERENCE = 20
-"""Of fewer rewards a subset has no distribution that drift could be measured from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportConfig(Config):
-    """What is sealed with the model."""
+    """What is sealed with the model.
+
+    `precision` is `fp32`, `int8` (refused unless a graph in 8 bits is close enough to fp32), or `auto` (the fastest
+    that is). What 8 bits would change is measured on `num_int8` groups whatever is sealed.
+    """
 
     name: str = "reward-model"
     licence: str = "unspecified"
     num_golden: int = 16
     num_calibration: int = 2000
     num_int8: int = 64
+    precision: Precision = "fp32"
+    budget: Budget = Budget()
 
     def __post_init__(self) -> None:
         for name in ("num_golden", "num_calibration", "num_int8"):
@@ -57,9 +61,13 @@ class ExportConfig(Config):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportReport(Config):
-    """The bundle's digest and how well the engines agree."""
+    """The bundle's digest, how well the engines agree, and what 8 bits change.
+
+    `graph` names the sealed one; `int8` holds what `w8a8` changes, or the sealed variant, and under `variants` each.
+    """
 
     digest: str
+    graph: str
     parity: dict[str, Any]
     int8: dict[str, Any]
     size_bytes: int
@@ -80,7 +88,8 @@ def export(
         lineage: digests of what the model was made from, for the manifest.
 
     Raises:
-        ValueError: torch and ONNX Runtime disagree, or the calibration split cannot calibrate.
+        ValueError: torch and ONNX Runtime disagree, the calibration split cannot calibrate, or INT8 is asked for and
+            changes too much.
     """
     from models.checkpoint import load_model
 
@@ -90,74 +99,75 @@ def export(
     trained, _, readout = load_model(model)
     reader = TreeTokenizer(model / TOKENIZER, readout)
     trees = [reader.tree(group.prompt, group.responses) for group in groups]
-    ends = np.cumsum([len(tree.responses) for tree in trees])
     truncated = float(np.mean([cut for tree in trees for cut in tree.truncated]))
-    with atomic_path(target) as scratch:
+    golden = trees[: config.num_golden]
+    num_golden = sum(len(tree.responses) for tree in golden)
+    with atomic_path(target) as scratch, TemporaryDirectory() as folder:
         scratch.mkdir()
-        write_onnx(trained, scratch / MODEL, has_aspects=bool(readout.aspects))
-        shutil.copyfile(model / TOKENIZER, scratch / TOKENIZER)
-        write_json(scratch / READOUT, readout.to_dict())
-        session = Session(scratch / MODEL, pad_id=readout.pad_id)
-        with progress(int(ends[-1]), "calibrate", unit="responses") as bar:
-            outputs = session.outputs(trees, bar.update)
-        golden = trees[: config.num_golden]
-        parity = check_parity(torch_outputs(trained, golden), outputs[: ends[len(golden) - 1]])
-        parity["same_alone"] = check_alone(session, golden)
-        per_group = [piece.tolist() for piece in np.split(outputs[:, 0], ends[:-1])]
-        calibration = _write_calibration(scratch / CALIBRATION, groups, per_group, truncated)
-        _write_golden(scratch / GOLDEN, groups[: config.num_golden], per_group)
+        drafts = Path(folder)
+        write_onnx(trained, drafts / f"{FP32}.onnx", has_aspects=bool(readout.aspects))
+        outputs = _score(drafts / f"{FP32}.onnx", readout.pad_id, trees)
+        parity = check_parity(torch_outputs(trained, golden), outputs[:num_golden])
+        calibration = calibrate(groups, outputs[:, 0], truncated=truncated)
+        few = max(config.num_int8, config.num_golden)
+        trial = Trial(groups[:few], trees[:few], readout.pad_id, calibration.temperature, config.budget)
+        variants, rewards = try_int8(drafts / f"{FP32}.onnx", trial, static=config.precision != FP32)
+        graph = choose(config.precision, variants)
+        if graph != FP32:
+            outputs = _score(drafts / f"{graph}.onnx", readout.pad_id, trees)
+            calibration = calibrate(groups, outputs[:, 0], truncated=truncated)
+        parity["same_alone"] = check_alone(Session(drafts / f"{graph}.onnx", pad_id=readout.pad_id), golden)
+        int8 = variants["w8a8" if graph == FP32 else graph] | {"variants": variants}
+        shutil.copyfile(drafts / f"{graph}.onnx", scratch / MODEL)
+        _write_contract(model, readout, calibration, scratch)
+        _write_golden(scratch / GOLDEN, groups[: config.num_golden], rewards | {"rewards": outputs[:, 0]})
         np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / "train.jsonl.gz")), allow_pickle=False)
-        int8 = measure_int8(scratch / MODEL, readout.pad_id, groups[: config.num_int8], trees[: config.num_int8])
-        facts = {
-            "name": config.name,
-            "licence": config.licence,
-            "precision": "fp32",
-            "fingerprints": "pairs",
-            "lineage": dict(lineage),
-            "model": read_json(model / "reward_model.json"),
-            "parity": parity,
-            "int8": int8,
-            "versions": {name: version(name) for name in ("torch", "transformers", "onnx", "onnxruntime", "optimum")},
-        }
-        digest = seal(scratch, facts)
+        digest = seal(scratch, _facts(config, model, lineage, graph) | {"parity": parity, "int8": int8})
         size = sum(path.stat().st_size for path in scratch.iterdir())
-    report = ExportReport(digest=digest, parity=parity, int8=int8, size_bytes=size, temperature=calibration.temperature)
+    measured: dict[str, Any] = {"parity": parity, "int8": int8, "temperature": calibration.temperature}
+    report = ExportReport(digest=digest, graph=graph, size_bytes=size, **measured)
     write_json(findings, report.to_dict() | {"made": datetime.now(UTC).isoformat(timespec="seconds")})
     return report
 
 
-def _write_calibration(
-    target: Path, groups: Sequence[PreferenceGroup], per_group: Sequence[Sequence[float]], truncated: float
-) -> Calibration:
-    """Calibrate on the comparisons, or where there are ratings alone on the pairs that the first aspect orders."""
-    pairs = labelled_pairs(groups, per_group)
-    if not len(pairs.better):
-        aspect = min((aspect for group in groups for aspect in group.scores), default="")
-        pairs = scored_pairs(groups, per_group, aspect)
-    reference = Reference.of([reward for given in per_group for reward in given])
-    lengths = length_correlation(groups, per_group)
-    calibration = Calibration(
-        temperature=fit_temperature(pairs),
-        mean=reference.mean,
-        sd=reference.sd,
-        quantiles=reference.quantiles,
-        num_comparisons=len(pairs.better),
-        num_rewards=reference.num,
-        length_correlation=lengths.value if lengths else None,
-        truncated=truncated,
-        subsets={
-            name: Reference.of(found)
-            for name, found in by_subset(groups, per_group).items()
-            if name and len(found) >= _MIN_REFERENCE
-        },
-    )
-    write_json(target, calibration.to_dict())
-    return calibration
+def _score(graph: Path, pad_id: int, trees: Sequence[TokenTree]) -> Rewards:
+    """Return the outputs of every response."""
+    with progress(sum(len(tree.responses) for tree in trees), "calibrate", unit="responses") as bar:
+        return Session(graph, pad_id=pad_id).outputs(trees, bar.update)
 
 
-def _write_golden(target: Path, groups: Sequence[PreferenceGroup], rewards: Sequence[Sequence[float]]) -> None:
-    rows = (
-        {"prompt": group.to_dict()["prompt"], "responses": list(group.responses), "rewards": given}
-        for group, given in zip(groups, rewards, strict=False)
-    )
+def _facts(config: ExportConfig, model: Path, lineage: Mapping[str, str], graph: str) -> dict[str, Any]:
+    return {
+        "name": config.name,
+        "licence": config.licence,
+        "graph": graph,
+        "precision": FP32 if graph == FP32 else "int8",
+        "fingerprints": "pairs",
+        "lineage": dict(lineage),
+        "model": read_json(model / "reward_model.json"),
+        "versions": {name: version(name) for name in ("torch", "transformers", "onnx", "onnxruntime", "optimum")},
+    }
+
+
+def _write_contract(model: Path, readout: ReadOut, calibration: Calibration, scratch: Path) -> None:
+    shutil.copyfile(model / TOKENIZER, scratch / TOKENIZER)
+    write_json(scratch / READOUT, readout.to_dict())
+    write_json(scratch / CALIBRATION, calibration.to_dict())
+
+
+def _write_golden(target: Path, groups: Sequence[PreferenceGroup], rewards: Mapping[str, Rewards]) -> None:
+    """Write texts with their rewards, and under `graphs` what each graph that does not depend on the batch gives."""
+    rows, start = [], 0
+    for group in groups:
+        part = slice(start, start + len(group.responses))
+        start = part.stop
+        graphs = {name: each[part].tolist() for name, each in rewards.items() if name not in ("rewards", "dynamic")}
+        rows.append(
+            {
+                "prompt": group.to_dict()["prompt"],
+                "responses": list(group.responses),
+                "rewards": rewards["rewards"][part].tolist(),
+                "graphs": graphs,
+            }
+        )
     target.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

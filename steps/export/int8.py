@@ -1,0 +1,120 @@
+"""Composition-invariant INT8: each row of activations is quantized by its own largest value, in plain ONNX operators.
+
+A row's scale is its largest magnitude over 127, a weight's that of its output channel (Dettmers et al. 2022,
+"LLM.int8()", section 2.1, vector-wise quantization). Products of 8-bit integers add up exactly, so a row's result
+depends on that row alone, whatever else is in the batch. ONNX Runtime's dynamic INT8 takes one scale over the batch,
+and does depend on it. x86 without VNNI lets sums of two products saturate: there the golden scores do not hold, and
+the bundle is refused.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+
+_HEAD = "/head/"
+_LARGEST, _MIDDLE = 127, 128
+_CONSTANTS: dict[str, npt.NDArray[Any]] = {
+    "int8.unit": np.array(1 / _LARGEST, np.float32),
+    "int8.least": np.array(np.finfo(np.float32).tiny, np.float32),
+    "int8.middle": np.array(_MIDDLE, np.float32),
+    "int8.zero_point": np.array(_MIDDLE, np.uint8),
+    "int8.last_axis": np.array([-1], np.int64),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """A product with constant weights: `rows @ weights + bias`."""
+
+    node: NodeProto
+    weights: npt.NDArray[np.float32]
+    bias: str | None
+
+
+def quantize_rows(source: Path, target: Path, *, keep_wide: bool = False) -> int:
+    """Write the graph with its linear layers in W8A8 and return how many there are; the head stays fp32.
+
+    Args:
+        source: the fp32 graph.
+        target: the file to write.
+        keep_wide: leave in fp32 what reads rows wider than the model: the second layers of MLPs, whose inputs have the
+            largest outliers (Sun et al. 2024, "Massive Activations in Large Language Models", section 2).
+    """
+    model = onnx.load(source)
+    graph = model.graph
+    found = list(_linears(graph))
+    width = Counter(len(each.weights) for each in found).most_common(1)[0][0]
+    linears = {id(each.node): each for each in found if not (keep_wide and len(each.weights) > width)}
+    nodes: list[NodeProto] = []
+    quantized: set[str] = set()
+    for node in graph.node:
+        linear = linears.get(id(node))
+        if linear is None:
+            nodes.append(node)
+            continue
+        if node.input[0] not in quantized:
+            nodes.extend(_quantize(node.input[0]))
+            quantized.add(node.input[0])
+        nodes.extend(_multiply(graph, linear))
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in _CONSTANTS.items())
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _drop_unused(graph)
+    onnx.save(model, target)
+    return len(linears)
+
+
+def _linears(graph: GraphProto) -> Iterator[_Linear]:
+    constants = {each.name: each for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in constants or _HEAD in node.name:
+            continue
+        settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        if settings.get("transA", 0) or settings.get("alpha", 1.0) != 1.0 or settings.get("beta", 1.0) != 1.0:
+            continue
+        weights = numpy_helper.to_array(constants[node.input[1]])
+        if weights.ndim == 2 and weights.dtype == np.float32:
+            bias = node.input[2] if len(node.input) > 2 else None
+            yield _Linear(node, weights.T if settings.get("transB", 0) else weights, bias)
+
+
+def _quantize(rows: str) -> Iterator[NodeProto]:
+    """Yield the nodes that make `rows.int8` and `rows.scale`: 8 bits without sign, which x86 multiplies fastest."""
+    yield helper.make_node("Abs", [rows], [f"{rows}.abs"])
+    yield helper.make_node("ReduceMax", [f"{rows}.abs", "int8.last_axis"], [f"{rows}.max"], keepdims=1)
+    yield helper.make_node("Mul", [f"{rows}.max", "int8.unit"], [f"{rows}.step"])
+    yield helper.make_node("Max", [f"{rows}.step", "int8.least"], [f"{rows}.scale"])
+    yield helper.make_node("Div", [rows, f"{rows}.scale"], [f"{rows}.scaled"])
+    yield helper.make_node("Round", [f"{rows}.scaled"], [f"{rows}.round"])
+    yield helper.make_node("Add", [f"{rows}.round", "int8.middle"], [f"{rows}.shifted"])
+    yield helper.make_node("Cast", [f"{rows}.shifted"], [f"{rows}.int8"], to=TensorProto.UINT8)
+
+
+def _multiply(graph: GraphProto, linear: _Linear) -> Iterator[NodeProto]:
+    """Yield the nodes of the product, and add its weights to the graph."""
+    rows, result, name = linear.node.input[0], linear.node.output[0], f"{linear.node.output[0]}.weights"
+    scale = np.maximum(np.abs(linear.weights).max(axis=0), np.finfo(np.float32).tiny) / np.float32(_LARGEST)
+    integers = np.round(linear.weights / scale).astype(np.int8)
+    graph.initializer.append(numpy_helper.from_array(integers, f"{name}.int8"))
+    graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+    last = result if linear.bias is None else f"{result}.unbiased"
+    yield helper.make_node("MatMulInteger", [f"{rows}.int8", f"{name}.int8", "int8.zero_point"], [f"{result}.sum"])
+    yield helper.make_node("Cast", [f"{result}.sum"], [f"{result}.float"], to=TensorProto.FLOAT)
+    yield helper.make_node("Mul", [f"{result}.float", f"{rows}.scale"], [f"{result}.rows"])
+    yield helper.make_node("Mul", [f"{result}.rows", f"{name}.scale"], [last])
+    if linear.bias is not None:
+        yield helper.make_node("Add", [last, linear.bias], [result])
+
+
+def _drop_unused(graph: GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    kept = [each for each in graph.initializer if each.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

@@ -9,10 +9,13 @@ from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from pipelines.part import Part
+from rewardlab import __version__
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
-from rewardlab.files import atomic_path
+from rewardlab.files import file_digest
 from rewardlab.groups import Message, messages
 from rewardlab.references import resolve
 from steps.progress import progress
@@ -24,25 +27,31 @@ Request = tuple[Any, tuple[Message, ...], tuple[str, ...]]
 def score_file(source: Path, target: Path, *, model: str, parse: str | None, name: str) -> int:
     """Score each line of `source` into the same line of `target`; return how many lines could not be scored.
 
+    What is done lies in `target`.part until all is: a run that was cut off goes on where it stopped, if input, model
+    and format are the same.
+
     Raises:
-        ValueError: there is no such file or model; then `target` is left as it was.
+        ValueError: there is no such file or model, or the file is damaged; then `target` is left as it was.
     """
     if not source.exists() or source.is_dir():
         raise ValueError(f"there is no file {source}")
     engine = open_engine(model, name=name)
-    bad = 0
-    lines = _lines(source)
-    with (
-        atomic_path(target) as scratch,
-        scratch.open("w", encoding="utf-8") as out,
-        progress(0, f"score with {engine.bundle.label}", unit="lines") as bar,
-    ):
-        while chunk := list(islice(lines, _CHUNK)):
-            for answer in _answers(engine, [_request(line, parse) for line in chunk]):
-                bad += answer["rewards"] is None
-                out.write(json.dumps(answer, allow_nan=False) + "\n")
-                bar.update()
-    return bad
+    label = engine.bundle.label
+    # what comes through a pipe is read once: then nothing can be told of it, and nothing is gone on with
+    of = file_digest(source) if source.is_file() else uuid4().hex
+    facts = {"in": of, "model": engine.bundle.digest, "label": label, "parse": parse, "version": __version__}
+    part = Part(target.with_name(f"{target.name}.part"), facts)
+    try:
+        with part, progress(0, f"score with {label}", unit="lines") as bar:
+            bar.update(part.num_done)
+            lines = islice(_lines(source), part.num_done, None)
+            while chunk := list(islice(lines, _CHUNK)):
+                part.write(list(_answers(engine, [_request(line, parse) for line in chunk])))
+                bar.update(len(chunk))
+    except ValueError:
+        part.discard()  # the input is damaged: when it has been fetched again it is another
+        raise
+    return part.finish(target)
 
 
 def open_engine(model: str, *, name: str) -> Engine:

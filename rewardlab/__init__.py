@@ -13,11 +13,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rewardlab import metrics
     from rewardlab.adapters import reward_function
-    from rewardlab.client import RemoteReward
+    from rewardlab.client import AsyncRemoteReward, RemoteReward
     from rewardlab.engine import Engine, Scores
     from rewardlab.groups import Comparison, Message, PreferenceGroup
 
 __all__ = [
+    "AsyncRemoteReward",
     "Comparison",
     "Engine",
     "Message",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncRemoteReward": "rewardlab.client",
     "Comparison": "rewardlab.groups",
     "Engine": "rewardlab.engine",
     "Message": "rewardlab.groups",

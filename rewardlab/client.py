@@ -1,30 +1,52 @@
-"""Score with a rewardlab server: a client that is also a reward function for TRL's trainers."""
+"""Score with a rewardlab server: clients that are also reward functions for TRL's trainers, called or awaited."""
 
+import asyncio
 import json
 import math
 import re
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import httpx
 
 from rewardlab.adapters import Text, grouped
 
+PARALLEL = 8
+"""Prompts that one call asks for at a time: enough for the server to keep its cores busy and its batches full."""
 _SHORTEST_WAIT_SECONDS = 0.05
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 8.0
 
 
-class RemoteReward:
+class _Remote:
+    """What both clients share: where the server is, what is sent, and what an answer means."""
+
+    def __init__(self, url: str, *, timeout: float, token: str | None) -> None:
+        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+            raise ValueError(f"url is one of a server, such as http://127.0.0.1:8080, got {url!r}")
+        if not timeout > 0:
+            raise ValueError(f"timeout is a positive number of seconds, got {timeout}")
+        self.__name__ = "remote_reward"
+        self.url = url.rstrip("/")
+        self.timeout = timeout
+        self._address = f"{self.url}/v1/rewards"
+        self._headers = {"Content-Type": "application/json"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+
+class RemoteReward(_Remote):
     """A reward function that asks a rewardlab server; give it to a trainer's `reward_funcs`, or call `score`.
 
-    Connections are reused. A server that is starting, restarting or overloaded (503) is asked again, after the time
-    it named, until `timeout` is over. Safe to share by threads; close it, or use it as a context manager.
+    Connections are reused. A server that is starting, restarting or overloaded (503, 504) is asked again, after the
+    time it named, until `timeout` is over. Safe to share by threads; close it, or use it as a context manager.
 
     Args:
         url: where the server is, such as `http://127.0.0.1:8080`.
         timeout: seconds for one prompt and its responses, repeated tries included.
+        token: the bearer token, where the server asks for one.
 
     Raises:
         ValueError: the URL is not one of a server.
@@ -36,20 +58,14 @@ class RemoteReward:
         2
     """
 
-    def __init__(self, url: str, *, timeout: float = 60.0) -> None:
-        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
-            raise ValueError(f"url is one of a server, such as http://127.0.0.1:8080, got {url!r}")
-        if not timeout > 0:
-            raise ValueError(f"timeout is a positive number of seconds, got {timeout}")
-        self.__name__ = "remote_reward"
-        self.url = url.rstrip("/")
-        self.timeout = timeout
-        self._client = httpx.Client(headers={"Content-Type": "application/json"})
+    def __init__(self, url: str, *, timeout: float = 60.0, token: str | None = None) -> None:
+        super().__init__(url, timeout=timeout, token=token)
+        self._client = httpx.Client(headers=self._headers)
 
     def __call__(self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:  # noqa: ARG002
         """Return the reward of each completion to its prompt.
 
-        Consecutive completions to one prompt are sent together.
+        Consecutive completions to one prompt are sent together, several prompts at a time.
 
         Args:
             prompts: strings or conversations.
@@ -60,7 +76,8 @@ class RemoteReward:
             ValueError: the lengths differ, or a completion is not a text; else as `score`.
         """
         groups = grouped(prompts, completions)
-        return [reward for prompt, responses in groups for reward in self.score(prompt, responses)]
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            return [reward for rewards in pool.map(lambda group: self.score(*group), groups) for reward in rewards]
 
     def score(self, prompt: Text, responses: Sequence[str]) -> list[float]:
         """Return the rewards of the responses to one prompt.
@@ -70,13 +87,16 @@ class RemoteReward:
             ConnectionError: no server answers, or none is ready, within the timeout.
             RuntimeError: the server fails, or is not a rewardlab server.
         """
-        body = json.dumps({"prompt": prompt, "responses": list(responses)})
-        answer = self._post(f"{self.url}/v1/rewards", body)
-        if 400 <= answer.status_code < 500:
-            raise ValueError(f"{answer.url} refuses this request ({answer.status_code}): {_reason(answer)}")
-        if answer.status_code != 200:
-            raise RuntimeError(f"{answer.url} failed ({answer.status_code}): {_reason(answer)}")
-        return _rewards(answer, len(responses))
+        tries, body = _Tries(self._address, self.timeout), _body(prompt, responses)
+        while True:
+            try:
+                answer = self._client.post(self._address, content=body, timeout=tries.rest)
+                if answer.status_code not in (503, 504):
+                    return _rewards(answer, len(responses))
+                pause = tries.put_off(answer)
+            except httpx.TransportError as error:
+                pause = tries.failed(error)
+            time.sleep(pause)
 
     def close(self) -> None:
         """Close the connections."""
@@ -90,29 +110,102 @@ class RemoteReward:
         """Close the connections."""
         self.close()
 
-    def _post(self, url: str, body: str) -> httpx.Response:
-        """Send until there is an answer other than 503 or the time is over; scoring twice does no harm."""
-        end = time.monotonic() + self.timeout
-        wait, problem = _FIRST_WAIT_SECONDS, ""
+
+class AsyncRemoteReward(_Remote):
+    """A reward function that is awaited, so that a trainer's other reward functions run meanwhile; else `RemoteReward`.
+
+    It belongs to the event loop that first awaits it; close it there with `aclose`, or use it with `async with`.
+
+    Example:
+        >>> import asyncio
+        >>> async def work() -> list[float]:
+        ...     async with AsyncRemoteReward(url) as reward:
+        ...         return await reward(["What is 2 + 2?"] * 2, ["It is 4.", "It is 5."])
+        >>> len(asyncio.run(work()))
+        2
+    """
+
+    def __init__(self, url: str, *, timeout: float = 60.0, token: str | None = None) -> None:
+        super().__init__(url, timeout=timeout, token=token)
+        self._client = httpx.AsyncClient(headers=self._headers)
+
+    async def __call__(self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:  # noqa: ARG002
+        """Return the reward of each completion to its prompt, as `RemoteReward` does."""
+        room = asyncio.Semaphore(PARALLEL)
+
+        async def ask(prompt: Text, responses: Sequence[str]) -> list[float]:
+            async with room:
+                return await self.score(prompt, responses)
+
+        answers = await asyncio.gather(*(ask(*group) for group in grouped(prompts, completions)))
+        return [reward for rewards in answers for reward in rewards]
+
+    async def score(self, prompt: Text, responses: Sequence[str]) -> list[float]:
+        """Return the rewards of the responses to one prompt; raises as `RemoteReward.score`."""
+        tries, body = _Tries(self._address, self.timeout), _body(prompt, responses)
         while True:
-            pause = wait
             try:
-                answer = self._client.post(url, content=body, timeout=max(end - time.monotonic(), 0.001))
-                if answer.status_code != 503:
-                    return answer
-                problem = _reason(answer)
-                pause = _retry_after(answer, default=wait)
-            except httpx.TimeoutException:
-                problem = problem or "no answer in time"
+                answer = await self._client.post(self._address, content=body, timeout=tries.rest)
+                if answer.status_code not in (503, 504):
+                    return _rewards(answer, len(responses))
+                pause = tries.put_off(answer)
             except httpx.TransportError as error:
-                problem = str(error) or type(error).__name__
-            if time.monotonic() + pause >= end:
-                raise ConnectionError(f"{url} gave no rewards within {self.timeout:g} s: {problem}")
-            time.sleep(pause)
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+                pause = tries.failed(error)
+            await asyncio.sleep(pause)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Return the client, to be closed at the end of the block."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self.aclose()
+
+
+class _Tries:
+    """How long is waited between tries, and when there are no more; scoring twice does no harm."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url, self._timeout = url, timeout
+        self._end = time.monotonic() + timeout
+        self._wait, self._problem = _FIRST_WAIT_SECONDS, ""
+
+    @property
+    def rest(self) -> float:
+        """Return the seconds that are left."""
+        return max(self._end - time.monotonic(), 0.001)
+
+    def put_off(self, answer: httpx.Response) -> float:
+        """Return how long to wait after a server that asks to come back."""
+        self._problem = _reason(answer)
+        return self._pause(_retry_after(answer, default=self._wait))
+
+    def failed(self, error: httpx.TransportError) -> float:
+        """Return how long to wait after no answer."""
+        late = isinstance(error, httpx.TimeoutException)
+        self._problem = (self._problem or "no answer in time") if late else str(error) or type(error).__name__
+        return self._pause(self._wait)
+
+    def _pause(self, seconds: float) -> float:
+        if time.monotonic() + seconds >= self._end:
+            raise ConnectionError(f"{self._url} gave no rewards within {self._timeout:g} s: {self._problem}")
+        self._wait = min(2 * self._wait, _LONGEST_WAIT_SECONDS)
+        return seconds
+
+
+def _body(prompt: Text, responses: Sequence[str]) -> str:
+    return json.dumps({"prompt": prompt, "responses": list(responses)})
 
 
 def _rewards(answer: httpx.Response, count: int) -> list[float]:
+    if 400 <= answer.status_code < 500:
+        raise ValueError(f"{answer.url} refuses this request ({answer.status_code}): {_reason(answer)}")
+    if answer.status_code != 200:
+        raise RuntimeError(f"{answer.url} failed ({answer.status_code}): {_reason(answer)}")
     try:
         rewards = [float(reward) for reward in answer.json()["rewards"]]
     except (ValueError, TypeError, KeyError) as error:

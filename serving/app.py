@@ -17,6 +17,7 @@ from rewardlab.engine import Engine
 from serving.desk import Desk
 from serving.follow import Follower
 from serving.limits import Limits
+from serving.openapi import openapi
 from serving.protocols import kserve, llamafactory, native, nemo, oip, openrlhf, sglang, slime, tei, verl, vllm
 from serving.served import Served
 from serving.tokens import Guard, Token
@@ -121,8 +122,12 @@ def _health(worker: Worker) -> list[Route]:
     async def page(request: Request) -> Response:  # noqa: ARG001
         return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
 
+    async def described(request: Request) -> JSONResponse:  # noqa: ARG001
+        return JSONResponse(openapi(worker.served.name))
+
     return [
         Route("/", page),
+        Route("/openapi.json", described),
         Route("/health/live", live),
         Route("/health/ready", ready),
         Route("/health", ready),

@@ -61,6 +61,10 @@ class Registry:
             login = (user, environment.get("MLFLOW_TRACKING_PASSWORD", ""))
         return cls(httpx.Client(base_url=uri, headers=headers, auth=login, timeout=TIMEOUT_SECONDS))
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def find(self, address: str) -> Version:
         """Return the version of `models:/NAME/VERSION` or `models:/NAME@ALIAS`; an alias stands for what the log says.
 

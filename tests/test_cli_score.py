@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,40 @@ def test_a_damaged_bundle_or_input_is_refused(tiny_bundle: Path, tmp_path: Path)
     assert (done.code, rows) == (1, [])
     assert "is cut short or damaged" in done.err.splitlines()[-1]
     assert not list(tmp_path.glob(".scores*"))
+
+
+def test_what_was_cut_off_goes_on_where_it_stopped(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [{"id": number, "prompt": f"{number}?", "responses": ["a", "b"]} for number in range(600)]
+    lines[10] = "not json"  # type: ignore[call-overload]
+    source = write_lines(tmp_path / "in.jsonl", lines)
+    whole = score(source, tiny_bundle)[1]
+    (tmp_path / "scores.jsonl").unlink()
+    scored: list[int] = []
+    really = library.Engine.score_many
+
+    def counted(engine: library.Engine, groups: Sequence[Any], **options: Any) -> list[library.Scores]:
+        if sum(scored) > 250:
+            raise KeyboardInterrupt
+        scored.append(len(groups))
+        return really(engine, groups, **options)
+
+    monkeypatch.setattr(library.Engine, "score_many", counted)
+    assert score(source, tiny_bundle)[0].code == 130
+    assert not (tmp_path / "scores.jsonl").exists()
+    part = tmp_path / "scores.jsonl.part"
+    part.write_bytes(part.read_bytes()[:-7])  # the last line was being written
+    monkeypatch.setattr(library.Engine, "score_many", really)
+    done, rows = score(source, tiny_bundle)
+    assert (done.code, rows) == (1, whole)
+    assert not part.exists()
+
+
+def test_a_part_of_other_work_is_not_gone_on_with(tiny_bundle: Path, other_bundle: Path, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "responses": ["b"]}] * 3)
+    for head in ('{"of":"something else"}', ""):
+        (tmp_path / "scores.jsonl.part").write_text(head + '\n{"rewards": [99.0]}\n')
+        assert len(score(source, other_bundle)[1]) == 3
+    first, second = (score(source, bundle)[1][0]["rewards"] for bundle in (tiny_bundle, other_bundle))
+    assert first != second

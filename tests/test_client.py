@@ -1,6 +1,8 @@
 """The client against the real server over loopback."""
 
+import asyncio
 import http.server
+import inspect
 import socket
 import threading
 import time
@@ -12,10 +14,14 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rewardlab.bundle import Bundle
-from rewardlab.client import RemoteReward
+from rewardlab.client import AsyncRemoteReward, RemoteReward
 from rewardlab.engine import Engine
 from rewardlab.groups import Message
-from serving.app import build_app
+from serving.app import app_of, build_app
+from serving.limits import Limits
+from serving.served import Served
+from serving.tokens import Token
+from serving.work import Worker
 from tests.served import running
 
 PROMPT = "What is 2 + 2?"
@@ -161,3 +167,33 @@ def test_another_kind_of_server_is_noticed() -> None:
         with RemoteReward(url, timeout=10) as remote, pytest.raises(RuntimeError, match=r"failed \(501\)"):
             remote.score(PROMPT, RESPONSES)
         thread.join()
+
+
+def test_the_awaited_client_gives_the_same_and_waits_likewise(reward: RemoteReward, gate: Gate) -> None:
+    prompts, completions = ["a", "a", "b", "b", "a"], ["1", "2", "1", "2", "3"]
+    expected = reward(prompts, completions)
+    gate.num_requests, gate.num_refused = 0, 2
+
+    async def work() -> tuple[list[float], str]:
+        async with AsyncRemoteReward(reward.url, timeout=30) as remote:
+            assert inspect.iscoroutinefunction(remote.__call__)  # how TRL tells one that is awaited
+            return await remote(prompts=prompts, completions=completions, trainer_state=None), remote.__name__
+
+    assert asyncio.run(work()) == (expected, "remote_reward")
+    assert gate.num_requests == 5
+
+    async def refused() -> None:
+        async with AsyncRemoteReward(reward.url) as remote:
+            await remote.score(PROMPT, [])
+
+    with pytest.raises(ValueError, match="responses: a list of at least one string"):
+        asyncio.run(refused())
+
+
+def test_a_token_is_sent(engine: Engine) -> None:
+    worker = Worker(Served.of(engine, name="a", version="1"), Limits())
+    with running(app_of(worker, tokens={"me": Token(token="let me in")})) as url:
+        with RemoteReward(url, token="let me in", timeout=30) as remote:
+            assert len(remote.score(PROMPT, RESPONSES)) == 3
+        with RemoteReward(url) as remote, pytest.raises(ValueError, match=r"401.*bearer token"):
+            remote.score(PROMPT, RESPONSES)

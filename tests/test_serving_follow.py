@@ -54,9 +54,16 @@ def with_wrong_golden_scores(bundle: Path, target: Path) -> Path:
     return target
 
 
+@pytest.fixture
+def registry(registry_url: str) -> Iterator[Registry]:
+    registry = Registry.of_environment()
+    yield registry
+    registry.close()
+
+
 @pytest.mark.slow
 def test_an_alias_is_followed_without_a_failed_request_and_a_bad_bundle_changes_nothing(
-    registry_url: str, tiny_bundle: Path, other_bundle: Path, tmp_path: Path
+    registry: Registry, tiny_bundle: Path, other_bundle: Path, tmp_path: Path
 ) -> None:
     first, second = (
         registered(bundle, tmp_path, run_id=name) for name, bundle in (("one", tiny_bundle), ("two", other_bundle))
@@ -65,7 +72,7 @@ def test_an_alias_is_followed_without_a_failed_request_and_a_bad_bundle_changes_
     third = registered(bad, tmp_path, run_id="three")
     client = connect()
     client.set_registered_model_alias(NAME, "production", first)
-    registry, address = Registry.of_environment(), f"models:/{NAME}@production"
+    address = f"models:/{NAME}@production"
     worker = Worker(load(registry, registry.find(address)), Limits(), threads=1)
     follower = Follower(registry, address, worker, seconds=3600)
     expected = {
@@ -102,10 +109,9 @@ def test_an_alias_is_followed_without_a_failed_request_and_a_bad_bundle_changes_
 
 @pytest.mark.slow
 def test_a_pinned_version_is_loaded_and_what_is_not_there_is_named(
-    registry_url: str, tiny_bundle: Path, tmp_path: Path
+    registry: Registry, registry_url: str, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     version = registered(tiny_bundle, tmp_path, run_id="pinned")
-    registry = Registry.of_environment()
     served = load(registry, registry.find(f"models:/{NAME}/{version}"))
     assert served.label == f"{NAME}/{version}"
     assert served.digest == Bundle.open(tiny_bundle).digest

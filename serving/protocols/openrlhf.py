@@ -21,10 +21,12 @@ async def answer(call: Call, values: dict[str, Any]) -> dict[str, Any]:
     """
     limits = call.desk.worker.limits
     queries = strings(values, "query", limits)
-    prompts = strings(values, "prompts", limits) if values.get("prompts") else [""] * len(queries)
-    if len(prompts) != len(queries):
-        raise ValueError(f"prompts: one for each query, got {len(prompts)} for {len(queries)}")
-    items: list[Item] = [Text(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
+    prompts = values.get("prompts")  # of help where they are texts; a trainer's own objects are not
+    if not isinstance(prompts, list) or len(prompts) != len(queries):
+        prompts = [""] * len(queries)
+    items: list[Item] = [
+        Text(query, prompt if isinstance(prompt, str) else "") for query, prompt in zip(queries, prompts, strict=True)
+    ]
     scored = await call.score(items)
     rewards = each_reward(scored, "query")
     logs = {

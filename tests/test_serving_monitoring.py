@@ -1,0 +1,58 @@
+"""What is written about the server: the table of faults, the dashboard and the alert rules name what there is."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rewardlab.bundle import Bundle
+from rewardlab.engine import Engine
+from serving.limits import Limits
+from serving.manners import MANNERS
+from serving.served import Served
+from serving.work import Worker
+
+ROOT = Path(__file__).parent.parent
+MONITORING = ROOT / "deploy" / "monitoring"
+
+
+@pytest.fixture(scope="module")
+def metrics(tiny_bundle: Path) -> set[str]:
+    worker = Worker(Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1"), Limits())
+    worker.metrics.request("native", 200, 0.1)
+    return set(re.findall(r"^(rewardlab_\w+)", worker.measured().decode(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("file", ["dashboard.json", "alerts.yaml"])
+def test_every_metric_that_is_asked_for_is_one_that_the_server_has(file: str, metrics: set[str]) -> None:
+    asked = set(re.findall(r"rewardlab_\w+", (MONITORING / file).read_text(encoding="utf-8")))
+    assert asked - metrics == set()
+    assert len(asked) > 5
+
+
+def test_dashboard_and_rules_are_whole() -> None:
+    panels = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))["panels"]
+    assert all(panel["title"] and panel["targets"] for panel in panels)
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    assert all({"alert", "expr", "labels", "annotations"} <= set(rule) for rule in rules)
+
+
+def test_the_table_of_faults_is_the_one_that_is_served_by() -> None:
+    page = (ROOT / "docs" / "reference" / "faults.md").read_text(encoding="utf-8")
+    rows = {
+        row[0]: row[1:] for line in page.splitlines() if len(row := re.findall(r"(?<=\| )[^|]+?(?= \|)", line)) == 6
+    }
+    told = {name: row for name, row in rows.items() if name != "dialect"}
+    assert told == {
+        name: [
+            f"is held {manners.hold_seconds:g} s" if manners.hold_seconds else "is sent away",
+            str(manners.full_status),
+            f"{manners.deadline_seconds:g} s",
+            str(manners.refusal_status),
+            manners.why,
+        ]
+        for name, manners in MANNERS.items()
+    }

@@ -59,11 +59,6 @@ def at_most(row: int, name: str, value: float, unit: str, target: float) -> Row:
     return Row(row=row, name=name, value=value, unit=unit, target=target, status="met" if value <= target else "missed")
 
 
-def at_least(row: int, name: str, value: float, unit: str, target: float) -> Row:
-    """Return a row that is met when the value reaches its target."""
-    return Row(row=row, name=name, value=value, unit=unit, target=target, status="met" if value >= target else "missed")
-
-
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
     """Return the median wall-clock seconds of a piece of work."""
     seconds = []

@@ -10,10 +10,10 @@ DIST ?= dist
 LIBRARY := bundle chat client config drift engine examples files groups library metrics readers readers_formats registry \
 	registry_http rows tokenize tokens
 
-.PHONY: help setup lock run test test-slow cover check bench serve golden compile wheel docs image clean
+.PHONY: help setup lock run test test-slow test-transformers5 cover check bench serve golden compile wheel docs image clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's|^([a-z0-9-]+):.*## |\1\t|' | expand -t 20
 
 setup: $(STAMP) ## make .venv with the locked packages and the two backbones
 
@@ -28,6 +28,7 @@ lock: $(STAMP) ## resolve the versions again
 	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 \
 		--extra data --extra docs --extra train --extra export --extra pipelines --extra serve --extra dev \
 		--no-emit-package torch --no-header --output-file requirements.lock
+	$(BIN)/uv pip compile transformers5.in --quiet --generate-hashes --python-version 3.11 --no-header --output-file transformers5.lock
 	$(BIN)/uv pip compile backbones.in --quiet --generate-hashes --python-version 3.11 --no-deps --no-header --output-file backbones.lock
 
 run: $(STAMP) ## run the pipeline (RECIPE=smoke|minilm|smollm2 DATA=... TEST=... ARGS=...)
@@ -42,6 +43,13 @@ test-slow: $(STAMP) ## run the long tests too
 cover: $(STAMP) ## measure that tests reach every line and branch of the library
 	$(BIN)/python -m coverage run -m pytest -m "not slow" $(LIBRARY:%=tests/test_%.py)
 	$(BIN)/python -m coverage report
+test-transformers5: build/transformers5/.installed ## run the tests of models/ under transformers 5, without exports, which know none
+	PYTHONPATH=build/transformers5 $(BIN)/python -m pytest -n 2 -m "not slow" -k "not bundle" tests/test_models_*.py
+
+build/transformers5/.installed: $(STAMP) transformers5.lock
+	rm -rf $(@D)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r transformers5.lock
+	touch $@
 
 check: $(STAMP) ## lint, types, layers and sizes
 	$(BIN)/ruff check .

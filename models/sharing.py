@@ -41,7 +41,7 @@ def _difference(backbone: PreTrainedModel) -> str:
         backbone.set_attn_implementation(NAME)
         row = Row(batch.trees, backbone.device)
         together = hidden_states(backbone, batch, row)[torch.cat(sequences)]
-    except (TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         return f"it does not read trees ({error})"
     finally:
         backbone.train(training)

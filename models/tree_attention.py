@@ -16,10 +16,11 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from models.tree_masks import Row
+from models.tree_masks import Row, additive
 from models.trees import TreeBatch
 
 NAME = "rewardlab_trees"
+_SHORT = 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,12 +78,13 @@ def _attention(  # noqa: PLR0913 (the signature that transformers calls)
     look = Look(scale=scale, dropout=dropout, window=sliding_window, cap=softcap)
     if trees is not None:
         attend = in_blocks if query.is_cuda else by_group
+        query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast, rotation leaves them in fp32
         return attend(query, key, value, trees, look).transpose(1, 2).contiguous(), None
     if attention_mask is not None and not attention_mask.numel():
         raise ValueError(f"{type(module).__name__} is not told where the token trees are: it cannot share prompts")
     if softcap is not None:
-        key, value = (repeat_kv(each, query.shape[1] // key.shape[1]) for each in (key, value))
-        return _read(query, key, value, attention_mask, look).transpose(1, 2).contiguous(), None
+        mask = None if attention_mask is None else additive(attention_mask, query.dtype)
+        return _read(query, key, value, mask, look).transpose(1, 2).contiguous(), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest)
 
 
@@ -91,11 +93,10 @@ def by_group(query: Tensor, key: Tensor, value: Tensor, row: Row, look: Look) ->
 
     A response's look at its siblings is computed and masked, other trees are out of sight; nothing is padded.
     """
-    key, value = (repeat_kv(each, query.shape[1] // key.shape[1]) for each in (key, value))
     sizes = [tree.end - tree.start for tree in row.trees]
     tokens = zip(*(torch.split(each, sizes, dim=2) for each in (query, key, value)), strict=True)
     read = []
-    for tree, mask, (looks, keys, values) in zip(row.trees, row.masks(look.window), tokens, strict=True):
+    for tree, mask, (looks, keys, values) in zip(row.trees, row.masks(look.window, query.dtype), tokens, strict=True):
         of_prompt, of_responses = looks.tensor_split([tree.prompt], dim=2)
         read.append(_read(of_prompt, keys[:, :, : tree.prompt], values[:, :, : tree.prompt], mask.prompt_PP, look))
         read.append(_read(of_responses, keys, values, mask.responses_RS, look))
@@ -119,18 +120,31 @@ def in_blocks(query: Tensor, key: Tensor, value: Tensor, row: Row, look: Look) -
 def _read(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, look: Look) -> Tensor:
     """Return what queries read of keys and values; without a mask, each of what came before it and itself.
 
-    Capped logits need their softmax written out, in fp32 as Gemma 2 has it (Gemma Team 2024, section 2).
+    In low precision torch's CPU kernel takes three times as long as the softmax written out, which in turn keeps the
+    logits for the backward pass: it is for trees whose logits take no more memory than their other activations.
     """
-    if look.cap is None:
-        return scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, scale=look.scale, dropout_p=look.dropout
-        )
-    logits = look.cap * torch.tanh(query @ key.transpose(2, 3) * look.scale / look.cap)
+    if look.cap is not None or (query.dtype != torch.float32 and key.shape[2] <= _SHORT):
+        return _read_openly(query, key, value, mask, look)
+    key, value = (repeat_kv(each, query.shape[1] // key.shape[1]) for each in (key, value))
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, scale=look.scale, dropout_p=look.dropout
+    )
+
+
+def _read_openly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, look: Look) -> Tensor:
+    """Return the same with the softmax written out, and logits capped if they are to be (Gemma 2, section 2).
+
+    Heads that share keys and values lie side by side, as if they were more queries of one head.
+    """
+    sizes = (*key.shape[:2], -1, query.shape[2], key.shape[2])
+    logits = (query * look.scale).reshape(*key.shape[:2], -1, key.shape[3]) @ key.transpose(2, 3)
+    if look.cap is not None:
+        logits = look.cap * torch.tanh(logits / look.cap)
     if mask is None:
-        mask = torch.ones(logits.shape[2:], dtype=torch.bool, device=logits.device).tril()
-    logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
-    share = logits.softmax(dim=3, dtype=torch.float32).to(query.dtype)
-    return dropout(share, look.dropout) @ value
+        mask = additive(torch.ones(sizes[3:], dtype=torch.bool, device=logits.device).tril(), logits.dtype)
+    seen = mask if mask.ndim == 2 else mask[:, :, None]
+    share = (logits.view(sizes) + seen).softmax(dim=4).view(logits.shape)
+    return (dropout(share, look.dropout) @ value).reshape(query.shape)
 
 
 @cache

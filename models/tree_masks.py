@@ -19,7 +19,7 @@ Sees = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TreeMask:
-    """Who sees whom in one tree; `prompt_PP` is None where that is everything before."""
+    """Who sees whom in one tree, as what is added to logits; `prompt_PP` is None where that is everything before."""
 
     prompt_PP: Tensor | None
     responses_RS: Tensor
@@ -39,19 +39,19 @@ class Row:
         self._tree_T = tree.repeat_interleave(length).to(device)
         self._branch_T = branch.repeat_interleave(length).to(device)
         self._position_T = (torch.arange(int(length.sum())) - offset.repeat_interleave(length)).to(device)
-        self._masks: dict[int | None, list[TreeMask]] = {}
+        self._masks: dict[tuple[int | None, torch.dtype], list[TreeMask]] = {}
         self._blocks: dict[int | None, BlockMask] = {}
 
     @property
     def windows(self) -> set[int | None]:
         """Return the windows that layers have asked for."""
-        return {*self._masks, *self._blocks}
+        return {window for window, _ in self._masks} | set(self._blocks)
 
-    def masks(self, window: int | None) -> list[TreeMask]:
-        """Return each tree's mask; a window reaches back `window` - 1 positions."""
-        if window not in self._masks:
-            self._masks[window] = [self._mask(tree, window) for tree in self.trees]
-        return self._masks[window]
+    def masks(self, window: int | None, dtype: torch.dtype) -> list[TreeMask]:
+        """Return each tree's mask for logits of a dtype; a window reaches back `window` - 1 positions."""
+        if (window, dtype) not in self._masks:
+            self._masks[window, dtype] = [self._mask(tree, window, dtype) for tree in self.trees]
+        return self._masks[window, dtype]
 
     def blocks(self, window: int | None) -> BlockMask:
         """Return the mask of the whole row in blocks, for FlexAttention."""
@@ -73,10 +73,15 @@ class Row:
 
         return sees
 
-    def _mask(self, tree: Tree, window: int | None) -> TreeMask:
+    def _mask(self, tree: Tree, window: int | None, dtype: torch.dtype) -> TreeMask:
         place_S = torch.arange(tree.start, tree.end, device=self._tree_T.device)
         none = place_S[:0]
-        sees_SS = self.rule(window)(none, none, place_S[:, None], place_S[None, :])
+        added_SS = additive(self.rule(window)(none, none, place_S[:, None], place_S[None, :]), dtype)
         plain = window is None or tree.prompt <= window
-        prompt_PP = None if plain else sees_SS[: tree.prompt, : tree.prompt]
-        return TreeMask(prompt_PP=prompt_PP, responses_RS=sees_SS[tree.prompt :])
+        prompt_PP = None if plain else added_SS[: tree.prompt, : tree.prompt]
+        return TreeMask(prompt_PP=prompt_PP, responses_RS=added_SS[tree.prompt :])
+
+
+def additive(sees: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return 0 where something is seen, else minus infinity."""
+    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill_(~sees, -torch.inf)

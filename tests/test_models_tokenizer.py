@@ -67,20 +67,20 @@ def test_without_a_template_eos_ends_the_response(gpt2_folder: Path) -> None:
 
 def test_a_bos_that_is_not_eos_begins_the_plain_template(gpt2_folder: Path, tmp_path: Path) -> None:
     folder = _edited(gpt2_folder, tmp_path / "x", "tokenizer_config.json", bos_token="<|pad|>")
-    (folder / "special_tokens_map.json").unlink()
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
     assert _readout(folder).prefix == (0,)
 
 
 def test_a_tokenizer_without_pad_is_refused(gpt2_folder: Path, tmp_path: Path) -> None:
     folder = _edited(gpt2_folder, tmp_path / "x", "tokenizer_config.json", pad_token=None)
-    (folder / "special_tokens_map.json").unlink()
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
     with pytest.raises(ValueError, match="tokenizer has no pad token"):
         _readout(folder)
 
 
 def test_pad_that_ends_the_turn_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
     folder = _edited(tiny_folder, tmp_path / "x", "tokenizer_config.json", pad_token="<|im_end|>")
-    (folder / "special_tokens_map.json").unlink()
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
     with pytest.raises(ValueError, match="pad and end of turn are the same token"):
         _readout(folder)
 

@@ -125,13 +125,43 @@ def test_padded_sequences_are_read_as_before(family: str) -> None:
     torch.testing.assert_close(model(batch.ids_BT, batch.lengths_B), before, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("look", [{}, {"window": 6}, {"cap": 0.5}, {"window": 6, "cap": 0.5}])
-def test_flex_attention_reads_what_each_group_reads(look: dict[str, float]) -> None:
+LOOKS = [{}, {"window": 6}, {"cap": 0.5}, {"window": 6, "cap": 0.5}]
+
+
+def _attended(look: dict[str, float]) -> tuple[list[torch.Tensor], Row, Look]:
     row = Row(lay_out(GROUPS).trees, torch.device("cpu"))
     draw = torch.Generator().manual_seed(0)
-    size = row.trees[-1].end
-    query, key, value = (torch.randn(1, heads, size, 16, generator=draw) for heads in (4, 2, 2))
-    options = Look(**{"scale": 0.25, "dropout": 0.0, "window": None, "cap": None} | look)  # type: ignore[arg-type]
+    tokens = [torch.randn(1, heads, row.trees[-1].end, 16, generator=draw) for heads in (4, 2, 2)]
+    options = {"scale": 0.25, "dropout": 0.0, "window": None, "cap": None}
+    return tokens, row, Look(**options | look)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("window", [None, 6])
+def test_a_softmax_written_out_reads_what_the_fused_kernel_reads(window: int | None) -> None:
+    tokens, row, look = _attended({"window": window})  # type: ignore[dict-item]
+    fused = [each.clone().requires_grad_() for each in tokens]
+    written = [each.double().requires_grad_() for each in tokens]
+    one, other = by_group(*fused, row, look), by_group(*written, row, look)
+    torch.testing.assert_close(one.double(), other, atol=1e-6, rtol=0)
+    (one**2).sum().backward()
+    (other**2).sum().backward()
+    for mine, same in zip(fused, written, strict=True):
+        torch.testing.assert_close(mine.grad.double(), same.grad, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rewards_in_bf16_are_near_those_of_separate_sequences(family: str) -> None:
+    model, batch = _model(family), lay_out(GROUPS)
+    alone = _separate(model)
+    assert model.share_prompts()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rewards = model.score_trees(batch)
+    assert 0 < (rewards - alone).abs().max() < 0.05 * alone.abs().max()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_flex_attention_reads_what_each_group_reads(look: dict[str, float]) -> None:
+    (query, key, value), row, options = _attended(look)
     with warnings.catch_warnings(action="ignore"):  # torch says that it is slow where it is not compiled
         blocks = in_blocks(query, key, value, row, options)
     torch.testing.assert_close(blocks, by_group(query, key, value, row, options), atol=1e-6, rtol=0)
@@ -167,8 +197,12 @@ def test_an_encoder_does_not_share_and_the_log_says_so(caplog: pytest.LogCapture
 @pytest.mark.parametrize(
     ("family", "config", "reason"),
     [
-        ("Mamba", {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1}, "it does not read trees (MambaModel"),
-        ("GPTJ", {**GPT2, "rotary_dim": 4}, "it does not read trees (GPTJModel"),
+        (
+            "Mamba",
+            {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1},
+            "MambaModel shares no prompts, because",
+        ),
+        ("Falcon", {**SHAPE, "num_hidden_layers": 1}, "it does not read trees (Falcon"),
         ("Qwen3Next", {**SHARED, "layer_types": ["linear_attention", "full_attention"]}, "layers of linear_attention"),
         ("GptOss", {**SHARED, "num_local_experts": 2, "num_experts_per_tok": 1}, "hidden states differ by"),
     ],

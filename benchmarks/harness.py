@@ -32,15 +32,20 @@ class Row:
 
 def main(doc: str, measure: Callable[[bool], Sequence[Row]]) -> None:
     """Run a benchmark's `measure(quick)` and write its rows as the contract says."""
-    parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--json", type=Path, required=True, help="file to write")
-    parser.add_argument("--quick", action="store_true", help="fewer repeats")
-    arguments = parser.parse_args()
+    arguments = parser(doc).parse_args()
     report(arguments.json, measure(arguments.quick))
 
 
+def parser(doc: str) -> argparse.ArgumentParser:
+    """Return the command line that every benchmark has, for one that needs more."""
+    options = argparse.ArgumentParser(description=doc)
+    options.add_argument("--json", type=Path, required=True, help="file to write")
+    options.add_argument("--quick", action="store_true", help="fewer repeats")
+    return options
+
+
 def report(target: Path, rows: Sequence[Row]) -> None:
-    """Write the rows with machine and versions, and print them."""
+    """Write rows as the contract says, and print them."""
     write_json(
         target,
         {
@@ -57,6 +62,11 @@ def report(target: Path, rows: Sequence[Row]) -> None:
 def at_most(row: int, name: str, value: float, unit: str, target: float) -> Row:
     """Return a row that is met when the value does not exceed its target."""
     return Row(row=row, name=name, value=value, unit=unit, target=target, status="met" if value <= target else "missed")
+
+
+def at_least(row: int, name: str, value: float, unit: str, target: float) -> Row:
+    """Return a row that is met when the value reaches its target."""
+    return Row(row=row, name=name, value=value, unit=unit, target=target, status="met" if value >= target else "missed")
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:

@@ -28,7 +28,7 @@ def make_optimizer(parameters: Parameters, config: TrainConfig, num_steps: int) 
             if chosen:
                 rate = config.head_learning_rate if is_head else config.learning_rate
                 groups.append({"params": chosen, "lr": rate, "weight_decay": config.weight_decay if is_matrix else 0.0})
-    optimizer = AdamW(groups, betas=(0.9, 0.999))
+    optimizer = AdamW(groups, betas=(0.9, 0.999), fused=True)
     return optimizer, LambdaLR(optimizer, pace(config, num_steps))
 
 

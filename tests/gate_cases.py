@@ -232,7 +232,7 @@ def _whole(value: Any) -> int:
 
 def _ordered(estimate: Any) -> list[bool]:
     value, low, high = (_fraction(estimate[name]) for name in ("value", "low", "high"))
-    if not low <= value <= high:
+    if not low - Fraction(1, 10**6) <= value <= high + Fraction(1, 10**6):
         raise ValueError(estimate)
     return []
 

@@ -162,6 +162,12 @@ def test_a_path_to_nothing_fails(path: str, folder: Path) -> None:
     assert row("x", case(), folder, policy)["note"] == f"{path} is missing or not a finite number"
 
 
+def test_the_rounding_of_an_interval_is_no_defect(folder: Path) -> None:
+    rate = {"value": 0.0, "low": 2.7755575615628914e-17, "high": 0.24249400665524085, "num": 12}  # wilson(0, 12)
+    given = at(case(), "audit.probes.refusal_order.rate", rate)
+    assert row("audit refusal order", given, folder)["evidence"] == 0.0
+
+
 def test_an_audit_must_rest_on_answers(folder: Path) -> None:
     given = at(case(), "audit.probes.refusal_order.rate.num", 0)
     note = "audit.probes.refusal_order.rate.num is not a number of answers"

@@ -71,7 +71,7 @@ def restore(parameters: Parameters, optimizer: AdamW, tensors: Mapping[str, Tens
     for name, value in parameters.items():
         value.copy_(part(tensors[f"weights.{name}"], value))
         optimizer.state[value] = {
-            "step": tensors[f"optimizer.step.{name}"],
+            "step": tensors[f"optimizer.step.{name}"].to(value.device),  # where the fused kernel counts
             "exp_avg": part(tensors[f"optimizer.exp_avg.{name}"], value),
             "exp_avg_sq": part(tensors[f"optimizer.exp_avg_sq.{name}"], value),
         }

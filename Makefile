@@ -43,6 +43,7 @@ test-slow: $(STAMP) ## run the long tests too
 cover: $(STAMP) ## measure that tests reach every line and branch of the library
 	$(BIN)/python -m coverage run -m pytest -m "not slow" $(LIBRARY:%=tests/test_%.py)
 	$(BIN)/python -m coverage report
+
 test-transformers5: build/transformers5/.installed ## run the tests of models/ under transformers 5, without exports, which know none
 	PYTHONPATH=build/transformers5 $(BIN)/python -m pytest -n 2 -m "not slow" -k "not bundle" tests/test_models_*.py
 

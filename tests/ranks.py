@@ -25,13 +25,15 @@ def trained(tokens: Path, state: Path, world: Any, **changes: Any) -> Any:
     from steps.train import TrainConfig
     from steps.train.groups import Data, StoredGroups
     from steps.train.loop import Trainer
+    from steps.train.order import pair_up
     from steps.train.state import Checkpoints
 
     usual: dict[str, Any] = {"learning_rate": 1e-4, "token_budget": BUDGETS[0], "validate_every": 3}
     usual |= {"num_processes": 2, "groups_per_step": GROUPS_PER_STEP, "checkpoint_seconds": 0.0}
     config = TrainConfig(model=ModelConfig(backbone="tiny"), **{**usual, **changes})
     train = StoredGroups(tokens / "train", config, limit=NUM_GROUPS)
-    data = Data(train=train, validation=StoredGroups(tokens / "validation", config, limit=30), pad_id=0)
+    validation = StoredGroups(tokens / "validation", config, limit=30)
+    data = Data(train=train, validation=validation, pairs=pair_up(train), pad_id=0)
     model = build_model(config.model, prepare_backbone("tiny"), seed=0)
     state.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(model, config, data, checkpoints=Checkpoints(state), world=world)

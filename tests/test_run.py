@@ -156,7 +156,7 @@ def test_bad_data_fail_with_the_step_and_the_reason(
     assert broken["decision"] == "failed"
     assert broken["reason"].startswith("ingest: ")
     assert "preferences.jsonl.gz" in broken["reason"]
-    assert set(broken["seconds"]) == {"resolve", "fetch", "ingest"}
+    assert set(broken["seconds"]) == {"resolve", "fetch", "ingest", "report"}
 
 
 def test_data_that_are_not_there_fail_the_run(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from steps.train.marker import DivergedError
 from steps.train.order import shuffled
 from steps.train.world import World
 from tests.ranks import trained
+from tests.trees import tree_of
 
 GOOD, BAD = "yes, you are right", "no, that is wrong"
 
@@ -140,7 +141,7 @@ def validation_accuracy(model: Path, tokens: Path) -> float:
     trained, store = load_model(model)[0], TokenStore(tokens / "validation")
     wins = []
     for stored in (store[index] for index in range(len(store))):
-        rewards = torch_rewards(trained, [[*stored.prompt, *ids] for ids in stored.responses])
+        rewards = torch_rewards(trained, [tree_of(stored)])
         wins += [rewards[each.better] > rewards[each.worse] for each in stored.comparisons if each.strength > 0.5]
     return float(np.mean(wins))
 

@@ -14,6 +14,7 @@ from rewardlab.files import write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from steps.tokenize import TokenizeConfig, tokenize
 from steps.train import TrainConfig, train
+from tests.trees import tree_of
 
 ASPECTS = ("helpful", "harmless")
 EVEN = Combination(weights={"helpful": 1.0, "harmless": 1.0})
@@ -52,8 +53,8 @@ def rewards_of(model: Path, tokens: Path) -> np.ndarray[Any, Any]:
     from steps.export.parity import torch_outputs
 
     trained, store = load_model(model)[0], TokenStore(tokens / "validation")
-    sequences = [[*store[at].prompt, *ids] for at in range(len(store)) for ids in store[at].responses]
-    return torch_outputs(trained, sequences).reshape(len(store), len(ANSWERS), -1).mean(axis=0).T
+    trees = [tree_of(store[at]) for at in range(len(store))]
+    return torch_outputs(trained, trees).reshape(len(store), len(ANSWERS), -1).mean(axis=0).T
 
 
 @pytest.fixture(scope="module")

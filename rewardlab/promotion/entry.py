@@ -67,6 +67,6 @@ def report_digest(report: Mapping[str, Any]) -> str:
 
     Example:
         >>> report_digest({"verdict": "pass"})[:12]
-        '8b40e55e7c5e'
+        'f5d6f98b22d3'
     """
     return hashlib.sha256(canonical_json(report).encode()).hexdigest()

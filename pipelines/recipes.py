@@ -19,7 +19,7 @@ from steps.validate import ValidateConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe(Config):
-    """The configuration of every step of a run."""
+    """The configuration of every step of a run. Evaluation's anchor follows from the gate's rule on drift."""
 
     name: str
     ingest: IngestConfig = IngestConfig()
@@ -43,6 +43,19 @@ class Recipe(Config):
                 f"tokenize.aspects is {list(kept)} and train.model.aspects is {list(heads)}: set both alike, or "
                 "for one head without a name the one aspect that it learns"
             )
+        self._evaluate_against_the_gates_anchor()
+
+    def _evaluate_against_the_gates_anchor(self) -> None:
+        """Let evaluation compare with the version that the gate's rule on drift names; nobody sets it twice."""
+        if self.gate.drift is None:
+            return
+        anchor, given = f"models:/{self.gate.drift.anchor}", self.evaluate.anchor
+        if given not in ("", anchor):
+            raise ValueError(
+                f"gate.drift.anchor is {self.gate.drift.anchor!r} and evaluate.anchor is {given!r}: leave "
+                "evaluate.anchor out, it follows"
+            )
+        object.__setattr__(self, "evaluate", replace(self.evaluate, anchor=anchor))
 
 
 def smoke() -> Recipe:

@@ -1,5 +1,7 @@
 """Agreement, slices, McNemar and anchors: recomputed with scipy and statsmodels, or counted by hand."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
+from pipelines.recipes import recipe
 from rewardlab.bundle import Bundle
 from rewardlab.drift import drift
 from rewardlab.files import file_digest, read_json, write_json
@@ -17,6 +20,7 @@ from rewardlab.metrics import PairTable, labelled_pairs
 from steps.evaluate import EvaluateConfig, evaluate
 from steps.evaluate.agreement import best_of_n, borda, ranking_agreement, rating_agreement
 from steps.evaluate.slices import slices
+from steps.gate import BoundedDrift, GateConfig, decision, read_evidence
 from steps.register import RegisterConfig, register
 from steps.registry import connect, looks
 from steps.statistics import kendall, mcnemar, pearson, spearman
@@ -154,6 +158,32 @@ def test_an_anchor_is_held_beside_the_candidate(
     assert found["anchor"]["difference"]["value"] == pytest.approx(ours - theirs)
     counts = found["anchor"]["mcnemar"]
     assert (counts["better"] - counts["worse"]) / found["metrics"]["accuracy"]["num"] == pytest.approx(ours - theirs)
+
+
+def drift_rule(policy: GateConfig, folder: Path, bundle: Path, test: Path) -> dict[str, Any]:
+    """Return what the gate's rule on drift says of the evaluation in a folder."""
+    reports = {name: folder / f"{name}.json" for name in ("evaluation", "audit", "export")}
+    for name in ("audit", "export"):
+        write_json(reports[name], {})
+    about = {"bundle": Bundle.open(bundle).digest, "test_digest": file_digest(test), "champion": "", "data_time": ""}
+    rules = decision(policy, read_evidence(reports, **about, now=datetime.now(UTC)))["rules"]
+    return next(rule for rule in rules if rule["name"].startswith("not drifted down"))
+
+
+def test_the_gates_anchor_is_the_one_setting(
+    registry: Path, splits: Path, tiny_bundle: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    test = splits / "test.jsonl.gz"
+    registered(other_bundle, tmp_path, test_digest="of another test set", run_id="r")
+    run = recipe("smoke", {"gate.drift": {"anchor": "m/1", "margin": 0.9}})
+    evaluate(run.evaluate, tiny_bundle, test, tmp_path / "evaluation.json")
+    low = read_json(tmp_path / "evaluation.json")["anchor"]["difference"]["low"]
+    found = drift_rule(run.gate, tmp_path, tiny_bundle, test)
+    assert (found["verdict"], found["evidence"], found["note"]) == ("pass", low, "")
+    strict = replace(run.gate, drift=BoundedDrift(anchor="m/1", margin=0.0))
+    assert drift_rule(strict, tmp_path, tiny_bundle, test)["verdict"] == ("pass" if low >= 0 else "fail")
+    other = replace(run.gate, drift=BoundedDrift(anchor="m/2"))
+    assert "did not compare with m/2" in drift_rule(other, tmp_path, tiny_bundle, test)["note"]
 
 
 def test_an_anchor_that_may_move_is_refused() -> None:

@@ -104,6 +104,9 @@ def test_source_digest_sees_what_a_step_imports(tmp_path: Path, monkeypatch: pyt
         ({"train.epochs": 0}, "at least 1"),
         ({"train.token_budget": 4096}, "tokenize.token_budget is 8192 and train.token_budget is 4096: set both alike"),
         ({"train.parallel": "fsdp"}, "there is nothing to shard over"),
+        ({"gate.drift": {"anchor": "m/3"}, "evaluate.anchor": "3"}, "leave evaluate.anchor out, it follows"),
+        ({"gate.drift": {"anchor": "m/3"}, "evaluate.anchor": "models:/m/4"}, "gate.drift.anchor is 'm/3' and"),
+        ({"gate.drift": {"anchor": "m/champion"}}, "a version that stays"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings: dict[str, Any], message: str) -> None:

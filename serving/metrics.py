@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -57,9 +58,13 @@ class Metrics:
             registry=self.registry,
         )
         self.rows = Counter("rewardlab_responses", "Responses scored.", registry=self.registry)
-        self.shared = Counter(
-            "rewardlab_prefix_hits", "Responses whose prompt a neighbour in the batch had too.", registry=self.registry
+        self.prefix_hits = Counter(
+            "rewardlab_prefix_hits", "Prompts that the engine found read already.", registry=self.registry
         )
+        self.prefix_misses = Counter(
+            "rewardlab_prefix_misses", "Prompts that the engine had to read.", registry=self.registry
+        )
+        self._prefixes: WeakKeyDictionary[Served, tuple[int, int]] = WeakKeyDictionary()
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._recent_of: Served | None = None
         self.failures = Counter(
@@ -88,7 +93,7 @@ class Metrics:
         self.batch_tokens.observe(price(batch))
         self.batch_seconds.observe(seconds)
         self.rows.inc(len(batch))
-        self.shared.inc(len(batch) - len({leaf.branch for leaf in batch}))
+        self._count_prefixes(batch[0].served)
         if self._recent_of is not batch[0].served:  # another model's rewards say nothing about this one's
             self._recent.clear()
             self._recent_of = batch[0].served
@@ -98,3 +103,11 @@ class Metrics:
             else:
                 self.rewards.observe(outcome[0])
                 self._recent.append(outcome[0])
+
+    def _count_prefixes(self, served: Served) -> None:
+        """Add what the engine counted since it was asked last; in a swap batches of two models alternate."""
+        hits, misses = self._prefixes.get(served, (0, 0))
+        now = served.engine.num_prompt_hits, served.engine.num_prompt_misses
+        self.prefix_hits.inc(now[0] - hits)
+        self.prefix_misses.inc(now[1] - misses)
+        self._prefixes[served] = now

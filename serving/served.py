@@ -101,8 +101,8 @@ class Served:
 
     @property
     def shares_prompts(self) -> bool:
-        """Say whether a prompt is computed once for all its responses: encoders read both at once."""
-        return self.engine.bundle.readout.kind == "causal"
+        """Say whether a prompt is computed once for all its responses."""
+        return self.engine.shares_prompts
 
     def read(self, item: Item) -> tuple[TokenTree, bool]:
         """Tokenize a group or a text; say whether a marker of the template stands in what somebody wrote.

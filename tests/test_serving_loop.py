@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from rewardlab.bundle import Bundle
+from models.config import ModelConfig
+from models.reward_model import build_model
+from rewardlab.bundle import MANIFEST, MODEL, Bundle, seal
 from rewardlab.engine import Engine, Scores
+from rewardlab.files import read_json
 from rewardlab.groups import messages
 from rewardlab.tokens import TokenTree
 from serving.batches import TOKEN_BUDGET, Leaf, Queue, price, trees
@@ -18,6 +22,7 @@ from serving.limits import Limits
 from serving.manners import MANNERS
 from serving.served import Group, Served
 from serving.work import Worker
+from steps.export.graph import write_whole
 
 
 class Watched(Engine):
@@ -100,6 +105,23 @@ def test_a_batch_begins_with_the_oldest_prompt_and_holds_its_responses_together(
     assert price(batch) == 3 * 10 + 9 * 10
     assert not queue
     assert queue.tokens == 0
+
+
+def test_where_the_graph_reads_whole_sequences_each_row_costs_its_prompt(
+    tiny_bundle: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    write_whole(build_model(ModelConfig(backbone="tiny"), tiny_folder).eval(), folder / MODEL, has_aspects=False)
+    facts = read_json(folder / MANIFEST)
+    (folder / MANIFEST).unlink()
+    seal(folder, facts)
+    shared, whole = (
+        Served.of(Engine(Bundle.open(each), threads=1), name="a", version="1") for each in (tiny_bundle, folder)
+    )
+    costs = [price([Leaf(each, (1,) * 30, (2,) * length) for length in (8, 9)]) for each in (shared, whole)]
+    assert costs == [30 + 8 + 9, 2 * 30 + 8 + 9]
+    assert len(whole.engine.score("Hi", ["a", "b"])) == 2
+    assert (whole.engine.num_prompt_hits, whole.engine.num_prompt_misses) == (0, 0)
 
 
 def test_no_batch_mixes_lengths_exceeds_its_budget_or_leaves_anything_behind(served: Served) -> None:

@@ -132,18 +132,33 @@ def test_a_stream_answers_before_it_is_whole(url: str) -> None:
     asyncio.run(work())
 
 
+def measured(url: str) -> dict[str, str]:
+    text = httpx.get(f"{url}/metrics").text
+    return dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+
+
+def test_a_prefix_hit_is_a_prompt_that_was_read_before(url: str, engine: Engine) -> None:
+    def asked(*responses: str) -> tuple[float, float]:
+        post(url, prompt="Has nobody asked this?", responses=responses)
+        lines = measured(url)
+        return float(lines["rewardlab_prefix_hits_total"]), float(lines["rewardlab_prefix_misses_total"])
+
+    post(url, prompt="Another one", responses=["a"])
+    before = asked("a", "b", "c")
+    assert asked("d") == (before[0] + 1, before[1])
+    assert asked("a", "e") == (before[0] + 2, before[1])
+    assert before == (engine.num_prompt_hits - 2, engine.num_prompt_misses)
+
+
 def test_metrics_count_requests_tokens_rewards_and_truncations(url: str) -> None:
     post(url, prompt="long " * 3000, responses=["a"])
-    lines = dict(
-        line.rsplit(" ", 1) for line in httpx.get(f"{url}/metrics").text.splitlines() if not line.startswith("#")
-    )
+    lines = measured(url)
     assert float(lines['rewardlab_requests_total{dialect="native",status="200"}']) > 0
     assert float(lines["rewardlab_tokens_total"]) > 0
     assert float(lines["rewardlab_truncated_responses_total"]) > 0
     assert float(lines["rewardlab_reward_count"]) > 0
     assert math.isfinite(float(lines["rewardlab_queue_seconds"]))
     assert float(lines["rewardlab_drift"]) > 0  # the last rewards are of a few texts, the reference of many
-    assert float(lines["rewardlab_prefix_hits_total"]) > 0
     assert lines['rewardlab_model{model="small/3"}'] == "1.0"
 
 

@@ -79,6 +79,21 @@ class Engine:
         self._tokenizing = threading.Lock()
         self._session = Session(bundle.path / MODEL, pad_id=bundle.readout.pad_id, threads=threads)
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Say whether a prompt is read once for all its responses; other graphs read it with each of them."""
+        return self._session.shares_prompts
+
+    @property
+    def num_prompt_hits(self) -> int:
+        """Return how often a prompt was found read already, by this engine's threads together."""
+        return self._session.prompts.num_hits
+
+    @property
+    def num_prompt_misses(self) -> int:
+        """Return how often a prompt had to be read; hits and misses stay 0 where prompts are not shared."""
+        return self._session.prompts.num_misses
+
     def score(self, prompt: Prompt, responses: Sequence[str]) -> Scores:
         """Score the responses to one prompt.
 

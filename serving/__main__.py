@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 DIALECTS = ("openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei")
 KEEP_ALIVE_SECONDS = 75
-DRAIN_SECONDS = 25
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,6 +82,7 @@ def _serve(served: "Served", listener: socket.socket, options: argparse.Namespac
     import uvicorn
 
     from serving.app import app_of
+    from serving.ending import DRAIN_SECONDS, Server
     from serving.follow import Follower
     from serving.limits import Limits
     from serving.registry import Registry
@@ -105,7 +105,7 @@ def _serve(served: "Served", listener: socket.socket, options: argparse.Namespac
     )
     host, port = listener.getsockname()[:2]
     print(f"serving {served.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config, worker).run(sockets=[listener])
 
 
 def _port(text: str) -> int:

@@ -102,7 +102,7 @@ class Door:
             turn.come.set_result(None)
 
     def close(self, reason: str) -> None:
-        """Send away who is held and who still comes."""
+        """Send away who is held, and from here on who comes and finds no room; what finds room is still taken on."""
         self._closed = reason
         for turn in tuple(self._held):
             self._leave(turn)
@@ -128,7 +128,7 @@ class Door:
             raise
 
     def _has_room(self) -> bool:
-        return not self._closed and self.seconds() < self.limits.max_queue_seconds
+        return self.seconds() < self.limits.max_queue_seconds
 
     def _leave(self, turn: _Turn) -> None:
         del self._held[turn]

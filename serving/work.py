@@ -16,6 +16,7 @@ from serving.metrics import Metrics
 from serving.served import TOKENIZING_THREADS, Item, Served
 
 Read = tuple[TokenTree, bool] | ValueError
+_ENDING = "the server is shutting down"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +76,14 @@ class Worker:
         self.metrics.swaps.inc()
         return before.label
 
-    def drain(self) -> None:
-        """Take on nothing more."""
-        self._why_not = "the server is shutting down"
+    def close_door(self) -> None:
+        """Hold nobody any more; who finds room is still scored."""
+        self.door.close(_ENDING)
 
     def stop(self) -> None:
-        """End the threads once their batches are done."""
-        self.drain()
+        """Take on nothing more, and end the threads once their batches are done."""
+        self._why_not = _ENDING
+        self.close_door()
         self.loop.stop()
         self._tokenizing.shutdown(cancel_futures=True)
 

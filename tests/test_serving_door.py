@@ -122,16 +122,18 @@ def test_bytes_at_the_door_are_bounded_and_bytes_inside_count_as_work() -> None:
     run(work)
 
 
-def test_a_closed_door_sends_everybody_away() -> None:
+def test_a_closed_door_holds_nobody_and_lets_in_who_finds_room() -> None:
     async def work() -> None:
         inside = Inside(5000)
         held = asyncio.create_task(come(inside.door, HELD))
         await asyncio.sleep(0)
         inside.door.close("the server is shutting down")
-        inside.tokens = 0
         for coming in (held, come(inside.door, HELD)):
-            with pytest.raises(HTTPException, match="shutting down"):
+            with pytest.raises(HTTPException, match="shutting down") as told:
                 await coming
+            assert told.value.status_code == 503
+        inside.tokens = 0
+        await come(inside.door, HELD)
 
     run(work)
 

@@ -17,6 +17,10 @@ NAME = "rewardlab_prefix"
 KeysAndValues = tuple[Tensor, Tensor]
 
 
+class OwnAttentionError(ValueError):
+    """A backbone's attention is its own: it cannot be given a prompt's keys and values."""
+
+
 class Prefix:
     """What one forward pass is told of its prompt, and the keys and values it leaves behind, layer by layer.
 
@@ -69,13 +73,13 @@ def attend_to_prefixes(backbone: PreTrainedModel) -> None:
     """Let a causal backbone's forward take `prefix=`.
 
     Raises:
-        ValueError: its attention cannot be replaced.
+        OwnAttentionError: its attention cannot be replaced.
     """
     ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
     backbone.set_attn_implementation(NAME)
     if backbone.config._attn_implementation != NAME:
-        raise ValueError(f"the attention of a {type(backbone).__name__} is its own and cannot be replaced")
+        raise OwnAttentionError(f"the attention of a {type(backbone).__name__} is its own and cannot be replaced")
 
 
 def hidden_states(backbone: PreTrainedModel, ids_BT: Tensor, prefix: Prefix) -> Tensor:
@@ -84,7 +88,7 @@ def hidden_states(backbone: PreTrainedModel, ids_BT: Tensor, prefix: Prefix) -> 
     The mask, which nobody reads, is there so that transformers makes none of its own.
 
     Raises:
-        ValueError: the backbone did not hand the prefix on.
+        OwnAttentionError: the backbone did not hand the prefix on, or its attention has sinks.
     """
     found = backbone(
         input_ids=ids_BT,
@@ -115,10 +119,10 @@ def _attention(  # noqa: PLR0913 (the signature that transformers calls)
     Heads that share keys are one matrix, so that no key is repeated for them.
 
     Raises:
-        ValueError: the backbone did not hand the prefix on, or its attention has sinks.
+        OwnAttentionError: the backbone did not hand the prefix on, or its attention has sinks.
     """
     if prefix is None or rest.get("s_aux") is not None:
-        raise ValueError(f"{type(module).__name__} cannot read responses against a prompt that was read before")
+        raise OwnAttentionError(f"{type(module).__name__} cannot read responses against a prompt that was read before")
     key_BKSE, value_BKSE = prefix.extend((key, value))
     batch, heads, tokens, width = query.shape
     shared = key.shape[1]

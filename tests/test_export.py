@@ -131,6 +131,7 @@ def test_the_report_and_the_manifest_agree(places: dict[str, Path], tmp_path: Pa
     assert facts == (report.digest, report.parity, report.int8, report.temperature)
     assert (bundle.manifest["lineage"], bundle.label) == ({"a": "b"}, f"n/{report.digest[:12]}")
     assert (report.parity["same_alone"], report.int8["num"] > 0, report.graph) == (True, True, "fp32")
+    assert report.not_shared == ""
     assert len((tmp_path / "bundle" / "golden.jsonl").read_text().splitlines()) == 3
 
 

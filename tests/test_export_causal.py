@@ -12,6 +12,7 @@ from models.head import RewardHead
 from models.reward_model import RewardModel
 from rewardlab.engine.session import Session
 from rewardlab.readout import Pooling
+from steps.export.causal import why_not_shared
 from steps.export.graph import write_onnx
 from steps.export.parity import check_parity, same_alone, torch_rewards
 from tests.test_export import trees
@@ -50,7 +51,7 @@ def reward_model(name: str, *, pooling: Pooling) -> RewardModel:
 def test_every_geometry_scores_like_torch_and_alike_alone(name: str, pooling: Pooling, tmp_path: Path) -> None:
     model, texts = reward_model(name, pooling=pooling), trees()
     expected = torch_rewards(model, texts)
-    write_onnx(model, tmp_path / "model.onnx")
+    assert write_onnx(model, tmp_path / "model.onnx") == ""
     session = Session(tmp_path / "model.onnx", pad_id=0, threads=1)
     assert session.shares_prompts
     found = session.run(texts)
@@ -73,12 +74,42 @@ def test_the_window_and_the_cap_are_in_the_graph(name: str, wider: dict[str, Any
         check_parity(torch_rewards(model, trees()), Session(tmp_path / "model.onnx", pad_id=0).run(trees()))
 
 
-def test_a_backbone_that_keeps_its_attention_is_read_whole(tmp_path: Path) -> None:
+def test_a_backbone_that_keeps_its_attention_is_read_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
     sizes = {"vocab_size": 256, "n_embd": WIDTH, "n_layer": 2, "n_head": 4, "n_positions": 256, "rotary_dim": 8}
     backbone = transformers.GPTJModel(transformers.GPTJConfig(**sizes))  # type: ignore[no-untyped-call]
     model = RewardModel(backbone, RewardHead(WIDTH, pooling="last_token"), kind="causal").eval()
-    write_onnx(model, tmp_path / "model.onnx")
+    usual = backbone.config._attn_implementation
+    assert (
+        write_onnx(model, tmp_path / "model.onnx") == "the attention of a GPTJModel is its own and cannot be replaced"
+    )
+    assert "the graph of GPTJModel reads each prompt with each response, because the attention" in caplog.text
+    assert backbone.config._attn_implementation == usual
     session = Session(tmp_path / "model.onnx", pad_id=0, threads=1)
     assert not session.shares_prompts
     assert check_parity(torch_rewards(model, trees()), session.run(trees()))["share_of_tolerance"] <= 1
+
+
+def test_attention_with_sinks_is_told_beforehand() -> None:
+    torch.manual_seed(0)
+    config = transformers.GptOssConfig(**SHAPE, head_dim=16, num_local_experts=2, num_experts_per_tok=1)
+    model = RewardModel(transformers.GptOssModel(config), RewardHead(WIDTH, pooling="last_token"), kind="causal").eval()
+    assert why_not_shared(model).startswith("GptOssAttention cannot read responses against a prompt")
+
+
+def test_a_bug_does_not_hide_behind_the_other_graph(tmp_path: Path) -> None:
+    model = reward_model("Llama", pooling="last_token")
+    assert why_not_shared(model) == ""
+    model.head = Broken()  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="a bug of the head"):
+        write_onnx(model, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+class Broken(torch.nn.Module):
+    """A head that fails."""
+
+    pooling = "last_token"
+
+    def forward(self, *_: torch.Tensor) -> torch.Tensor:
+        raise ValueError("a bug of the head")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from models.prefix import Prefix, attend_to_prefixes, hidden_states
+from models.prefix import OwnAttentionError, Prefix, attend_to_prefixes, hidden_states
 
 if TYPE_CHECKING:
     from models.reward_model import RewardModel
@@ -56,13 +56,28 @@ def _behind(prompt_1PD: Tensor, length: Tensor, own_BTD: Tensor, mask_BT: Tensor
     return torch.cat([prompt_BPD, own_BTD], dim=1), mask_BS
 
 
+def why_not_shared(model: "RewardModel") -> str:
+    """Return why the model's graph cannot read a prompt once for its responses; nothing where it can.
+
+    The backbone reads a few tokens behind an empty prompt: whatever else goes wrong is raised.
+    """
+    if model.kind == "encoder":
+        return "in an encoder the prompt sees the response"
+    try:
+        with _reading_prefixes(model), torch.no_grad():
+            hidden_states(model.backbone, torch.zeros((1, 8), dtype=torch.long), Prefix([], torch.tensor(0)))
+    except OwnAttentionError as error:
+        return str(error)
+    return ""
+
+
 def write_causal(model: "RewardModel", target: Path, *, has_aspects: bool, opset: int) -> None:
     """Write the graph of a `ResponseScorer`.
 
     torch's own tracer is used, whatever the versions of optimum and transformers.
 
     Raises:
-        ValueError: the backbone's attention cannot be given a prompt's keys and values.
+        OwnAttentionError: the backbone's attention cannot be given a prompt's keys and values: see `why_not_shared`.
     """
     with _reading_prefixes(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every constant it folds; parity is measured afterwards

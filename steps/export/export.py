@@ -63,11 +63,13 @@ class ExportConfig(Config):
 class ExportReport(Config):
     """The bundle's digest, how well the engines agree, and what 8 bits change.
 
-    `graph` names the sealed one; `int8` holds what `w8a8` changes, or the sealed variant, and under `variants` each.
+    `graph` names the sealed one, `not_shared` says why it reads each prompt with each response (nothing where it reads
+    a prompt once); `int8` holds what `w8a8` changes, or the sealed variant, and under `variants` each.
     """
 
     digest: str
     graph: str
+    not_shared: str
     parity: dict[str, Any]
     int8: dict[str, Any]
     size_bytes: int
@@ -105,7 +107,7 @@ def export(
     with atomic_path(target) as scratch, TemporaryDirectory() as folder:
         scratch.mkdir()
         drafts = Path(folder)
-        write_onnx(trained, drafts / f"{FP32}.onnx", has_aspects=bool(readout.aspects))
+        not_shared = write_onnx(trained, drafts / f"{FP32}.onnx", has_aspects=bool(readout.aspects))
         outputs = _score(drafts / f"{FP32}.onnx", readout.pad_id, trees)
         parity = check_parity(torch_outputs(trained, golden), outputs[:num_golden])
         calibration = calibrate(groups, outputs[:, 0], truncated=truncated)
@@ -125,7 +127,7 @@ def export(
         digest = seal(scratch, _facts(config, model, lineage, graph) | {"parity": parity, "int8": int8})
         size = sum(path.stat().st_size for path in scratch.iterdir())
     measured: dict[str, Any] = {"parity": parity, "int8": int8, "temperature": calibration.temperature}
-    report = ExportReport(digest=digest, graph=graph, size_bytes=size, **measured)
+    report = ExportReport(digest=digest, graph=graph, not_shared=not_shared, size_bytes=size, **measured)
     write_json(findings, report.to_dict() | {"made": datetime.now(UTC).isoformat(timespec="seconds")})
     return report
 

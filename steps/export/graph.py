@@ -1,5 +1,6 @@
 """The reward model as an ONNX graph: causal ones share prompts, others go through optimum's exporter."""
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,20 +8,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from models.reward_model import RewardModel
 
+_LOG = logging.getLogger(__name__)
 OPSET = 18
 
 
-def write_onnx(model: "RewardModel", target: Path, *, has_aspects: bool = False) -> None:
-    """Export a graph that shares prompts, or where the backbone cannot, one that reads whole sequences."""
-    from steps.export.causal import write_causal
+def write_onnx(model: "RewardModel", target: Path, *, has_aspects: bool = False) -> str:
+    """Export a graph that shares prompts, or where the backbone cannot, one that reads whole sequences.
+
+    Returns:
+        Why prompts are not shared; nothing where they are.
+    """
+    from steps.export.causal import why_not_shared, write_causal
 
     model.eval()
-    if model.kind == "causal":
-        try:
-            return write_causal(model, target, has_aspects=has_aspects, opset=OPSET)
-        except ValueError:  # its attention is its own: rewards are the same, each prompt is read again
-            pass
-    return write_whole(model, target, has_aspects=has_aspects)
+    if reason := why_not_shared(model):
+        name = type(model.backbone).__name__
+        _LOG.warning("the graph of %s reads each prompt with each response, because %s", name, reason)
+        write_whole(model, target, has_aspects=has_aspects)
+    else:
+        write_causal(model, target, has_aspects=has_aspects, opset=OPSET)
+    return reason
 
 
 def write_whole(model: "RewardModel", target: Path, *, has_aspects: bool) -> None:

@@ -140,5 +140,6 @@ def _answers(engine: Engine, requests: Sequence[Request | dict[str, Any]]) -> It
                 **request[0],
                 "rewards": list(scores.rewards),
                 "truncated": list(scores.truncated),
+                **({"aspects": {name: list(each) for name, each in scores.aspects.items()}} if scores.aspects else {}),
                 "model": engine.bundle.label,
             }

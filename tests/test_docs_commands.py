@@ -13,7 +13,7 @@ from tests import stand_in_hub
 from tests.gated import add, crown, report
 from tests.pages import DOCS, PAGES, Block, agrees, blocks, commands, follow
 
-TRAINING = ["how-to/runs.md", "how-to/training.md", "tutorial.md"]
+TRAINING = ["how-to/objectives.md", "how-to/runs.md", "how-to/training.md", "tutorial.md"]
 """They begin with nothing and train; the other pages begin with two registered versions."""
 PAIRS = b'{"prompt": "Name a fruit.", "chosen": "A plum.", "rejected": "A chair."}\n'
 

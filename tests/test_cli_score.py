@@ -3,14 +3,22 @@
 import gzip
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 import rewardlab as library
+from models.checkpoint import save_model
+from models.config import ModelConfig
+from models.reward_model import build_model
+from rewardlab.combination import Combination
 from rewardlab.files import read_json
+from rewardlab.readout import ReadOut
+from steps.export import ExportConfig, export
 from tests.command import Done, read_lines, rewardlab, write_lines
 
 SCHEMA = read_json(Path(library.__file__).parent / "schemas" / "score_output.schema.json")
@@ -74,6 +82,23 @@ def test_good_lines_get_the_rewards_that_load_gives(tiny_bundle: Path, tmp_path:
         if isinstance(wanted["prompt"], str):
             assert row["rewards"] == list(scorer.score(wanted["prompt"], wanted["responses"]))
     assert [any(row["truncated"]) for row in rows] == [False] * 7 + [True]
+
+
+def test_what_each_named_head_gave_stands_beside_the_reward(
+    splits: Path, tokens: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    names, even = ("helpful", "harmless"), Combination(weights={"helpful": 1.0, "harmless": 1.0})
+    config = ModelConfig(backbone="tiny", aspects=names, combination=even)
+    readout = replace(ReadOut.from_dict(read_json(tokens / "readout.json")), aspects=names, combination=even)
+    save_model(
+        build_model(config, tiny_folder), config, readout, backbone_folder=tiny_folder, target=tmp_path / "model"
+    )
+    export(ExportConfig(), tmp_path / "model", splits, tmp_path / "bundle", tmp_path / "export.json", lineage={})
+    done, (row, bad) = score(write_lines(tmp_path / "in.jsonl", [GOOD[0], "not json"]), tmp_path / "bundle")
+    assert (done.code, "aspects" in bad, list(row["aspects"])) == (1, False, list(names))
+    given = library.load(str(tmp_path / "bundle")).score(GOOD[0]["prompt"], GOOD[0]["responses"])
+    assert row["aspects"] == {name: list(each) for name, each in given.aspects.items()}
+    assert row["rewards"] == pytest.approx(np.sum(list(row["aspects"].values()), axis=0), abs=1e-5)
 
 
 def test_bad_lines_say_why_and_take_no_good_line_with_them(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ STAMP := .venv/.installed
 STAGE ?= build/library
 DIST ?= dist
 
-LIBRARY := bundle chat client config drift engine examples files groups library metrics readers readers_formats registry \
-	registry_http rows tokenize tokens
+LIBRARY := bundle chat client config drift engine examples export_causal files groups library metrics models_heads monitor \
+	promotion promotion_race prompt_cache readers readers_formats registry registry_http rows tokenize tokens transcripts
 
 .PHONY: help setup lock run test test-slow test-transformers5 cover check bench serve golden compile wheel docs image clean
 

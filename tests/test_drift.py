@@ -68,3 +68,10 @@ def test_what_cannot_be_measured_is_refused() -> None:
         drift([0.0, float("nan")], REFERENCE)
     with pytest.raises(ValueError, match="export it again"):
         drift([0.0], Reference(mean=0.0, sd=1.0, quantiles={}, num=0))
+
+
+def test_a_shift_is_told_as_plain_numbers() -> None:
+    found = drift(normal(400, mean=0.4), REFERENCE)
+    assert found is not None
+    assert found.to_dict() == {name: getattr(found, name) for name in found.to_dict()}
+    assert {"psi", "ks"} <= found.to_dict().keys()

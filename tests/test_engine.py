@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 
+import onnxruntime
 import pytest
 import torch
 
 from models.config import ModelConfig
 from models.reward_model import build_model
-from rewardlab.bundle import MANIFEST, Bundle, seal
+from rewardlab.bundle import MANIFEST, MODEL, Bundle, seal
 from rewardlab.engine import Engine
+from rewardlab.engine.session import Session
 from rewardlab.files import read_groups, read_json
 from rewardlab.groups import Message, PreferenceGroup
+from rewardlab.tokens import TokenTree
 from steps.export.graph import write_onnx
 
 Item = tuple[tuple[Message, ...], str]
@@ -137,3 +140,12 @@ def test_a_tokenizer_of_another_readout_is_refused(tiny_bundle: Path, tmp_path: 
     seal(folder, facts)
     with pytest.raises(ValueError, match="the read-out was made for"):
         Engine(Bundle.open(folder))
+
+
+def test_the_inputs_of_each_pass_give_the_same_reward(engine: Engine, tiny_bundle: Path) -> None:
+    session = Session(tiny_bundle / MODEL, pad_id=engine.bundle.readout.pad_id, threads=1)
+    tree = TokenTree((5, 6, 7), ((8, 9, 2), (10, 2)), (False, False))
+    passes = list(session.feeds(tree))
+    graph = onnxruntime.InferenceSession(str(tiny_bundle / MODEL), providers=["CPUExecutionProvider"])
+    assert len(passes) == 1 + session.shares_prompts
+    assert graph.run(["rewards"], passes[-1])[0].tolist() == session.run([tree]).tolist()

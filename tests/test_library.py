@@ -1,5 +1,6 @@
 """What the library refuses and how it says so: files it cannot read, servers that answer oddly, names it lacks."""
 
+import asyncio
 import gzip
 import http.server
 import threading
@@ -14,6 +15,7 @@ import rewardlab
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, read_json
 from rewardlab.groups import Comparison, PreferenceGroup, messages
+from rewardlab.home import home, training_state
 from rewardlab.metrics import PairTable, reliability
 from rewardlab.readers import read
 from rewardlab.readers.reader import by_rating
@@ -117,6 +119,21 @@ def test_a_server_that_hangs_up_or_names_a_date_is_asked_again() -> None:
     busy = b"HTTP/1.0 503 Busy\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\n\r\nbusy"
     with answering(b"", busy, ok(b'{"rewards": [1.5]}')) as url, rewardlab.RemoteReward(url) as remote:
         assert remote.score("a", ["b"]) == [1.5]
+
+
+def test_the_awaited_client_asks_again_where_a_server_hangs_up() -> None:
+    async def work(url: str) -> list[float]:
+        async with rewardlab.AsyncRemoteReward(url) as remote:
+            return await remote.score("a", ["b"])
+
+    with answering(b"", ok(b'{"rewards": [1.5]}')) as url:
+        assert asyncio.run(work(url)) == [1.5]
+
+
+def test_a_training_s_state_is_its_own() -> None:
+    places = {training_state(settings, digest) for settings in ("a", "b") for digest in ("c", "d")}
+    assert len(places) == 4
+    assert {place.parent for place in places} == {home() / "training"}
 
 
 def test_a_server_that_is_silent_is_given_up_in_time() -> None:

@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from models.tokenizer import build_readout
+from rewardlab.chat import render
 from rewardlab.groups import Message, messages
 from rewardlab.tokens import TreeTokenizer
 
@@ -132,3 +133,21 @@ def test_half_a_surrogate_pair_is_no_text(tiny_folder: Path) -> None:
 def test_a_prompt_of_every_private_character_is_no_text(tiny_folder: Path) -> None:
     with pytest.raises(ValueError, match="that is no text"):
         _tokenizer(tiny_folder).tree(messages("".join(map(chr, range(0xE000, 0xF900)))), ["x"])
+
+
+def test_a_rendered_prompt_reads_as_the_conversation_and_ids_as_their_text(tiny_folder: Path) -> None:
+    tokenizer = _tokenizer(tiny_folder)
+    asked, readout = messages("What is 2 + 2?"), tokenizer.readout
+    rendered = render(readout.template, asked, special_tokens=readout.special_tokens, add_generation_prompt=True)
+    tree = tokenizer.tree(asked, ["It is 4."])
+    assert tokenizer.rendered_tree(rendered, ["It is 4."]) == tree
+    assert tokenizer.text(tree.prompt) == rendered
+    with pytest.raises(ValueError, match="token ids are in 0"):
+        tokenizer.text([-1])
+
+
+def test_of_a_rendered_prompt_that_is_too_long_the_end_is_read(tiny_folder: Path) -> None:
+    long, short = _tokenizer(tiny_folder, prompt_limit=8), _tokenizer(tiny_folder)
+    cut, whole = (each.rendered_tree("one two three four five six seven", ["x"]) for each in (long, short))
+    assert cut.prompt == whole.prompt[-8:]
+    assert (cut.truncated, whole.truncated) == ((True,), (False,))

@@ -1,6 +1,7 @@
 """Rendered conversations, taken apart: what went in comes out, and what cannot be told is said."""
 
 import string
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -141,3 +142,14 @@ def test_many_openings_take_little_time() -> None:
     assert transcripts.split("<|im_start|>assistant\n" * 50_000).literal
     turns = [Message("user", "a"), Message("assistant", "b")] * 5_000
     assert len(transcripts.split(rendered("chatml", *turns)).prompt) == 9_999
+
+
+def test_what_its_template_would_refuse_or_never_writes_is_no_rendered_prompt() -> None:
+    picky = CHATML_TEMPLATE.replace(
+        "{%", "{% if 'no' in messages[0].content %}{{ raise_exception('no') }}{% endif %}{%", 1
+    )
+    for template in (CHATML_TEMPLATE, picky):
+        reader = Transcripts(replace(readout("chatml"), template=template))
+        text = rendered("chatml", Message("user", "no"), opened=True)
+        assert (reader.turns(text) is None) == (template == picky)
+    assert Transcripts(readout("chatml")).turns("<|im_start|>system\nIt never ends<|im_start|>assistant\n") is None

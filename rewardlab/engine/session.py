@@ -173,8 +173,7 @@ def _batches(rows: Sequence[Ids]) -> Iterator[list[Ids]]:
             batch, real = [], 0
         batch.append(row)
         real += _padded(len(row))
-    if batch:
-        yield batch
+    yield batch
 
 
 def _padded(length: int) -> int:

@@ -152,4 +152,7 @@ def test_what_its_template_would_refuse_or_never_writes_is_no_rendered_prompt() 
         reader = Transcripts(replace(readout("chatml"), template=template))
         text = rendered("chatml", Message("user", "no"), opened=True)
         assert (reader.turns(text) is None) == (template == picky)
-    assert Transcripts(readout("chatml")).turns("<|im_start|>system\nIt never ends<|im_start|>assistant\n") is None
+    assert (
+        Transcripts(readout("chatml")).turns("<|im_start|>system\nNobody asks<|im_end|>\n<|im_start|>assistant\n")
+        is None
+    )

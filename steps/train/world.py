@@ -19,6 +19,10 @@ from models.trees import TreeBatch
 
 Parallel = Literal["ddp", "fsdp"]
 
+_KEPT: list[object] = []
+"""Process groups, kept so that DDP's reference is never the last: its end waits for gloo's thread while it holds the
+interpreter's lock, which that thread may be waiting for (torch 2.13)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
@@ -97,6 +101,7 @@ def joined() -> Iterator[World]:
         yield World(device=device)
         return
     dist.init_process_group("nccl" if gpus else "gloo")
+    _KEPT.append(dist.group.WORLD)
     try:
         yield World(rank=rank, size=size, device=device)
     finally:

@@ -202,7 +202,7 @@ def test_an_encoder_does_not_share_and_the_log_says_so(caplog: pytest.LogCapture
             {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1},
             "MambaModel shares no prompts, because",
         ),
-        ("Falcon", {**SHAPE, "num_hidden_layers": 1}, "it does not read trees (Falcon"),
+        ("Falcon", {**SHAPE, "num_hidden_layers": 1}, "it does not read trees ("),
         ("Qwen3Next", {**SHARED, "layer_types": ["linear_attention", "full_attention"]}, "layers of linear_attention"),
         ("GptOss", {**SHARED, "num_local_experts": 2, "num_experts_per_tok": 1}, "hidden states differ by"),
     ],

@@ -19,6 +19,14 @@ Outcome = tuple[float, dict[str, float]] | Exception
 Ids = tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What a batch took: seconds by the wall, and of its thread's CPU."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 class Pending:
     """What a request waits for: one outcome for each of its leaves. It lives on the event loop."""
 

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from serving.batches import Ids, Leaf, Outcome, Pending, Queue, price, trees
+from serving.batches import Ids, Leaf, Outcome, Pending, Queue, Took, price, trees
 from serving.logs import log
 from serving.served import Served
 
 LONGEST_BATCH_SECONDS = 120
 """A batch that takes longer hangs, and the server says that it is not alive."""
 
-OnBatch = Callable[[Sequence[Leaf], Sequence[Outcome], float], object]
+OnBatch = Callable[[Sequence[Leaf], Sequence[Outcome], Took], object]
 
 
 class EngineLoop:
@@ -23,7 +23,7 @@ class EngineLoop:
 
     Args:
         threads: how many batches are scored at a time.
-        on_batch: told on the event loop of each batch, its outcomes and the seconds it took.
+        on_batch: told on the event loop of each batch, its outcomes and what it took.
     """
 
     def __init__(self, threads: int, on_batch: OnBatch) -> None:
@@ -92,11 +92,11 @@ class EngineLoop:
     def _run(self) -> None:
         me = threading.get_ident()
         while batch := self._next(me):
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.thread_time()
             outcomes = score(batch)
-            seconds = time.perf_counter() - started
+            took = Took(time.perf_counter() - started, time.thread_time() - cpu)
             del self._running[me]
-            self._loop.call_soon_threadsafe(self._settle, batch, outcomes, seconds)
+            self._loop.call_soon_threadsafe(self._settle, batch, outcomes, took)
 
     def _next(self, me: int) -> list[Leaf]:
         """Wait for work and return a batch; an empty one when it is time to end."""
@@ -109,12 +109,12 @@ class EngineLoop:
             self._running[me] = (time.monotonic(), price(batch))
             return batch
 
-    def _settle(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], seconds: float) -> None:
+    def _settle(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
         for leaf, outcome in zip(batch, outcomes, strict=True):
             self._flight.pop(leaf.key, None)
             for pending, index in leaf.waiting:
                 pending.settle(index, outcome)
-        self._on_batch(batch, outcomes, seconds)
+        self._on_batch(batch, outcomes, took)
 
 
 def score(batch: Sequence[Leaf]) -> list[Outcome]:

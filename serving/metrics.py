@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rewardlab.drift import drift
-from serving.batches import Leaf, Outcome, price
+from serving.batches import Leaf, Outcome, Took, price
 from serving.served import Served
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -64,7 +64,20 @@ class Metrics:
         self.prefix_misses = Counter(
             "rewardlab_prefix_misses", "Prompts that the engine had to read.", registry=self.registry
         )
-        self._prefixes: WeakKeyDictionary[Served, tuple[int, int]] = WeakKeyDictionary()
+        self.engine_tokens = Counter(
+            "rewardlab_engine_tokens",
+            "Tokens that the engine read; a shared prompt counts once.",
+            registry=self.registry,
+        )
+        self.engine_padded_tokens = Counter(
+            "rewardlab_engine_padded_tokens",
+            "Tokens that the engine computed, padding included.",
+            registry=self.registry,
+        )
+        self.engine_cpu_seconds = Counter(
+            "rewardlab_engine_cpu_seconds", "CPU time of the engine's threads in batches.", registry=self.registry
+        )
+        self._counted: WeakKeyDictionary[Served, tuple[int, ...]] = WeakKeyDictionary()
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._recent_of: Served | None = None
         self.failures = Counter(
@@ -88,12 +101,13 @@ class Metrics:
             self.drift.set(found.psi)
         return generate_latest(self.registry)
 
-    def batch(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], seconds: float) -> None:
+    def batch(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
         """Count a batch and what came of it."""
         self.batch_tokens.observe(price(batch))
-        self.batch_seconds.observe(seconds)
+        self.batch_seconds.observe(took.seconds)
+        self.engine_cpu_seconds.inc(took.cpu_seconds)
         self.rows.inc(len(batch))
-        self._count_prefixes(batch[0].served)
+        self._count_engine(batch[0].served)
         if self._recent_of is not batch[0].served:  # another model's rewards say nothing about this one's
             self._recent.clear()
             self._recent_of = batch[0].served
@@ -104,10 +118,11 @@ class Metrics:
                 self.rewards.observe(outcome[0])
                 self._recent.append(outcome[0])
 
-    def _count_prefixes(self, served: Served) -> None:
+    def _count_engine(self, served: Served) -> None:
         """Add what the engine counted since it was asked last; in a swap batches of two models alternate."""
-        hits, misses = self._prefixes.get(served, (0, 0))
-        now = served.engine.num_prompt_hits, served.engine.num_prompt_misses
-        self.prefix_hits.inc(now[0] - hits)
-        self.prefix_misses.inc(now[1] - misses)
-        self._prefixes[served] = now
+        engine = served.engine
+        now = (engine.num_prompt_hits, engine.num_prompt_misses, engine.num_tokens, engine.num_padded_tokens)
+        counters = (self.prefix_hits, self.prefix_misses, self.engine_tokens, self.engine_padded_tokens)
+        for counter, total, before in zip(counters, now, self._counted.get(served, (0, 0, 0, 0)), strict=True):
+            counter.inc(total - before)
+        self._counted[served] = now

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rewardlab.tokens import TokenTree
-from serving.batches import Leaf, Outcome, price
+from serving.batches import Leaf, Outcome, Took, price
 from serving.door import Door, Pace
 from serving.limits import Limits, unavailable
 from serving.logs import log
@@ -127,10 +127,10 @@ class Worker:
         self.metrics.model.labels(self.served.label).set(1)
         return self.metrics.text()
 
-    def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], seconds: float) -> None:
-        self.door.pace.computed(price(batch), seconds)
+    def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
+        self.door.pace.computed(price(batch), took.seconds)
         self.door.let_in()
-        self.metrics.batch(batch, outcomes, seconds)
+        self.metrics.batch(batch, outcomes, took)
 
 
 def _read(served: Served, items: Sequence[Item]) -> list[Read]:

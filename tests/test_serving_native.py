@@ -150,6 +150,24 @@ def test_a_prefix_hit_is_a_prompt_that_was_read_before(url: str, engine: Engine)
     assert before == (engine.num_prompt_hits - 2, engine.num_prompt_misses)
 
 
+def test_metrics_tell_what_the_engine_read_computed_and_took(url: str, engine: Engine) -> None:
+    def counted() -> list[float]:
+        lines = measured(url)
+        names = ("engine_tokens", "engine_padded_tokens", "engine_cpu_seconds")
+        return [float(lines[f"rewardlab_{name}_total"]) for name in names]
+
+    before = counted()
+    prompt, responses = "Who has asked this before?", ["a", "a b c d e", "a" * 40]
+    num_tokens = post(url, prompt=prompt, responses=responses).json()["num_tokens"]
+    tokens, padded, cpu = (late - early for early, late in zip(before, counted(), strict=True))
+    prompt_tokens = num_tokens[0] - 2  # the response's one letter and the end of its turn
+    assert tokens == sum(num_tokens) - 2 * prompt_tokens  # the prompt is read once
+    assert tokens < padded < tokens + 64
+    assert padded % 8 == 0
+    assert cpu > 0
+    assert counted()[:2] == [engine.num_tokens, engine.num_padded_tokens]
+
+
 def test_metrics_count_requests_tokens_rewards_and_truncations(url: str) -> None:
     post(url, prompt="long " * 3000, responses=["a"])
     lines = measured(url)

@@ -94,6 +94,16 @@ class Engine:
         """Return how often a prompt had to be read; hits and misses stay 0 where prompts are not shared."""
         return self._session.prompts.num_misses
 
+    @property
+    def num_tokens(self) -> int:
+        """Return how many tokens have been read; a prompt that is shared counts once."""
+        return self._session.num_tokens
+
+    @property
+    def num_padded_tokens(self) -> int:
+        """Return how many tokens were computed for them, padding included."""
+        return self._session.num_padded_tokens
+
     def score(self, prompt: Prompt, responses: Sequence[str]) -> Scores:
         """Score the responses to one prompt.
 

@@ -1,6 +1,7 @@
 """ONNX Runtime behind one function: token trees in, rewards out."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ class Session:
         self._present_names = [each.name.replace("past.", "present.", 1) for each in shared]
         self._nothing = Past(0, tuple(_empty(each) for each in shared))
         self.prompts: PromptCache[Past] = PromptCache(cache_bytes, _num_bytes)
+        self.num_tokens, self.num_padded_tokens = 0, 0
+        self._counting = threading.Lock()
 
     def run(
         self, trees: Sequence[TokenTree], on_progress: Callable[[int], object] | None = None
@@ -126,6 +129,9 @@ class Session:
     def _forward(self, rows: Sequence[Ids], past: Past, outputs: Sequence[str]) -> list[Any]:
         """Run the graph; keys and values stay where they are computed."""
         ids, lengths = _pad(rows, self._pad_id)
+        with self._counting:
+            self.num_tokens += int(lengths.sum())
+            self.num_padded_tokens += ids.size
         binding = self._session.io_binding()
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("lengths", lengths)

@@ -1,6 +1,7 @@
 """Serve a bundle: `python -m serving --bundle PATH`."""
 
 import argparse
+import gc
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 DIALECTS = ("openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei")
 KEEP_ALIVE_SECONDS = 75
+GARBAGE_THRESHOLDS = (50_000, 10, 10)
+"""Python looks for cycles after every 700 objects by default, which took a fifth of what a request costs here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,6 +108,7 @@ def _serve(served: "Served", listener: socket.socket, options: argparse.Namespac
     )
     host, port = listener.getsockname()[:2]
     print(f"serving {served.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     Server(config, worker).run(sockets=[listener])
 
 

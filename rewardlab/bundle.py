@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -81,7 +81,7 @@ class Bundle:
             wanted = manifest.get("files", {}).get(name, {}).get("sha256")
             if not (path / name).is_file() or file_digest(path / name) != wanted:
                 raise ValueError(f"the bundle {path} is damaged: {name} is not what {MANIFEST} says; fetch it again")
-        digest = identity(path)
+        digest = _identity(manifest["files"][name]["sha256"] for name in _IDENTITY)
         if digest != manifest.get("digest"):
             raise ValueError(f"the bundle {path} is damaged: its digest is {digest}, not {manifest.get('digest')}")
         return cls(
@@ -127,4 +127,8 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> str:
 
 def identity(folder: Path) -> str:
     """Return the digest of what decides a reward: ONNX, tokenizer, read-out and calibration."""
-    return hashlib.sha256("".join(file_digest(folder / name) for name in _IDENTITY).encode()).hexdigest()
+    return _identity(file_digest(folder / name) for name in _IDENTITY)
+
+
+def _identity(digests: Iterable[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -50,6 +50,7 @@ class Desk:
             call = Call(self, request)
             try:
                 async with self.guard.visit(request.headers, self.manners) as call.caller:
+                    self.worker.door.look_in(self.manners)
                     return call.finish(await self._timely(call, reply))
             except HTTPException as error:
                 return call.finish(_error(error.status_code, error.detail, dict(error.headers or {})))

@@ -72,6 +72,11 @@ class Door:
         """Return how many requests are held."""
         return len(self._held)
 
+    @property
+    def is_open(self) -> bool:
+        """Say whether who comes is let in at once."""
+        return not self._held and self._has_room()
+
     def seconds(self) -> float:
         """Return how many seconds of work are inside, what is being tokenized included."""
         return self.pace.seconds(tokens=self._outstanding(), num_bytes=self._entering)
@@ -83,7 +88,7 @@ class Door:
         Raises:
             HTTPException: there is no room in the time that its dialect's clients wait; it is told when to come back.
         """
-        if not self._held and self._has_room():
+        if self.is_open:
             self._entering += num_bytes
         else:
             await self._hold(num_bytes, manners)
@@ -92,6 +97,15 @@ class Door:
         finally:
             self._entering -= num_bytes
             self.let_in()
+
+    def look_in(self, manners: Manners) -> None:
+        """Send away who would not wait, before any of the request is read.
+
+        Raises:
+            HTTPException: there is no room.
+        """
+        if manners.hold_seconds <= 0 and not self.is_open:
+            raise self._full(manners.full_status)
 
     def let_in(self) -> None:
         """Let in who was held, as far as there is room."""

@@ -28,6 +28,12 @@ class Limits(Config):
     max_hold_seconds: float = 3600.0
     max_held_bytes: int = 256 * 2**20
 
+    def __post_init__(self) -> None:
+        if self.max_item_bytes >= self.max_body_bytes:  # else the body is refused before the item can be named
+            raise ValueError(
+                f"max_item_bytes {self.max_item_bytes} is not below max_body_bytes {self.max_body_bytes}: lower it"
+            )
+
 
 def unavailable(reason: str, *, retry_seconds: int = 1) -> HTTPException:
     """Return the 503 that tells a client when to try again."""

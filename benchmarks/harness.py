@@ -13,6 +13,7 @@ from typing import Literal
 
 from rewardlab.files import write_json
 
+Status = Literal["met", "missed", "not_run"]
 _PACKAGES = ("torch", "transformers", "onnxruntime", "kfp", "mlflow", "numpy")
 
 
@@ -26,7 +27,7 @@ class Row:
     unit: str
     ratio: float | None = None
     target: float | None = None
-    status: Literal["met", "missed", "not_run"]
+    status: Status
     why: str = ""
 
 
@@ -59,14 +60,16 @@ def report(target: Path, rows: Sequence[Row]) -> None:
         print(f"{row.row:>3} {row.name:<44} {value:<12} target {row.target}  {row.status} {row.why}")
 
 
-def at_most(row: int, name: str, value: float, unit: str, target: float) -> Row:
+def at_most(row: int, name: str, value: float, unit: str, target: float, why: str = "") -> Row:
     """Return a row that is met when the value does not exceed its target."""
-    return Row(row=row, name=name, value=value, unit=unit, target=target, status="met" if value <= target else "missed")
+    status: Status = "met" if value <= target else "missed"
+    return Row(row=row, name=name, value=value, unit=unit, target=target, status=status, why=why)
 
 
-def at_least(row: int, name: str, value: float, unit: str, target: float) -> Row:
+def at_least(row: int, name: str, value: float, unit: str, target: float, why: str = "") -> Row:
     """Return a row that is met when the value reaches its target."""
-    return Row(row=row, name=name, value=value, unit=unit, target=target, status="met" if value >= target else "missed")
+    status: Status = "met" if value >= target else "missed"
+    return Row(row=row, name=name, value=value, unit=unit, target=target, status=status, why=why)
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:

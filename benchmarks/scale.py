@@ -79,7 +79,7 @@ def _pairs(places: range) -> bytes:
 def _pair(place: int) -> dict[str, object]:
     """Return a row that is made from its place alone, whatever row is made before it."""
     kind = place % 100
-    source = random.Random(place - 50 * (kind > 95))  # noqa: S311 (a kind over 95 repeats a row of before)
+    source = random.Random(place - 50 * (kind > 95))
     row = {
         "prompt": _text(source, 10, 80),
         "chosen": _text(source, 20, 200),
@@ -87,7 +87,7 @@ def _pair(place: int) -> dict[str, object]:
         "strength": 0.5 if kind == 0 else 0.9,
     }
     if kind in (96, 97):  # another answer to the same prompt
-        row["chosen"] = _text(random.Random(place), 20, 200)  # noqa: S311
+        row["chosen"] = _text(random.Random(place), 20, 200)
     if kind == 98:  # nearly the same row under another prompt; kind 99 is the same row
         row["prompt"] = f"{row['prompt']} Really?"
     return row

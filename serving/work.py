@@ -1,6 +1,7 @@
 """From a request's groups to their scores: the door, the tokenizers, the engine's loop."""
 
 import asyncio
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Worker:
     def __init__(self, served: Served, limits: Limits, *, threads: int = 1) -> None:
         self.served = served
         self.limits = limits
+        self._threads = threads
         self.metrics = Metrics()
         self.loop = EngineLoop(threads, self._learn)
         self.door = Door(limits, Pace(threads), lambda: self.loop.outstanding)
@@ -60,7 +62,8 @@ class Worker:
         """Score the golden texts, then be ready; if they differ, say so and never be ready."""
         self.loop.start()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._tokenizing, self.served.engine.check_golden)
+            check = functools.partial(self.served.engine.check_golden, parallel=self._threads)
+            await asyncio.get_running_loop().run_in_executor(self._tokenizing, check)
         except Exception as error:  # whatever the reason, this server must not score
             self._why_not = f"the golden check failed: {error}"
             log.error("not ready: %s", self._why_not)

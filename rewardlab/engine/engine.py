@@ -4,6 +4,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -172,15 +173,16 @@ class Engine:
             raise ArithmeticError(f"the model returned {outputs[bad, at]} for response {bad}")
         return _split(trees, outputs, self.bundle.readout.aspects)
 
-    def check_golden(self) -> None:
-        """Re-score the bundle's golden texts.
+    def check_golden(self, *, parallel: int = 1) -> None:
+        """Re-score the bundle's golden texts, so many groups at a time.
 
         Raises:
             ValueError: a score is off by more than the tolerance: the bundle or this machine's arithmetic is not
                 what was sealed.
         """
         rows = [json.loads(line) for line in (self.bundle.path / GOLDEN).read_text(encoding="utf-8").splitlines()]
-        found = self.score_many([(row["prompt"], row["responses"]) for row in rows])
+        with ThreadPoolExecutor(parallel) as pool:
+            found = list(pool.map(lambda row: self.score(row["prompt"], row["responses"]), rows))
         error = max(
             abs(reward - wanted)
             for scores, row in zip(found, rows, strict=True)

@@ -22,72 +22,47 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "rewardlab_requests", "Requests by dialect and status.", ["dialect", "status"], registry=self.registry
+
+        def counter(name: str, told: str, *labels: str) -> Counter:
+            return Counter(f"rewardlab_{name}", told, labels, registry=self.registry)
+
+        def gauge(name: str, told: str, *labels: str) -> Gauge:
+            return Gauge(f"rewardlab_{name}", told, labels, registry=self.registry)
+
+        def histogram(name: str, told: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(f"rewardlab_{name}", told, labels, buckets=buckets, registry=self.registry)
+
+        self.requests = counter("requests", "Requests by dialect and status.", "dialect", "status")
+        about = "Time from a request's head to its reply, by dialect."
+        self.seconds = histogram("request_seconds", about, _SECONDS, "dialect")
+        self.batch_tokens = histogram("batch_tokens", "Tokens of a batch.", _TOKENS)
+        self.batch_seconds = histogram("batch_seconds", "Time of a batch in the engine.", _SECONDS)
+        self.rewards = histogram("reward", "Rewards.", _REWARDS)
+        self.queue_seconds = gauge("queue_seconds", "Work inside, in seconds at the measured speed.")
+        self.held = gauge("held_requests", "Requests held at the door.")
+        self.swaps = counter("swaps", "Models that took another's place.")
+        self.follow_problem = gauge("follow_problem", "1 while the alias names a version that is not served.")
+        self.model = gauge("model", "1 for the model in service.", "model")
+        self.truncated = counter("truncated_responses", "Responses that were read in part.")
+        self.tokens = counter("tokens", "Tokens of the responses and prompts scored.")
+        about = "Population stability index of the last {} rewards against the bundle's reference; 0.25 is large."
+        self.drift = gauge("drift", about.format(RECENT))
+        self.rows = counter("responses", "Responses scored.")
+        self.prefix_hits = counter("prefix_hits", "Prompts that the engine found read already.")
+        self.prefix_misses = counter("prefix_misses", "Prompts that the engine had to read.")
+        self.engine_tokens = counter("engine_tokens", "Tokens that the engine read; a shared prompt counts once.")
+        self.engine_padded_tokens = counter(
+            "engine_padded_tokens", "Tokens that the engine computed, padding included."
         )
-        self.seconds = Histogram(
-            "rewardlab_request_seconds",
-            "Time from a request's head to its reply, by dialect.",
-            ["dialect"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.batch_tokens = Histogram(
-            "rewardlab_batch_tokens", "Tokens of a batch.", buckets=_TOKENS, registry=self.registry
-        )
-        self.batch_seconds = Histogram(
-            "rewardlab_batch_seconds", "Time of a batch in the engine.", buckets=_SECONDS, registry=self.registry
-        )
-        self.rewards = Histogram("rewardlab_reward", "Rewards.", buckets=_REWARDS, registry=self.registry)
-        self.queue_seconds = Gauge(
-            "rewardlab_queue_seconds", "Work inside, in seconds at the measured speed.", registry=self.registry
-        )
-        self.held = Gauge("rewardlab_held_requests", "Requests held at the door.", registry=self.registry)
-        self.swaps = Counter("rewardlab_swaps", "Models that took another's place.", registry=self.registry)
-        self.follow_problem = Gauge(
-            "rewardlab_follow_problem", "1 while the alias names a version that is not served.", registry=self.registry
-        )
-        self.model = Gauge("rewardlab_model", "1 for the model in service.", ["model"], registry=self.registry)
-        self.truncated = Counter(
-            "rewardlab_truncated_responses", "Responses that were read in part.", registry=self.registry
-        )
-        self.tokens = Counter("rewardlab_tokens", "Tokens of the responses and prompts scored.", registry=self.registry)
-        self.drift = Gauge(
-            "rewardlab_drift",
-            f"Population stability index of the last {RECENT} rewards against the bundle's reference; 0.25 is large.",
-            registry=self.registry,
-        )
-        self.rows = Counter("rewardlab_responses", "Responses scored.", registry=self.registry)
-        self.prefix_hits = Counter(
-            "rewardlab_prefix_hits", "Prompts that the engine found read already.", registry=self.registry
-        )
-        self.prefix_misses = Counter(
-            "rewardlab_prefix_misses", "Prompts that the engine had to read.", registry=self.registry
-        )
-        self.engine_tokens = Counter(
-            "rewardlab_engine_tokens",
-            "Tokens that the engine read; a shared prompt counts once.",
-            registry=self.registry,
-        )
-        self.engine_padded_tokens = Counter(
-            "rewardlab_engine_padded_tokens",
-            "Tokens that the engine computed, padding included.",
-            registry=self.registry,
-        )
-        self.engine_cpu_seconds = Counter(
-            "rewardlab_engine_cpu_seconds", "CPU time of the engine's threads in batches.", registry=self.registry
-        )
-        self._counted: WeakKeyDictionary[Served, tuple[int, ...]] = WeakKeyDictionary()
-        self._recent: deque[float] = deque(maxlen=RECENT)
-        self._recent_of: Served | None = None
-        self.failures = Counter(
-            "rewardlab_failed_responses",
-            "Responses that the engine failed on: not_finite, or error.",
-            ["kind"],
-            registry=self.registry,
+        self.engine_cpu_seconds = counter("engine_cpu_seconds", "CPU time of the engine's threads in batches.")
+        self.failures = counter(
+            "failed_responses", "Responses that the engine failed on: not_finite, or error.", "kind"
         )
         for kind in ("not_finite", "error"):
             self.failures.labels(kind)
+        self._counted: WeakKeyDictionary[Served, tuple[int, ...]] = WeakKeyDictionary()
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._recent_of: Served | None = None
 
     def request(self, dialect: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""

@@ -1,6 +1,7 @@
 """The commands about a cluster: `compile`, `submit` and `schedule`."""
 
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,9 +29,15 @@ RepositoryOption = Annotated[
 RevisionOption = Annotated[
     str, typer.Option("--revision", help="Git revision of data.dvc, looked up when a run starts.")
 ]
+RemoteOption = Annotated[
+    str, typer.Option("--remote", help="DVC remote with the data: a name, or an address; else the repository's own.")
+]
 RegisteredOption = Annotated[str, typer.Option("--name", help="Registered model.", callback=model_name)]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the calls; ask nothing of the server.")]
-ProfileOption = Annotated[str, typer.Option("--profile", help="What steps ask of the cluster: cpu or gpu.")]
+ProfileOption = Annotated[str, typer.Option("--profile", help="What steps ask of the cluster: cpu, gpu or multi-node.")]
+ShardsOption = Annotated[
+    int | None, typer.Option("--shards", help="Tasks that share the work on rows; by default the profile's.", min=1)
+]
 CronOption = Annotated[str, typer.Option(help="Six fields, seconds first, in UTC: '0 30 2 * * *' is 02:30 each day.")]
 
 
@@ -38,25 +45,25 @@ def compile(  # noqa: A001 (the command's name)
     out: Annotated[
         Path | None, typer.Option(help="IR file, .yaml; by default the committed one.", callback=file_to_write)
     ] = None,
-    placed: Annotated[str, typer.Option("--profile", help="local, cpu or gpu.")] = "local",
+    placed: Annotated[str, typer.Option("--profile", help="local, cpu, gpu or multi-node.")] = "local",
     objects: Annotated[
         Path | None,
         typer.Option(help="Write Pipeline and PipelineVersion objects here too.", callback=file_to_write),
     ] = None,
     namespace: NamespaceOption = "kubeflow",
+    shards: ShardsOption = None,
 ) -> None:
     """Compile the pipeline to Kubeflow IR."""
     from pipelines.cluster import version_name
     from pipelines.ir import GOLDEN, compile_objects, compile_pipeline, ir_digest
-    from pipelines.profiles import profile
 
-    if placed != "local" and out is None:
-        raise ValueError("the committed IR is that of the profile local: name another file with --out")
-    target = out or GOLDEN
-    compile_pipeline(target, profile(placed))
+    if (placed != "local" or shards) and out is None:
+        raise ValueError("the committed IR is that of the profile local, unsharded: name another file with --out")
+    target, chosen = out or GOLDEN, _profile(placed, shards)
+    compile_pipeline(target, chosen)
     typer.echo(f"{target} {ir_digest(target)}")
     if objects:
-        compile_objects(objects, profile(placed), version=version_name(target), namespace=namespace)
+        compile_objects(objects, chosen, version=version_name(target), namespace=namespace)
         typer.echo(f"{objects} {version_name(target)}")
 
 
@@ -68,23 +75,27 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     test: TestOption = "",
     repository: RepositoryOption = "",
     revision: RevisionOption = "",
+    remote: RemoteOption = "",
     name: RegisteredOption = DEFAULT_NAME,
     settings: SetOption = None,
     placed: ProfileOption = "cpu",
+    shards: ShardsOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Run the pipeline on Kubeflow, once."""
     from pipelines import cluster
     from pipelines.local import new_run_id
-    from pipelines.profiles import profile
+    from pipelines.profiles import fitted
     from pipelines.server import explained
 
-    chosen, source = chosen_recipe(recipe, settings), _source(data, test, repository, revision)
+    source = _source(data, test, repository, revision, remote)
+    where = _profile(placed, shards)
+    chosen = fitted(chosen_recipe(recipe, settings), where)
     run_id = new_run_id(chosen)
     arguments = _arguments(chosen, source, name, run_id)
     job = cluster.Job(name=run_id, experiment=name, arguments=arguments)
     client = _client(host, namespace, dry_run=dry_run)
-    with explained(), cluster.compiled(profile(placed)) as package:
+    with explained(), cluster.compiled(where) as package:
         sent = cluster.submit(client, job, package)
     typer.echo(f"run {sent.id} of version {sent.version}")
 
@@ -98,24 +109,28 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     test: TestOption = "",
     repository: RepositoryOption = "",
     revision: RevisionOption = "",
+    remote: RemoteOption = "",
     name: RegisteredOption = DEFAULT_NAME,
     settings: SetOption = None,
     placed: ProfileOption = "cpu",
+    shards: ShardsOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Run the pipeline on Kubeflow at set times, in place of the model's schedule so far."""
     from pipelines import cluster
     from pipelines.cron import in_words, next_times
-    from pipelines.profiles import profile
+    from pipelines.profiles import fitted
     from pipelines.server import explained
 
     typer.echo(in_words(cron))
     for time in next_times(cron, after=datetime.now(UTC)):
         typer.echo(f"  {time:%a %Y-%m-%d %H:%M:%S} UTC, here {time.astimezone():%a %H:%M:%S %Z}")
-    chosen, source = chosen_recipe(recipe, settings), _source(data, test, repository, revision)
+    source = _source(data, test, repository, revision, remote)
+    where = _profile(placed, shards)
+    chosen = fitted(chosen_recipe(recipe, settings), where)
     job = cluster.Job(name=name, experiment=name, arguments=_arguments(chosen, source, name, ""))
     client = _client(host, namespace, dry_run=dry_run)
-    with explained(), cluster.compiled(profile(placed)) as package:
+    with explained(), cluster.compiled(where) as package:
         sent = cluster.schedule(client, job, package, cron=cron)
     typer.echo(f"schedule {name} of version {sent.version}: {sent.state} ({sent.id})")
 
@@ -136,7 +151,14 @@ def _arguments(recipe: Any, source: Any, name: str, run_id: str) -> dict[str, st
     return pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder="")
 
 
-def _source(data: str, test: str, repository: str, revision: str) -> Any:
+def _profile(placed: str, shards: int | None) -> Any:
+    """Return a profile by name, with another number of shards if one is given."""
+    from pipelines.profiles import profile
+
+    return replace(profile(placed), shards=shards) if shards else profile(placed)
+
+
+def _source(data: str, test: str, repository: str, revision: str, remote: str) -> Any:
     """Return data that a cluster can reach.
 
     Raises:
@@ -151,7 +173,7 @@ def _source(data: str, test: str, repository: str, revision: str) -> Any:
     where = repository or _origin()
     if not data and "://" not in where and not where.startswith("git@"):
         raise ValueError(f"a cluster does not see the repository {where!r}: give --repository URL")
-    return Source(data=data, test=test, repository=where, revision=revision)
+    return Source(data=data, test=test, repository=where, revision=revision, remote=remote)
 
 
 def _origin() -> str:

@@ -4,13 +4,17 @@ The names of what a namespace must hold (config map, secrets, claim) are those o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipelines import nodes
+from pipelines.recipes import Recipe
 from rewardlab.config import Config
+from steps.launch.nodes import POD_NAME, POD_UID, SPEC
 
-CONFIG_MAP = "rewardlab"
+CONFIG_MAP, CLAIM = "rewardlab", "rewardlab-state"
 _STATE = "/var/lib/rewardlab"
+_HOME = {"REWARDLAB_HOME": _STATE, "REWARDLAB_CACHE": f"{_STATE}/backbones"}
 _PLAIN = {
     "MLFLOW_TRACKING_URI": "mlflow-tracking-uri",
     "AWS_ENDPOINT_URL": "s3-endpoint",
@@ -26,7 +30,7 @@ _SECRETS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement(Config):
-    """What a step asks for: Kubernetes quantities, whole devices, seconds.
+    """What a step asks for: Kubernetes quantities, whole devices, seconds; of each node where it takes several.
 
     The memory asked for is the memory allowed, so that a step is never ended for what another one took. Retries wait
     half a minute first, then twice as long each time.
@@ -34,6 +38,7 @@ class Placement(Config):
 
     cpu: str = "1"
     memory: str = "4Gi"
+    nodes: int = 1
     devices: int = 0
     device: str = "nvidia.com/gpu"
     shared_memory: str = ""
@@ -41,17 +46,30 @@ class Placement(Config):
     seconds: int = 3600
 
     def __post_init__(self) -> None:
-        if self.devices < 0 or self.retries < 0 or self.seconds < 1:
-            raise ValueError(f"devices and retries are at least 0 and seconds at least 1, got {self.to_json()}")
+        if self.devices < 0 or self.retries < 0 or self.seconds < 1 or self.nodes < 1:
+            raise ValueError(f"devices and retries are at least 0, seconds and nodes at least 1, got {self.to_json()}")
+
+    @property
+    def processes(self) -> int:
+        """Return how many processes train together: one a device, or one a node."""
+        return self.nodes * max(1, self.devices)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile(Config):
-    """The placement of each step by name; steps that are not named get `others`. Without `others` nothing is asked."""
+    """The placement of each step by name; steps that are not named get `others`. Without `others` nothing is asked.
+
+    Steps that work row by row are done by so many `shards`, each of which is placed as the step is.
+    """
 
     name: str
     others: Placement | None = None
     steps: dict[str, Placement] = field(default_factory=dict)
+    shards: int = 1
+
+    def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise ValueError(f"shards is at least 1, got {self.shards}")
 
 
 def local() -> Profile:
@@ -81,7 +99,14 @@ def gpu() -> Profile:
     return Profile(name="gpu", others=base.others, steps={**base.steps, "train": train})
 
 
-PROFILES: Mapping[str, Callable[[], Profile]] = {"local": local, "cpu": cpu, "gpu": gpu}
+def multi_node() -> Profile:
+    """Train on two nodes of eight GPUs each, which the train step starts and watches; the rest as `cpu`, in shards."""
+    base = cpu()
+    node = Placement(nodes=2, cpu="64", memory="512Gi", devices=8, shared_memory="64Gi", retries=3, seconds=72 * 3600)
+    return Profile(name="multi-node", others=base.others, steps={**base.steps, "train": node}, shards=8)
+
+
+PROFILES: Mapping[str, Callable[[], Profile]] = {"local": local, "cpu": cpu, "gpu": gpu, "multi-node": multi_node}
 
 
 def profile(name: str) -> Profile:
@@ -98,16 +123,48 @@ def profile(name: str) -> Profile:
 def place(chosen: Profile, tasks: Mapping[str, Any]) -> None:
     """Configure a pipeline's tasks, by name, as a profile says."""
     for name, task in tasks.items():
-        placement = chosen.steps.get(name, chosen.others)
+        placement = chosen.steps.get(name.removesuffix("-shard").removesuffix("-whole"), chosen.others)
+        if placement and placement.nodes > 1:
+            _several_nodes(task, placement)
+            placement = replace(placement, nodes=1, cpu="1", memory="4Gi", devices=0, shared_memory="")
         if placement:
             _resources(task, placement)
             _surroundings(task, placement)
+
+
+def fitted(recipe: Recipe, chosen: Profile) -> Recipe:
+    """Return a recipe that trains in as many processes as the profile's nodes hold; on one node it says so itself.
+
+    Raises:
+        ValueError: the recipe asks for another number.
+    """
+    node = chosen.steps.get("train", Placement())
+    if node.nodes == 1:
+        return recipe
+    if recipe.train.num_processes not in (1, node.processes):
+        raise ValueError(
+            f"train.num_processes is {recipe.train.num_processes}, and the profile {chosen.name} trains in "
+            f"{node.processes} processes on {node.nodes} nodes: leave it out"
+        )
+    return replace(recipe, train=replace(recipe.train, num_processes=node.processes))
 
 
 def _light() -> dict[str, Placement]:
     """Steps that move names and small files; the registry's state must not be changed twice, so these do not retry."""
     once = Placement(cpu="500m", memory="2Gi", seconds=1800)
     return dict.fromkeys(("gate", "register", "promote", "report"), once)
+
+
+def _several_nodes(task: Any, placement: Placement) -> None:
+    """Tell the train step the job that it starts, and who it is itself, since the job is to go with it."""
+    from kfp import kubernetes
+
+    from components import IMAGE
+
+    env = nodes.variables(_HOME, _PLAIN, CONFIG_MAP, _SECRETS)
+    task.set_env_variable(SPEC, nodes.train_job(placement, image=IMAGE, env=env, claim=CLAIM, state=_STATE))
+    kubernetes.use_field_path_as_env(task, POD_NAME, "metadata.name")
+    kubernetes.use_field_path_as_env(task, POD_UID, "metadata.uid")
 
 
 def _resources(task: Any, placement: Placement) -> None:
@@ -123,12 +180,13 @@ def _surroundings(task: Any, placement: Placement) -> None:
     """Give a task the namespace's settings, secrets and shared state, a time limit, and no rights it does not need."""
     from kfp import kubernetes
 
-    task.set_env_variable("REWARDLAB_HOME", _STATE).set_env_variable("REWARDLAB_CACHE", f"{_STATE}/backbones")
+    for name, value in _HOME.items():
+        task.set_env_variable(name, value)
     keys = {key: variable for variable, key in _PLAIN.items()}
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, keys, optional=True)
     for secret, variables in _SECRETS.items():
         kubernetes.use_secret_as_env(task, secret, variables, optional=True)
-    kubernetes.mount_pvc(task, "rewardlab-state", _STATE)
+    kubernetes.mount_pvc(task, CLAIM, _STATE)
     kubernetes.set_timeout(task, placement.seconds)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.set_security_context(task, run_as_user=10001, run_as_non_root=True)

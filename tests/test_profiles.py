@@ -1,6 +1,8 @@
 """Profiles: the committed IR asks for nothing; what a cluster is asked for is bounded, pinned and without rights."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,14 @@ import yaml
 from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
+from kubeflow_trainer_api.models import TrainerV1alpha1TrainJobSpec
 
 from components import IMAGE
 from pipelines.ir import GOLDEN, compile_objects, compile_pipeline, read_ir
-from pipelines.profiles import PROFILES, Placement, profile
+from pipelines.profiles import PROFILES, Placement, place, profile
+from steps.launch.nodes import POD_NAME, POD_UID, SPEC
 from tests.command import rewardlab
+from tests.fake_kubernetes import lost
 
 FRESH = {"resolve", "register", "promote", "report"}
 """What depends on the moment or changes the registry is never answered from a cache."""
@@ -37,17 +42,39 @@ def tasks(spec: dict[str, Any]) -> dict[str, Any]:
     return {name: task for part in parts for name, task in part.get("dag", {}).get("tasks", {}).items()}
 
 
+def several_nodes() -> str:
+    """Return the TrainJob that the train step of `multi-node` is told, without its command."""
+    from kfp import dsl
+
+    from components.train import train
+
+    @dsl.pipeline
+    def alone(settings: str) -> None:
+        data = dsl.importer(artifact_uri="s3://b/k", artifact_class=dsl.Dataset)
+        task = train(settings=settings, digest="", tokens=data.output)
+        place(profile("multi-node"), {"train": task})
+
+    spec = alone.pipeline_spec
+    (each,) = [part for name, part in spec.deployment_spec["executors"].items() if "train" in name]
+    return next(str(entry["value"]) for entry in each["container"]["env"] if entry["name"] == SPEC)
+
+
 def test_the_committed_ir_asks_for_nothing() -> None:
     assert len(read_ir(GOLDEN)) == 1
     assert not any("resources" in each["container"] for each in executors(read_ir(GOLDEN)[0]).values())
 
 
-def test_every_profile_is_valid_and_does_the_same(documents: Documents) -> None:
+def test_every_profile_is_valid(documents: Documents) -> None:
     spec, platform = documents
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     for each in executors(platform["platforms"]["kubernetes"]).values():
         json_format.ParseDict(each, KubernetesExecutorConfig())
-    golden = read_ir(GOLDEN)[0]
+
+
+@pytest.mark.parametrize("name", sorted(set(PROFILES) - {"local"}))
+def test_every_profile_does_the_same(name: str, tmp_path: Path) -> None:
+    compile_pipeline(tmp_path / "ir.yaml", replace(profile(name), shards=1))
+    spec, golden = next(yaml.safe_load_all((tmp_path / "ir.yaml").read_text())), read_ir(GOLDEN)[0]
     assert spec["components"].keys() == golden["components"].keys()
     assert {name: task.get("inputs") for name, task in tasks(spec).items()} == {
         name: task.get("inputs") for name, task in tasks(golden).items()
@@ -93,7 +120,40 @@ def test_secrets_are_named_and_never_written(documents: Documents) -> None:
             "rewardlab-hub",
         }
     values = [entry for each in executors(spec).values() for entry in each["container"].get("env", [])]
-    assert {entry["name"] for entry in values} == {"REWARDLAB_HOME", "REWARDLAB_CACHE"}
+    assert {entry["name"] for entry in values} - {SPEC} == {"REWARDLAB_HOME", "REWARDLAB_CACHE"}
+
+
+def test_nodes_have_what_the_step_has_secrets_by_reference_and_no_rights() -> None:
+    spec = json.loads(several_nodes())
+    assert list(lost(spec, TrainerV1alpha1TrainJobSpec.from_dict(spec).to_dict())) == []
+    env = {entry["name"]: entry for entry in spec["trainer"]["env"]}
+    assert {name for name, entry in env.items() if "value" in entry} == {"REWARDLAB_HOME", "REWARDLAB_CACHE"}
+    assert env["AWS_SECRET_ACCESS_KEY"]["valueFrom"]["secretKeyRef"]["name"] == "rewardlab-s3"
+    limits = spec["trainer"]["resourcesPerNode"]["limits"]
+    assert (
+        limits
+        == spec["trainer"]["resourcesPerNode"]["requests"]
+        == {
+            "cpu": "64",
+            "memory": "512Gi",
+            "nvidia.com/gpu": "8",
+        }
+    )
+    (job,) = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    assert (job["name"], pod["securityContext"]["runAsNonRoot"]) == ("node", True)
+    mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts == {"/var/lib/rewardlab", "/dev/shm", "/tmp"}
+
+
+def test_a_train_step_that_watches_nodes_asks_for_no_gpu(tmp_path: Path) -> None:
+    compile_pipeline(tmp_path / "ir.yaml", profile("multi-node"))
+    spec, platform = yaml.safe_load_all((tmp_path / "ir.yaml").read_text())
+    assert not any("accelerator" in each["container"]["resources"] for each in executors(spec).values())
+    paths = executors(platform["platforms"]["kubernetes"])["train"]["fieldPathAsEnv"]
+    assert {each["name"]: each["fieldPath"] for each in paths} == {POD_NAME: "metadata.name", POD_UID: "metadata.uid"}
+    shard = executors(spec)["evaluate-shard"]["container"]["resources"]
+    assert shard == executors(spec)["evaluate-whole"]["container"]["resources"]
 
 
 def test_a_gpu_is_asked_for_by_training_alone(tmp_path: Path) -> None:

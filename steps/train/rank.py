@@ -5,6 +5,7 @@ from pathlib import Path
 
 from steps.launch import reporting
 from steps.train.config import TrainConfig
+from steps.train.marker import refuse_retry
 from steps.train.train import fit
 
 
@@ -12,6 +13,7 @@ def main() -> None:
     """Train as the process that torchrun's environment names."""
     config, tokens, target, state = sys.argv[1:]
     with reporting():
+        refuse_retry(Path(state))  # of nodes that are all started again
         fit(TrainConfig.from_json(config), Path(tokens), Path(target), state=Path(state))
 
 

@@ -8,21 +8,22 @@ from pathlib import Path
 
 from rewardlab.files import atomic_path, read_json, tree_digest, write_json
 from rewardlab.readout import ReadOut
-from steps.launch import launch
+from steps.launch import TrainJob
 from steps.train.config import TrainConfig, TrainReport
 from steps.train.marker import diverged, refuse_retry
 from steps.train.state import Checkpoints, held
+from steps.train.together import fit_together
 
 
 def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> TrainReport:
     """Fit the model and write weights, tokenizer, read-out and `training.json`.
 
     Args:
-        config: how to train; with several processes, each is started by torchrun.
+        config: how to train; with several processes, each is started by torchrun, here or on the nodes of a TrainJob.
         tokens: the folder that `tokenize` wrote.
         target: the model's folder.
         state: a folder outside the artifacts, the same for each retry; checkpoints lie there until training succeeds,
-            a diverged run leaves its marker.
+            a diverged run leaves its marker. Nodes must share it.
 
     Raises:
         DivergedError: the loss is not finite, now or in an earlier try of the same.
@@ -32,12 +33,10 @@ def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> Tr
     """
     refuse_retry(state)
     with held(state):
-        if config.num_processes == 1:
+        if config.num_processes == 1 and TrainJob.described() is None:
             fit(config, tokens, target, state=state)
         else:
-            from steps.train import rank
-
-            launch(rank.__name__, [config.to_json(), tokens, target, state], num_processes=config.num_processes)
+            fit_together(config, tokens, target, state=state)
         shutil.rmtree(state)
     written = read_json(target / "training.json")
     return TrainReport.from_dict({field.name: written[field.name] for field in fields(TrainReport)})

@@ -1,10 +1,9 @@
-"""Start a module as several processes that know each other, with torchrun, and end when they end.
+"""Start a module with torchrun as several processes of this machine, and end when they end.
 
 Standard input ties the processes to the one that launched them: a byte asks them to stop as SIGTERM does, its end kills
 them, so that none outlives its launcher.
 """
 
-import logging
 import os
 import signal
 import subprocess
@@ -12,15 +11,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rewardlab.files import read_json, write_json
+from steps.launch.signals import on_sigterm
 from steps.parallel import num_cores
 
-_REPORTS = "REWARDLAB_RANK_REPORTS"
+REPORTS = "REWARDLAB_RANK_REPORTS"
 """Where each process says why it failed."""
+_TIED = "REWARDLAB_RANK_TIED"
+"""Set where standard input is the launcher's."""
 
 
 def launch(module: str, arguments: Sequence[str | Path], *, num_processes: int) -> None:
@@ -33,8 +35,8 @@ def launch(module: str, arguments: Sequence[str | Path], *, num_processes: int) 
     """
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, num_cores() // num_processes))
     with tempfile.TemporaryDirectory() as reports:
-        command = [sys.executable, "-m", "steps.launch", str(num_processes), module, *map(str, arguments)]
-        environment = {**os.environ, _REPORTS: reports, "OMP_NUM_THREADS": threads}
+        command = [sys.executable, "-m", "steps.launch.agent", str(num_processes), module, *map(str, arguments)]
+        environment = {**os.environ, REPORTS: reports, _TIED: "1", "OMP_NUM_THREADS": threads}
         started = subprocess.Popen(  # noqa: S603 (our own module)
             command, stdin=subprocess.PIPE, env=environment, start_new_session=True
         )
@@ -53,30 +55,28 @@ def reporting() -> Iterator[None]:
 
     Under a torchrun that somebody else started there is no launcher, and an error is an error.
     """
-    if _REPORTS not in os.environ:
+    if REPORTS not in os.environ:
         yield
         return
-    threading.Thread(target=_listen, daemon=True).start()
+    rank = os.environ["RANK"]
+    report = Path(os.environ[REPORTS]) / f"rank-{rank}.json"
+    report.unlink(missing_ok=True)  # of a try before this one
+    if _TIED in os.environ:
+        threading.Thread(target=_listen, daemon=True).start()
     try:
         yield
     except Exception as error:
-        rank = os.environ["RANK"]
         found = {"rank": rank, "time_ns": time.time_ns(), "message": str(error) or type(error).__name__}
-        write_json(Path(os.environ[_REPORTS]) / f"rank-{rank}.json", found)
+        write_json(report, found)
         sys.exit(1)
 
 
-@contextmanager
-def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
-    """Call a function when SIGTERM comes while the block runs; outside a main thread no signal can be caught."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: act())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def first_report(reports: Path) -> str | None:
+    """Return what the process that failed first said, if any did."""
+    if said := [read_json(path) for path in reports.glob("rank-*.json")]:
+        first = min(said, key=lambda each: each["time_ns"])
+        return f"rank {first['rank']}: {first['message']}"
+    return None
 
 
 def _listen() -> None:
@@ -92,26 +92,4 @@ def _reason(reports: Path, code: int) -> str:
         if ended < 0 and ended != -signal.SIGTERM:  # which torchrun sends to the others
             name = signal.Signals(-ended).name
             return f"rank {rank} was ended by {name}" + (", such as for want of memory" if name == "SIGKILL" else "")
-    if said := [read_json(path) for path in reports.glob("rank-*.json")]:
-        first = min(said, key=lambda each: each["time_ns"])
-        return f"rank {first['rank']}: {first['message']}"
-    return f"the processes ended with exit code {code} and gave no reason"
-
-
-def _agent(num_processes: str, module: str, *arguments: str) -> int:
-    """Be torchrun, and leave the exit codes of the processes that failed."""
-    from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the launcher tells what failed
-    try:
-        run.main(["--standalone", f"--nproc-per-node={num_processes}", "--module", module, *arguments])
-    except ChildFailedError as error:
-        codes = {str(rank): failure.exitcode for rank, failure in error.failures.items()}
-        write_json(Path(os.environ[_REPORTS]) / "codes.json", codes)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_agent(*sys.argv[1:]))
+    return first_report(reports) or f"the processes ended with exit code {code} and gave no reason"

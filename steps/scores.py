@@ -25,11 +25,7 @@ def score(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Rewards:
 
     What the same bundle, texts, scoring code and ONNX Runtime gave before is read from `scores/` in `home()`.
     """
-    texts = ([[[turn.role, turn.content] for turn in group.prompt], list(group.responses)] for group in groups)
-    key = hashlib.sha256(f"{bundle.digest} {_code()} {version('onnxruntime')}\n".encode())
-    for text in texts:
-        key.update(canonical_json(text).encode("utf-8", "surrogatepass") + b"\n")
-    kept = home() / "scores" / f"{key.hexdigest()}.npy"
+    kept = _place(bundle, groups)
     ends = np.cumsum([len(group.responses) for group in groups])
     if kept.is_file():
         flat = np.load(kept, allow_pickle=False)
@@ -41,9 +37,22 @@ def score(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Rewards:
             [(group.prompt, group.responses) for group in groups], on_progress=bar.update
         )
     rewards = [list(each.rewards) for each in scored]
-    with atomic_path(kept) as scratch, scratch.open("wb") as file:
-        np.save(file, np.concatenate([np.asarray(each) for each in rewards]), allow_pickle=False)
+    keep(bundle, groups, rewards)
     return rewards
+
+
+def keep(bundle: Bundle, groups: Sequence[PreferenceGroup], rewards: Rewards) -> None:
+    """Let `score` find the rewards that a bundle gave to groups."""
+    with atomic_path(_place(bundle, groups)) as scratch, scratch.open("wb") as file:
+        np.save(file, np.concatenate([np.asarray(each) for each in rewards]), allow_pickle=False)
+
+
+def _place(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Path:
+    texts = ([[[turn.role, turn.content] for turn in group.prompt], list(group.responses)] for group in groups)
+    key = hashlib.sha256(f"{bundle.digest} {_code()} {version('onnxruntime')}\n".encode())
+    for text in texts:
+        key.update(canonical_json(text).encode("utf-8", "surrogatepass") + b"\n")
+    return home() / "scores" / f"{key.hexdigest()}.npy"
 
 
 @cache

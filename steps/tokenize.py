@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -13,6 +13,10 @@ from rewardlab.readout import Pooling, ReadOut
 from rewardlab.tokens import TokenTree, TreeTokenizer
 from rewardlab.tokenstore import Packed, pack_trees, write_store
 from steps.parallel import in_order
+from steps.shards import Shard, load_arrays, results, save_arrays
+
+STORES = ("train", "validation")
+_TOKENIZER, _READOUT = "tokenizer.json", "readout.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +60,68 @@ def tokenize(config: TokenizeConfig, splits: Path, target: Path) -> TokenizeRepo
         ValueError: the backbone's tokenizer does not match the policy's, or cannot be read out unambiguously; a group
             takes more tokens than the budget, and the message names it.
     """
+    with atomic_path(target) as scratch:
+        _prepare(config, scratch)
+        work = partial(_tokenize, scratch, config)
+        tally: Counter[str] = Counter()
+        for name in STORES:
+            chunks = (found for _, found in in_order(work, _chunks(splits, name), label=f"tokenize {name}"))
+            tally[name] = write_store(scratch / name, _counted(chunks, tally), aspects=config.aspects)
+    return _report(target, tally)
+
+
+def tokenize_shard(config: TokenizeConfig, splits: Path, target: Path, shard: Shard) -> str:
+    """Tokenize every n-th chunk of each part into a folder; return the digest of what was written.
+
+    Raises:
+        ValueError: as `tokenize`.
+    """
+    with atomic_path(target) as scratch:
+        _prepare(config, scratch)
+        work = partial(_tokenize, scratch, config)
+        for name in STORES:
+            chunks = in_order(work, shard.of(_chunks(splits, name)), label=f"tokenize {name}")
+            shard.write(scratch / name, (found for _, found in chunks), _save)
+    return tree_digest(target)
+
+
+def tokenize_shards(config: TokenizeConfig, parts: Sequence[Path], target: Path) -> TokenizeReport:
+    """Write what `tokenize` would have written, from what the shards tokenized.
+
+    Raises:
+        ValueError: a shard is missing.
+    """
+    with atomic_path(target) as scratch:
+        scratch.mkdir()
+        for name in (_TOKENIZER, _READOUT):
+            shutil.copyfile(parts[0] / name, scratch / name)
+        tally: Counter[str] = Counter()
+        for name in STORES:
+            chunks = results([part / name for part in parts], _load, suffix=".npz")
+            tally[name] = write_store(scratch / name, _counted(chunks, tally), aspects=config.aspects)
+    return _report(target, tally)
+
+
+def _report(target: Path, tally: Counter[str]) -> TokenizeReport:
+    return TokenizeReport(
+        digest=tree_digest(target),
+        num_train=tally["train"],
+        num_validation=tally["validation"],
+        num_tokens=tally["tokens"],
+        num_truncated=tally["truncated"],
+    )
+
+
+def _chunks(splits: Path, name: str) -> Iterator[list[bytes]]:
+    return read_chunks(splits / f"{name}.jsonl.gz")
+
+
+def _prepare(config: TokenizeConfig, folder: Path) -> None:
+    """Make the folder, with tokenizer and read-out.
+
+    Raises:
+        ValueError: the tokenizer does not match the policy's, or cannot be read out unambiguously.
+    """
     from models.backbone import prepare_backbone
     from models.tokenizer import build_readout, check_policy
 
@@ -68,26 +134,13 @@ def tokenize(config: TokenizeConfig, splits: Path, target: Path) -> TokenizeRepo
         prompt_limit=config.prompt_limit,
         response_limit=config.response_limit,
     )
-    with atomic_path(target) as scratch:
-        scratch.mkdir()
-        shutil.copyfile(backbone / "tokenizer.json", scratch / "tokenizer.json")
-        write_json(scratch / "readout.json", readout.to_dict())
-        work = partial(_tokenize, scratch, config)
-        tally: Counter[str] = Counter()
-        for name in ("train", "validation"):
-            chunks = in_order(work, read_chunks(splits / f"{name}.jsonl.gz"), label=f"tokenize {name}")
-            tally[name] = write_store(scratch / name, _counted(chunks, tally), aspects=config.aspects)
-    return TokenizeReport(
-        digest=tree_digest(target),
-        num_train=tally["train"],
-        num_validation=tally["validation"],
-        num_tokens=tally["tokens"],
-        num_truncated=tally["truncated"],
-    )
+    folder.mkdir()
+    shutil.copyfile(backbone / _TOKENIZER, folder / _TOKENIZER)
+    write_json(folder / _READOUT, readout.to_dict())
 
 
-def _counted(chunks: Iterable[tuple[list[bytes], tuple[Packed, int]]], tally: Counter[str]) -> Iterator[Packed]:
-    for _, (packed, truncated) in chunks:
+def _counted(chunks: Iterable[tuple[Packed, int]], tally: Counter[str]) -> Iterator[Packed]:
+    for packed, truncated in chunks:
         tally["tokens"] += len(packed.ids)
         tally["truncated"] += truncated
         yield packed
@@ -117,4 +170,15 @@ def _check_budget(name: str, tree: TokenTree, budget: int, *, padded: bool) -> N
 
 @lru_cache(maxsize=1)
 def _open(folder: Path) -> TreeTokenizer:
-    return TreeTokenizer(folder / "tokenizer.json", ReadOut.from_dict(read_json(folder / "readout.json")))
+    return TreeTokenizer(folder / _TOKENIZER, ReadOut.from_dict(read_json(folder / _READOUT)))
+
+
+def _save(path: Path, found: tuple[Packed, int]) -> None:
+    packed, truncated = found
+    arrays = {field.name: getattr(packed, field.name) for field in fields(packed) if field.name != "names"}
+    save_arrays(path, arrays, names=packed.names, truncated=truncated)
+
+
+def _load(file: Path) -> tuple[Packed, int]:
+    arrays, facts = load_arrays(file)
+    return Packed(names=facts["names"], **arrays), facts["truncated"]

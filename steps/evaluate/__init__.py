@@ -11,6 +11,7 @@ from steps.evaluate.evaluate import (
     scored_by,
 )
 from steps.evaluate.rules import RULES, apply_rule, recognise
+from steps.evaluate.sharded import evaluate_shard, evaluate_shards
 
 __all__ = [
     "RULES",
@@ -20,6 +21,8 @@ __all__ = [
     "apply_rule",
     "compared",
     "evaluate",
+    "evaluate_shard",
+    "evaluate_shards",
     "held_against",
     "measure",
     "recognise",

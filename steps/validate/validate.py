@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, pack, read_chunks, read_groups, tree_digest, write_json
 from steps.parallel import in_order
+from steps.shards import Shard, results
 from steps.validate.check import Checker, Verdict
 from steps.validate.suite import row_expectations, table_expectations
-from steps.validate.table import flatten, join
+from steps.validate.table import Flat, flatten, join, load, save
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Reasons = dict[int, list[str]]
+_GROUPS = "groups.jsonl.gz"
 _WHOLE = ["id", "prompt_key", "num_responses", "tie_share", "longer_wins", "contradicts"]
 _WHOLE += ["personal", "cycles", "turncoats", "agreement"]
 
@@ -55,8 +57,33 @@ def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateRepo
     Raises:
         ValueError: all groups are bad or a critical expectation does not hold; the message has the reasons.
     """
-    groups = source / "groups.jsonl.gz"
-    table = join(flat for _, flat in in_order(flatten, read_chunks(groups), label="validate"))
+    return _judge(config, source, target, _flat(read_chunks(source / _GROUPS)))
+
+
+def validate_shard(source: Path, target: Path, shard: Shard) -> str:
+    """Measure every n-th chunk of the groups that `ingest` wrote into a folder; return the digest of what was found."""
+    with atomic_path(target) as scratch:
+        shard.write(scratch, _flat(shard.of(read_chunks(source / _GROUPS))), save)
+    return tree_digest(target)
+
+
+def validate_shards(config: ValidateConfig, source: Path, parts: Sequence[Path], target: Path) -> ValidateReport:
+    """Write what `validate` would have written, from what the shards found in `source`.
+
+    Raises:
+        ValueError: as `validate`, or a shard is missing.
+    """
+    return _judge(config, source, target, results(parts, load, suffix=".npz"))
+
+
+def _flat(chunks: Iterable[list[bytes]]) -> Iterator[Flat]:
+    return (flat for _, flat in in_order(flatten, chunks, label="validate"))
+
+
+def _judge(config: ValidateConfig, source: Path, target: Path, chunks: Iterable[Flat]) -> ValidateReport:
+    """Decide about rows and about all of them: copies, contradictions and shares are of the whole."""
+    groups = source / _GROUPS
+    table = join(chunks)
     num_unreadable = sum(1 for _ in _unreadable(source))
     checker = Checker()
     verdicts = checker.check("rows", table, row_expectations(config.max_responses))
@@ -133,9 +160,9 @@ def _unreadable(source: Path) -> Iterator[dict[str, Any]]:
 
 def _write_rows(target: Path, source: Path, reasons: Reasons) -> None:
     """Write the groups that are accepted, as they came, and the others with their reasons."""
-    lines = chain.from_iterable(read_chunks(source / "groups.jsonl.gz"))
+    lines = chain.from_iterable(read_chunks(source / _GROUPS))
     with (
-        pack(target / "groups.jsonl.gz") as accepted,
+        pack(target / _GROUPS) as accepted,
         (target / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine,
     ):
         for row in _unreadable(source):

@@ -4,6 +4,7 @@ import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, tree_digest
@@ -13,10 +14,15 @@ from steps.sources import data_md5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FetchConfig(Config):
-    """Where data are, as in `ResolveConfig`, and which md5 they must have."""
+    """Where data are, as in `ResolveConfig`, and which md5 they must have.
+
+    `remote` is where the repository's data are stored, one of its remotes by name or an address such as
+    `s3://bucket/path`; "" is the repository's default.
+    """
 
     repository: str = "."
     revision: str = ""
+    remote: str = ""
     data: str = ""
     test: str = ""
     data_md5: str
@@ -78,6 +84,7 @@ def _copy(source: Path, target: Path, md5: str) -> None:
 def _get(config: FetchConfig, target: Path) -> None:
     """Bring `data` of a DVC repository from its cache or its remote."""
     where = f"data of {config.repository} at {config.revision or 'its working tree'}"
+    where += f" from {config.remote}" if config.remote else ""
     target.parent.mkdir(parents=True)
     with warnings.catch_warnings(action="ignore"):  # DVC warns of its own deprecations
         from dvc.api import DVCFileSystem
@@ -86,7 +93,8 @@ def _get(config: FetchConfig, target: Path) -> None:
         from dvc_data.index import DataIndexDirError
 
         try:
-            DVCFileSystem(config.repository, rev=config.revision or None).get("data", str(target), recursive=True)
+            repository = DVCFileSystem(config.repository, rev=config.revision or None, **_remote(config.remote))
+            repository.get("data", str(target), recursive=True)
         except (OSError, DvcException, SCMError, DataIndexDirError) as error:
             raise ValueError(f"cannot bring {where}: {error}") from error
         except RecursionError as error:  # so DVC ends where a name in its listing is ".."
@@ -94,6 +102,13 @@ def _get(config: FetchConfig, target: Path) -> None:
     if not any(path.is_file() for path in target.rglob("*")):
         raise ValueError(f"cannot bring {where}: its listing names no file inside the folder")
     _check(data_md5(target), config.data_md5, where)
+
+
+def _remote(remote: str) -> dict[str, Any]:
+    """Return what tells DVC which remote it asks."""
+    if "://" in remote:
+        return {"remote": "given", "remote_config": {"url": remote}}
+    return {"remote": remote} if remote else {}
 
 
 def _check(found: str, md5: str, where: str) -> None:

@@ -14,16 +14,21 @@ import httpx
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, *, store: str = "", workers: int = 1) -> Iterator[str]:
-    """Yield the URL of a server that keeps everything in a folder, or all but artifacts in a database."""
+def mlflow_server(
+    folder: Path, *, store: str = "", workers: int = 1, artifacts: str = "", proxied: bool = True
+) -> Iterator[str]:
+    """Yield the URL of a server that keeps everything in a folder, or records in a database and artifacts elsewhere.
+
+    Clients send artifacts through the server if it is `proxied`, else they go to the place themselves.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", str(workers)]
     command += [
         "--backend-store-uri",
         store or f"sqlite:///{folder / 'mlflow.db'}",
-        "--artifacts-destination",
-        str(folder / "a"),
+        *(("--artifacts-destination",) if proxied else ("--no-serve-artifacts", "--default-artifact-root")),
+        artifacts or str(folder / "a"),
     ]
     pool = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "40", "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "40"} if store else {}
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **pool}

@@ -17,6 +17,7 @@ from steps.remote import bring, is_remote, load_hub, version
 from steps.resolve import resolve_data
 from tests import stand_in_hub
 from tests.command import rewardlab
+from tests.s3_server import Store, s3_server
 
 ROW = b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n'
 LABELS = {"query": "a", "chosen": "b", "rejected": "c", "topic": "t"}
@@ -31,31 +32,21 @@ class Bucket:
 
 
 @pytest.fixture(scope="module")
-def s3_address() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def store() -> Iterator[Store]:
+    with s3_server() as found:
+        yield found
 
 
 @pytest.fixture
-def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+def bucket(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """Return an empty bucket on a server of the machine, the only one that the tools see."""
-    import boto3
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_address)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="bucket")
-    yield Bucket(client)
-    for entry in client.list_objects_v2(Bucket="bucket").get("Contents", []):
-        client.delete_object(Bucket="bucket", Key=entry["Key"])
-    client.delete_bucket(Bucket="bucket")
+    for name, value in store.variables.items():
+        monkeypatch.setenv(name, value)
+    store.client.create_bucket(Bucket="bucket")
+    yield Bucket(store.client)
+    for key in store.keys("bucket"):
+        store.client.delete_object(Bucket="bucket", Key=key)
+    store.client.delete_bucket(Bucket="bucket")
 
 
 def test_what_is_a_path_and_what_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,4 +21,6 @@ def audit(
     from steps.audit import AuditConfig, audit
 
     test = Path(splits.path) / "test.jsonl.gz"
-    return audit(settings_config(AuditConfig, settings), Path(bundle.path), test, Path(findings.path)).digest
+    found = audit(settings_config(AuditConfig, settings), Path(bundle.path), test, Path(findings.path)).digest
+    findings.metadata.update(data_md5=bundle.metadata["data_md5"], digest=found)
+    return found

@@ -22,6 +22,7 @@ def evaluate(
     from steps.evaluate import EvaluateConfig, evaluate
 
     test, target = Path(splits.path) / "test.jsonl.gz", Path(evaluation.path)
-    return evaluate(
-        settings_config(EvaluateConfig, settings), Path(bundle.path), test, target, champion=champion
-    ).digest
+    config = settings_config(EvaluateConfig, settings)
+    found = evaluate(config, Path(bundle.path), test, target, champion=champion).digest
+    evaluation.metadata.update(data_md5=bundle.metadata["data_md5"], digest=found)
+    return found

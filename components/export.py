@@ -10,6 +10,7 @@ def export(
     settings: str,
     digest: str,
     splits_digest: str,
+    data_md5: str,
     model: dsl.Input[dsl.Model],
     splits: dsl.Input[dsl.Dataset],
     bundle: dsl.Output[dsl.Model],
@@ -21,6 +22,9 @@ def export(
     from rewardlab.config import settings_config
     from steps.export import ExportConfig, export
 
-    lineage = {"model": digest, "splits": splits_digest}
+    lineage = {"model": digest, "splits": splits_digest, "data_md5": data_md5}
     config, folder = settings_config(ExportConfig, settings), Path(bundle.path)
-    return export(config, Path(model.path), Path(splits.path), folder, Path(parity.path), lineage=lineage).digest
+    sealed = export(config, Path(model.path), Path(splits.path), folder, Path(parity.path), lineage=lineage).digest
+    for made in (bundle, parity):
+        made.metadata.update(data_md5=data_md5, digest=sealed)
+    return sealed

@@ -14,4 +14,6 @@ def fetch(settings: str, data_md5: str, test_md5: str, data: dsl.Output[dsl.Data
     from steps.fetch import FetchConfig, fetch
 
     config = settings_config(FetchConfig, settings, data_md5=data_md5, test_md5=test_md5)
-    return fetch(config, Path(data.path)).digest
+    digest = fetch(config, Path(data.path)).digest
+    data.metadata.update(data_md5=data_md5, test_md5=test_md5, digest=digest)
+    return digest

@@ -28,4 +28,5 @@ def gate(
     reports = {"evaluation": Path(evaluation.path), "audit": Path(findings.path), "export": Path(parity.path)}
     about = {"bundle": digest, "test_digest": file_digest(Path(splits.path) / "test.jsonl.gz"), "champion": champion}
     evidence = read_evidence(reports, **about, data_time=data_time, now=datetime.now(UTC))
+    decision.metadata.update(data_md5=evaluation.metadata["data_md5"], digest=digest)
     return gate(settings_config(GateConfig, settings), evidence, Path(decision.path)).promote

@@ -13,4 +13,6 @@ def split(settings: str, digest: str, accepted: dsl.Input[dsl.Dataset], splits: 
     from rewardlab.config import settings_config
     from steps.split import SplitConfig, split
 
-    return split(settings_config(SplitConfig, settings), Path(accepted.path), Path(splits.path)).digest
+    digest = split(settings_config(SplitConfig, settings), Path(accepted.path), Path(splits.path)).digest
+    splits.metadata.update(data_md5=accepted.metadata["data_md5"], digest=digest)
+    return digest

@@ -13,4 +13,6 @@ def tokenize(settings: str, digest: str, splits: dsl.Input[dsl.Dataset], tokens:
     from rewardlab.config import settings_config
     from steps.tokenize import TokenizeConfig, tokenize
 
-    return tokenize(settings_config(TokenizeConfig, settings), Path(splits.path), Path(tokens.path)).digest
+    digest = tokenize(settings_config(TokenizeConfig, settings), Path(splits.path), Path(tokens.path)).digest
+    tokens.metadata.update(data_md5=splits.metadata["data_md5"], digest=digest)
+    return digest

@@ -15,4 +15,6 @@ def train(settings: str, digest: str, tokens: dsl.Input[dsl.Dataset], model: dsl
     from steps.train import TrainConfig, train
 
     config, state = settings_config(TrainConfig, settings), training_state(settings, digest)
-    return train(config, Path(tokens.path), Path(model.path), state=state).digest
+    digest = train(config, Path(tokens.path), Path(model.path), state=state).digest
+    model.metadata.update(data_md5=tokens.metadata["data_md5"], digest=digest)
+    return digest

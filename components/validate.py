@@ -13,4 +13,6 @@ def validate(settings: str, digest: str, groups: dsl.Input[dsl.Dataset], accepte
     from rewardlab.config import settings_config
     from steps.validate import ValidateConfig, validate
 
-    return validate(settings_config(ValidateConfig, settings), Path(groups.path), Path(accepted.path)).digest
+    digest = validate(settings_config(ValidateConfig, settings), Path(groups.path), Path(accepted.path)).digest
+    accepted.metadata.update(data_md5=groups.metadata["data_md5"], digest=digest)
+    return digest

@@ -41,12 +41,16 @@ _QUIET = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source(Config):
-    """The data of a run: a path, or a DVC revision of the repository where the path is empty; and test data, if any."""
+    """The data of a run: a path, or a DVC revision of the repository where the path is empty; and test data, if any.
+
+    `remote` is where the repository's data are stored, by default where it says itself.
+    """
 
     data: str = ""
     test: str = ""
     repository: str = str(ROOT)
     revision: str = ""
+    remote: str = ""
 
 
 def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dict[str, Any]:
@@ -98,8 +102,9 @@ def pipeline_arguments(
     }
     versions = {package: version(package) for package in _PACKAGES}
     configs: dict[str, Config] = {step: getattr(recipe, step) for step in _MODULES}
-    configs["resolve"] = ResolveConfig(name=name, **place)
     configs["fetch"] = FetchConfig(data_md5="", **place)
+    del place["remote"]  # where data are stored does not change which they are
+    configs["resolve"] = ResolveConfig(name=name, **place)
     configs["register"] = RegisterConfig(name=name, run_id="", lineage=lineage, data_md5="")
     configs["report"] = ReportConfig(name=name, run_id="", lineage=lineage, versions=versions)
     codes = {step: code_digest(step, recipe) for step in configs}

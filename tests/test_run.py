@@ -4,13 +4,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from pipelines.ir import compile_pipeline
+from pipelines.lineage import lineage
 from pipelines.local import Source, run
+from pipelines.profiles import local
 from pipelines.recipes import recipe
 from pipelines.registry import list_versions
 from rewardlab.config import canonical_json
@@ -76,6 +80,35 @@ def test_a_first_run_is_promoted(place: Path, first: dict[str, Any]) -> None:
     assert [row["aliases"] for row in list_versions("m")] == [["champion"]]
     reports = {path.stem for path in (Path("runs") / first["lineage"]["run_id"] / "reports").iterdir()}
     assert reports == {"evaluation", "audit", "gate", "validation", "split", "training", "export"}
+
+
+@pytest.mark.slow
+def test_every_artifact_names_the_data_it_comes_from(place: Path, first: dict[str, Any]) -> None:
+    made = list((place / "home" / "steps").rglob("executor_output.json"))
+    artifacts = {
+        name: each["metadata"]
+        for path in made
+        for name, found in read_json(path).get("artifacts", {}).items()
+        for each in found["artifacts"]
+    }
+    names = "data groups accepted splits tokens model bundle parity evaluation findings decision"
+    assert artifacts.keys() == {*names.split()}
+    assert {about["data_md5"] for about in artifacts.values()} == {first["lineage"]["data_md5"]}
+    assert all(len(about["digest"]) == 64 for about in artifacts.values())
+    assert lineage("1", name="m")["bundle"]["made_from"]["data_md5"] == first["lineage"]["data_md5"]
+
+
+@pytest.mark.slow
+def test_shards_change_nothing(
+    place: Path, first: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_pipeline(tmp_path / "ir.yaml", replace(local(), shards=3))
+    monkeypatch.setattr("pipelines.local.GOLDEN", tmp_path / "ir.yaml")
+    sharded = go(place)
+    assert (sharded["decision"], sharded["model"]) == ("unchanged", "m/1")
+    assert sharded["metrics"] == first["metrics"]
+    assert {"ingest-whole", "validate-whole", "tokenize-whole", "evaluate-whole"} <= sharded["seconds"].keys()
+    assert {"train", "export"} <= set(go(place)["reused"])
 
 
 @pytest.mark.slow

@@ -9,7 +9,9 @@ from components import component
 
 
 @component
-def ingest_whole(digests: List[str], parts: dsl.Input[List[dsl.Dataset]], groups: dsl.Output[dsl.Dataset]) -> str:
+def ingest_whole(
+    settings: str, digests: List[str], parts: dsl.Input[List[dsl.Dataset]], groups: dsl.Output[dsl.Dataset]
+) -> str:
     """Number ids that occur again and count what could not be read; return the digest."""
     from pathlib import Path
 

@@ -25,7 +25,8 @@ from rewardlab.engine import Engine
 from rewardlab.files import read_json
 
 BATCH = 64
-POISON_WORDS = 37
+POISON_WORDS = 437
+"""No golden text is as long, else the bundle would be refused."""
 KILLERS = 16
 QUIET_SECONDS = 30
 

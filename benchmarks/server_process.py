@@ -112,9 +112,13 @@ def _started(
 
 def _wait(process: "subprocess.Popen[bytes]", url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url, timeout=5).status_code == 200:
-                return
-        time.sleep(0.02)
-    raise RuntimeError(f"{process.args!r} is not ready: exit code {process.poll()}")
+    told = "nothing"
+    with httpx.Client(timeout=5) as client:
+        while process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                answer = client.get(url)
+                if answer.status_code == 200:
+                    return
+                told = answer.text
+            time.sleep(0.05)
+    raise RuntimeError(f"{process.args!r} is not ready, exit code {process.poll()}: {told}")

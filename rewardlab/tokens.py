@@ -65,7 +65,7 @@ class TreeTokenizer:
         """
         for text in (prompt, *responses):
             _check_unicode(text)
-        ids = self._markup.encode(prompt, add_special_tokens=False).ids
+        (ids,) = _ids(self._markup, [prompt])
         limit = self.readout.prompt_limit
         return self._tree(tuple(ids[-limit:]), len(ids) > limit, responses)
 
@@ -83,7 +83,7 @@ class TreeTokenizer:
     def _tree(self, prompt_ids: tuple[int, ...], prompt_cut: bool, responses: Sequence[str]) -> TokenTree:
         readout = self.readout
         limit = readout.response_limit
-        encoded = [encoding.ids for encoding in self._text.encode_batch_fast(list(responses), add_special_tokens=False)]
+        encoded = _ids(self._text, responses)
         return TokenTree(
             readout.prefix + prompt_ids + readout.separator,
             tuple(tuple(ids[:limit]) + readout.end for ids in encoded),
@@ -116,8 +116,13 @@ class TreeTokenizer:
         ids: list[int] = []
         for index, piece in enumerate(pieces):
             tokenizer = self._text if index % 2 else self._markup
-            ids += tokenizer.encode(piece, add_special_tokens=False).ids if piece else []
+            ids += _ids(tokenizer, [piece])[0] if piece else []
         return ids
+
+
+def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Return the ids of texts without working out where in them each token stands."""
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
 def _check_unicode(text: str) -> None:

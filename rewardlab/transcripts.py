@@ -59,7 +59,7 @@ class Transcripts:
         after = self._render("user", "assistant").partition(_B)[2]
         self._endings = sorted({after, after.rstrip(), specials.get("eos_token", "")} - {""}, key=len, reverse=True)
         marks = {self.opening, *specials.values(), after.strip(), to_assistant.strip()}
-        self._literal = re.compile("|".join(re.escape(mark) for mark in sorted(marks - {""}, key=len, reverse=True)))
+        self._marks = marks - {""}
 
     def split(self, text: str) -> Taken:
         """Return prompt and response of a rendered conversation that ends with an assistant's turn.
@@ -84,7 +84,8 @@ class Transcripts:
     def taken(self, turns: tuple[Message, ...], response: str) -> Taken:
         """Return a conversation and a response whose end of turn may still be there."""
         response = self.closed(response)
-        literal = any(self._literal.search(written) for written in (*(turn.content for turn in turns), response))
+        written = (*(turn.content for turn in turns), response)
+        literal = any(mark in text for text in written for mark in self._marks)
         return Taken(turns, response, literal)
 
     def turns(self, text: str) -> tuple[Message, ...] | None:

@@ -109,6 +109,7 @@ def _serve(served: "Served", listener: socket.socket, options: argparse.Namespac
     host, port = listener.getsockname()[:2]
     print(f"serving {served.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # threads of its own would take cores from the engine
     Server(config, worker).run(sockets=[listener])
 
 

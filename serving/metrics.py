@@ -55,6 +55,7 @@ class Metrics:
             "engine_padded_tokens", "Tokens that the engine computed, padding included."
         )
         self.engine_cpu_seconds = counter("engine_cpu_seconds", "CPU time of the engine's threads in batches.")
+        self.tokenizing_cpu_seconds = counter("tokenizing_cpu_seconds", "CPU time of the tokenizers' threads.")
         self.failures = counter(
             "failed_responses", "Responses that the engine failed on: not_finite, or error.", "kind"
         )

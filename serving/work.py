@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -101,7 +102,8 @@ class Worker:
         num_bytes = sum(item.num_bytes for item in items)
         async with self.door.entry(num_bytes, manners):
             served = self.served
-            read = await asyncio.get_running_loop().run_in_executor(self._tokenizing, _read, served, items)
+            read, cpu_seconds = await asyncio.get_running_loop().run_in_executor(self._tokenizing, _read, served, items)
+            self.metrics.tokenizing_cpu_seconds.inc(cpu_seconds)
             trees = [each[0] for each in read if isinstance(each, tuple)]
             sequences = [(tree.prompt, ids) for tree in trees for ids in tree.responses]
             self.door.pace.read(num_bytes, sum(len(ids) for sequence in sequences for ids in sequence))
@@ -136,15 +138,16 @@ class Worker:
         self.metrics.batch(batch, outcomes, took)
 
 
-def _read(served: Served, items: Sequence[Item]) -> list[Read]:
-    """Tokenize items; for one that cannot be read, return the reason why."""
+def _read(served: Served, items: Sequence[Item]) -> tuple[list[Read], float]:
+    """Tokenize items, each or the reason why it cannot be read; tell the CPU seconds that it took."""
+    started = time.thread_time()
     found: list[Read] = []
     for item in items:
         try:
             found.append(served.read(item))
         except ValueError as error:
             found.append(error)
-    return found
+    return found, time.thread_time() - started
 
 
 def _scored(served: Served, item: Item, read: Read, outcomes: Iterator[Outcome | None]) -> Scored:

@@ -165,6 +165,7 @@ def test_metrics_tell_what_the_engine_read_computed_and_took(url: str, engine: E
     assert tokens < padded < tokens + 64
     assert padded % 8 == 0
     assert cpu > 0
+    assert float(measured(url)["rewardlab_tokenizing_cpu_seconds_total"]) > 0
     assert counted()[:2] == [engine.num_tokens, engine.num_padded_tokens]
 
 

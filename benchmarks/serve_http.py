@@ -142,13 +142,12 @@ def storm(place: Path, *, quick: bool) -> list[Row]:
             "two": lambda: cost(two, messages, clients=STORM_CLIENTS),
         }
         found = interleaved(ways, repeats=repeats)
+    spent = [
+        (each.cpu - each.engine_cpu - each.tokenizing_cpu, each.tokenizing_cpu, each.engine_cpu)
+        for each in found["one"]
+    ]
     overhead, reading, scoring = (
-        1000 * statistics.median(spent(each) for each in found["one"]) / len(messages)
-        for spent in (
-            lambda cost: cost.cpu - cost.engine_cpu - cost.tokenizing_cpu,
-            lambda cost: cost.tokenizing_cpu,
-            lambda cost: cost.engine_cpu,
-        )
+        1000 * statistics.median(column) / len(messages) for column in zip(*spent, strict=True)
     )
     seconds = {name: statistics.median(each.load.seconds for each in costs) for name, costs in found.items()}
     generator = statistics.median(each.load.generator_cpu for each in found["two"])

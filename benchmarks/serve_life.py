@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import httpx
-
 from benchmarks.bundles import make_bundle, texts
 from benchmarks.harness import Row, at_most
 from benchmarks.load import Answer, Load, closed_loop, measured, request, timed
@@ -112,7 +110,7 @@ def _move(server: ServerProcess, move: Callable[[int], None], count: int) -> Non
         deadline = time.monotonic() + 120
         while server.metrics()["rewardlab_swaps_total"] < number:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"swap {number} did not come: {httpx.get(f'{server.url}/health/ready').text}")
+                raise RuntimeError(f"swap {number} did not come: {server.get('/health/ready')[1]}")
             time.sleep(0.2)
 
 

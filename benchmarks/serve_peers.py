@@ -61,9 +61,7 @@ def infinity(model: Path, *, cores: str) -> Iterator[ServerProcess]:
     """
     python = _environment("infinity", INFINITY)
     command = [
-        str(python),
-        "-m",
-        "infinity_emb",
+        str(python.parent / "infinity_emb"),
         "v2",
         "--model-id",
         str(_classifier(model)),

@@ -1,6 +1,7 @@
 """A server in a process of its own, watched from outside: its CPU seconds, memory, open files and metrics."""
 
 import contextlib
+import http.client
 import os
 import socket
 import subprocess
@@ -48,13 +49,22 @@ class ServerProcess:
 
     def metrics(self) -> dict[str, float]:
         """Return what Prometheus would see, by name and labels."""
-        text = httpx.get(f"{self.url}/metrics", timeout=60).text
+        _, text = self.get("/metrics")
         lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in lines}
 
     def health(self) -> dict[str, int]:
         """Return the status of each question after its health."""
-        return {name: httpx.get(f"{self.url}/health/{name}", timeout=60).status_code for name in ("live", "ready")}
+        return {name: self.get(f"/health/{name}")[0] for name in ("live", "ready")}
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and text of what is at a path, at next to no cost on this side."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text
 
     def _read(self, name: str) -> str:
         return Path(f"/proc/{self.pid}/{name}").read_text(encoding="utf-8")

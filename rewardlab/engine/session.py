@@ -19,6 +19,8 @@ TOKEN_BUDGET = 1024
 """Padded tokens in one forward pass: on CPU larger batches are slower, not faster."""
 PADDING, FEW_TOKENS = 0.05, 128
 """Share of padding a batch may hold once it has this many tokens; a smaller one is dominated by reading the weights."""
+SHRINK_EVERY, LONG = 16, 512
+"""After so many passes, and after a row of more tokens, memory that ONNX Runtime keeps for other shapes is let go."""
 CACHE_BYTES = 2**28
 """Keys and values of prompts that are kept: 46 KB a token for SmolLM2-135M in fp32."""
 
@@ -60,8 +62,9 @@ class Session:
         device: str = "cpu",
     ) -> None:
         self._session = _open(model, threads, device)
-        self._options = onnxruntime.RunOptions()
-        self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"{device}:0")
+        self._keeping, self._shrinking = onnxruntime.RunOptions(), onnxruntime.RunOptions()
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"{device}:0")
+        self._num_passes = 0
         self._pad_id = pad_id
         self._device = device
         scores = [each for each in self._session.get_outputs() if each.name in ("rewards", "aspects")]
@@ -132,6 +135,8 @@ class Session:
         with self._counting:
             self.num_tokens += int(lengths.sum())
             self.num_padded_tokens += ids.size
+            self._num_passes += 1
+            shrinks = self._num_passes % SHRINK_EVERY == 0 or ids.shape[1] > LONG
         binding = self._session.io_binding()
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("lengths", lengths)
@@ -141,7 +146,7 @@ class Session:
             binding.bind_ortvalue_input(name, value)
         for name in outputs:
             binding.bind_output(name, "cpu" if name in self._score_names else self._device)
-        self._session.run_with_iobinding(binding, self._options)
+        self._session.run_with_iobinding(binding, self._shrinking if shrinks else self._keeping)
         found: list[Any] = binding.get_outputs()
         return found
 

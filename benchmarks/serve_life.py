@@ -19,6 +19,8 @@ from rewardlab.files import write_json
 OUTLIER_RESPONSES, OUTLIER_TOKENS = 16, 512
 STARTS = 5
 SWAP_CLIENTS, PAUSE_SECONDS = 4, 0.05
+SETTLE_SECONDS = 3
+"""A model goes when the last request that it was read for is answered."""
 NAME = "swapped"
 
 
@@ -112,6 +114,7 @@ def _move(server: ServerProcess, move: Callable[[int], None], count: int) -> Non
             if time.monotonic() > deadline:
                 raise RuntimeError(f"swap {number} did not come: {server.get('/health/ready')[1]}")
             time.sleep(0.2)
+    time.sleep(SETTLE_SECONDS)
 
 
 def _swap_rows(calm: Load, busy: Load, grown: float, count: int) -> list[Row]:

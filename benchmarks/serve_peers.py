@@ -59,17 +59,17 @@ def infinity(model: Path, *, cores: str) -> Iterator[ServerProcess]:
 
     Of our mean and linear head there is a classifier of its own: a layer of 384 x 384 more for each text.
     """
-    python = _environment("infinity", INFINITY)
+    python, folder = _environment("infinity", INFINITY), _classifier(model)
     command = [
         str(python.parent / "infinity_emb"),
         "v2",
         "--model-id",
-        str(_classifier(model)),
+        ".",
         "--served-model-name",
         "peer",
     ]
     options = ["--engine", "optimum", "--device", "cpu", "--batch-size", "32", "--no-bettertransformer"]
-    with contender([*command, *options], cores=cores, ready="/health") as server:
+    with contender([*command, *options], cores=cores, ready="/health", folder=folder) as server:
         yield server
 
 

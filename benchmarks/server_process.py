@@ -95,14 +95,16 @@ def following(address: str, registry: str, *arguments: str) -> Iterator[ServerPr
 
 
 @contextmanager
-def contender(command: Sequence[str], *, cores: str, ready: str) -> Iterator[ServerProcess]:
-    """Serve with another program; it is told its port by `--port`, and to ask nobody on the internet."""
-    offline = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
-    yield from _started(command, cores=cores, ready=ready, environment={**os.environ, **offline})
+def contender(command: Sequence[str], *, cores: str, ready: str, folder: Path | None = None) -> Iterator[ServerProcess]:
+    """Serve with another program, from a folder; it is told its port by `--port`, and to ask nobody on the internet."""
+    settings = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+    if folder:
+        settings["HF_HOME"] = f"{folder}-cache"
+    yield from _started(command, cores=cores, ready=ready, environment={**os.environ, **settings}, folder=folder)
 
 
 def _started(
-    command: Sequence[str], *, ready: str, environment: Environment, cores: str = ""
+    command: Sequence[str], *, ready: str, environment: Environment, cores: str = "", folder: Path | None = None
 ) -> Iterator[ServerProcess]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -110,7 +112,7 @@ def _started(
     threads = {"OMP_NUM_THREADS": str(len(cores.split(",")))} if cores else {}
     started = time.perf_counter()
     process = subprocess.Popen(
-        [*pinned, *command, "--port", str(port)], env={**environment, **threads}, stdout=subprocess.DEVNULL
+        [*pinned, *command, "--port", str(port)], env={**environment, **threads}, cwd=folder, stdout=subprocess.DEVNULL
     )
     try:
         _wait(process, f"http://127.0.0.1:{port}{ready}")

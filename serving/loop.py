@@ -114,6 +114,7 @@ class EngineLoop:
             self._flight.pop(leaf.key, None)
             for pending, index in leaf.waiting:
                 pending.settle(index, outcome)
+            leaf.waiting = []  # they refer to each other, and would outlive their model
         self._on_batch(batch, outcomes, took)
 
 

@@ -74,7 +74,7 @@ def infinity(model: Path, *, cores: str) -> Iterator[ServerProcess]:
 
 
 def _classifier(model: Path) -> Path:
-    """Return a folder with the checkpoint as a one-label classifier, and the quantized graph that infinity picks."""
+    """Return a folder with the checkpoint as a classifier of two labels, since infinity takes one for a reranker's."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from optimum.exporters.onnx import main_export
     from transformers import AutoModelForSequenceClassification
@@ -83,7 +83,7 @@ def _classifier(model: Path) -> Path:
 
     target = model.parent / "infinity"
     if not (target / "model_quantized.onnx").is_file():
-        AutoModelForSequenceClassification.from_pretrained(model, num_labels=1).save_pretrained(target)
+        AutoModelForSequenceClassification.from_pretrained(model, num_labels=2).save_pretrained(target)
         open_tokenizer(model).save_pretrained(target)
         main_export(str(target), target, task="text-classification")
         quantize_dynamic(

@@ -14,7 +14,6 @@ import pytest
 
 from pipelines.profiles import fitted, profile
 from pipelines.recipes import recipe
-from rewardlab.files import write_json
 from steps.launch import TrainJob
 from steps.launch.nodes import POD_NAME, POD_UID, SPEC
 from tests import fake_kubernetes
@@ -48,6 +47,13 @@ def run(tmp_path: Path) -> Any:
     return run
 
 
+def said(folder: Path, message: str, *, final: bool) -> str:
+    """Return the beginning of a script that reports as a process does that fails."""
+    report = {"rank": "3", "time_ns": 1, "message": message, "final": final}
+    file = folder / "reports" / "rank-3.json"
+    return f"echo '{json.dumps(report)}' > {file}.new; mv {file}.new {file}; "
+
+
 def pods(script: str) -> tuple[str, ...]:
     return ("sh", "-c", script)
 
@@ -78,8 +84,8 @@ def test_a_failed_node_s_reason_is_told_and_the_next_try_is_another_job(
     with cluster(tmp_path, monkeypatch, instead=pods("exit 1")) as state:
         with pytest.raises(ChildProcessError, match="TrainJob train-1 failed: jobset failed"):
             run()
-        write_json(tmp_path / "reports" / "rank-3.json", {"rank": "3", "time_ns": 1, "message": "a bad row"})
-        with pytest.raises(ChildProcessError, match="rank 3: a bad row"):
+        state.instead = pods(said(tmp_path, "connection closed", final=False) + "exit 1")
+        with pytest.raises(ChildProcessError, match="failed: rank 3: connection closed"):
             run()
         state.instead = pods('[ "$PET_NODE_RANK" = 0 ] && sleep 60; kill -9 $$')
         with pytest.raises(ChildProcessError, match="node 1 was ended: OOMKilled, exit code 137"):
@@ -87,6 +93,14 @@ def test_a_failed_node_s_reason_is_told_and_the_next_try_is_another_job(
         state.instead = pods("exit 0")
         run()
     assert [each for each in state.asked if each[0] == "POST"] == [("POST", JOBS)] * 4
+
+
+def test_what_would_fail_again_is_not_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
+    script = said(tmp_path, "a bad row", final=True) + "sleep 1; exit 1"
+    with cluster(tmp_path, monkeypatch, instead=pods(script), max_restarts=9) as state:
+        with pytest.raises(ChildProcessError, match="was ended, it would fail again: rank 3: a bad row"):
+            run()
+        assert (state.jobs, state.starts) == ({}, 1)
 
 
 def test_a_runtime_that_restarts_nodes_costs_no_failure(
@@ -138,6 +152,19 @@ def test_a_job_that_still_runs_is_watched_on_and_another_makes_room(
         assert "it is watched on" in capfd.readouterr().err
         run("steps.train.other")
         assert state.starts == 2
+
+
+def test_a_job_of_a_pod_that_is_gone_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
+    with cluster(tmp_path, monkeypatch, instead=pods("exit 0")) as state:
+        run()
+        old, state.instead = state.jobs["train-1"], pods("sleep 60")
+        state.create({**old, "metadata": {"name": "train-2", "ownerReferences": [{"uid": "gone"}]}})
+        while "train-2" not in state.pods:
+            time.sleep(0.01)
+        state.instead = pods("exit 0")
+        run(name="train-2")
+        assert state.starts == 3
+        assert "ownerReferences" not in state.jobs["train-2"]["metadata"]
 
 
 def test_sigterm_ends_the_job_and_its_pods_may_keep_what_they_did(

@@ -7,6 +7,7 @@ runtime starts all nodes again where one is lost, and training goes on from its 
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -55,11 +56,13 @@ class TrainJob:
             reports: a folder that all nodes share, where processes say why they failed.
 
         Raises:
-            ChildProcessError: the job failed; the message holds what the first process to fail said.
+            ChildProcessError: the job failed; the message holds what the first process to fail said. What is wrong with
+                data or settings ends the job before its nodes are started again.
             InterruptedError: SIGTERM came; the job is gone, its processes had time to keep what they had done.
             ValueError: the processes cannot be divided over the nodes, or Kubernetes refuses the job.
         """
-        reports.mkdir(exist_ok=True)
+        shutil.rmtree(reports, ignore_errors=True)
+        reports.mkdir()
         stop = Event()
         with Kubernetes() as cluster, on_sigterm(stop.set):
             wanted = self._manifest(name, module, arguments, num_processes=num_processes, reports=reports)
@@ -67,6 +70,8 @@ class TrainJob:
             job.start()
             try:
                 while not job.ended():
+                    if reason := first_report(reports, final=True):
+                        raise ChildProcessError(f"TrainJob {name} was ended, it would fail again: {reason}")
                     if stop.wait(_WATCH_SECONDS):
                         raise InterruptedError(
                             f"TrainJob {name} was asked to stop: the same command goes on from there"
@@ -114,7 +119,11 @@ class _Standing:
         return f"{self._jobs}/{self.wanted['metadata']['name']}"
 
     def start(self) -> None:
-        """Submit the job, unless it runs already; one that has ended, goes, or does something else makes room."""
+        """Submit the job, unless it runs already.
+
+        One that has ended, is on its way out, does something else, or belongs to another pod, with which it would go,
+        makes room.
+        """
         answer = self.cluster.ask("GET", self._path, allowed=(404,))
         if answer.status_code == 404:
             made = self.cluster.ask("POST", self._jobs, body=self.wanted, allowed=(409,))
@@ -123,6 +132,7 @@ class _Standing:
             return
         standing, trainer = answer.json(), self.wanted["spec"]["trainer"]
         same = {key: standing["spec"]["trainer"].get(key) for key in trainer} == trainer
+        same = same and _owner(standing) == _owner(self.wanted)
         if same and not _outcome(standing) and "deletionTimestamp" not in standing["metadata"]:
             print("a TrainJob that does the same is under way: it is watched on", file=sys.stderr)
             return
@@ -183,6 +193,10 @@ def _outcome(job: dict[str, Any]) -> dict[str, str] | None:
             found: dict[str, str] = condition
             return found
     return None
+
+
+def _owner(job: dict[str, Any]) -> list[str]:
+    return [each["uid"] for each in job["metadata"].get("ownerReferences", ())]
 
 
 def _node(pod: dict[str, Any]) -> int:

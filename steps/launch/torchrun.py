@@ -67,13 +67,14 @@ def reporting() -> Iterator[None]:
         yield
     except Exception as error:
         found = {"rank": rank, "time_ns": time.time_ns(), "message": str(error) or type(error).__name__}
-        write_json(report, found)
+        write_json(report, {**found, "final": isinstance(error, ValueError)})
         sys.exit(1)
 
 
-def first_report(reports: Path) -> str | None:
-    """Return what the process that failed first said, if any did."""
-    if said := [read_json(path) for path in reports.glob("rank-*.json")]:
+def first_report(reports: Path, *, final: bool = False) -> str | None:
+    """Return what the process that failed first said, if any did; `final` is what would fail again, a ValueError."""
+    said = [read_json(path) for path in reports.glob("rank-*.json")]
+    if said := [each for each in said if each["final"] or not final]:
         first = min(said, key=lambda each: each["time_ns"])
         return f"rank {first['rank']}: {first['message']}"
     return None

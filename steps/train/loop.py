@@ -240,8 +240,9 @@ class Trainer:
 
     def _checkpoint(self, step: int) -> None:
         """Keep all that the next step depends on; its data follow from the number of the step."""
-        tensors = captured(self._parameters, self._optimizer) | random_states(self._world)
-        if self._world.rank == 0:
+        first = self._world.rank == 0
+        tensors = captured(self._parameters, self._optimizer, keep=first) | random_states(self._world)
+        if first:
             facts = {
                 "step": step,
                 "best_step": self.history.best_step,

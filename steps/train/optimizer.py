@@ -55,13 +55,19 @@ def moving(model: nn.Module) -> Parameters:
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
-def captured(parameters: Parameters, optimizer: AdamW) -> dict[str, Tensor]:
-    """Return the weights that move and the optimizer's memory of them, whole; all processes must ask."""
+def captured(parameters: Parameters, optimizer: AdamW, *, keep: bool) -> dict[str, Tensor]:
+    """Return the weights that move and the optimizer's memory of them, whole; all processes must ask.
+
+    Those that do not `keep` them get nothing, and hold one tensor at a time.
+    """
     tensors = {}
     for name, value in parameters.items():
-        tensors[f"weights.{name}"] = whole(value)
-        for key, memory in optimizer.state[value].items():
-            tensors[f"optimizer.{key}.{name}"] = whole(memory)
+        held = {f"weights.{name}": value}
+        held |= {f"optimizer.{key}.{name}": memory for key, memory in optimizer.state[value].items()}
+        for label, tensor in held.items():
+            full = whole(tensor)
+            if keep:
+                tensors[label] = full
     return tensors
 
 

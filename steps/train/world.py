@@ -127,16 +127,17 @@ def spread(model: RewardModel, world: World, parallel: Parallel) -> nn.Module:
     """Return the model's scorer on this process's device: copied to every process by DDP, or sharded by FSDP2.
 
     Either averages gradients over processes. FSDP2 shards layer by layer, and reduces the gradients of every
-    micro-batch, so that no process ever holds them all.
+    micro-batch, so that no process ever holds them all; it takes a layer to the device to shard it, never the whole.
     """
-    scorer = Scorer(model.to(world.device))
     if world.size == 1:
-        return scorer
+        return Scorer(model.to(world.device))
     if parallel == "ddp":
+        scorer = Scorer(model.to(world.device))
         devices = [world.device] if world.device.type == "cuda" else None
         return DistributedDataParallel(scorer, device_ids=devices, forward_sync_buffers=False)
     for layer in layers(model.backbone):
         fully_shard(layer)
+    scorer = Scorer(model)
     fully_shard(scorer)
     return scorer
 

@@ -176,11 +176,11 @@ def _idle(groups_per_step: int) -> float:
 
 
 def _host(plan: dict[str, float]) -> list[Row]:
-    """Return what a node's memory holds where every process builds, or gathers, the whole."""
-    whole = plan["parameters, fp32"] * GPUS_A_NODE
+    """Return what a node's memory holds where every process builds the whole model, and the first gathers its state."""
+    whole = plan["parameters, fp32"]
     return [
-        _row("a node's memory when the model is built", whole / 1e12, "TB"),
-        _row("a node's memory at a checkpoint", 3 * whole / 1e12, "TB"),
+        _row("a node's memory when the model is built", GPUS_A_NODE * whole / 1e12, "TB"),
+        _row("the first node's memory at a checkpoint", 3 * whole / 1e12, "TB"),
     ]
 
 

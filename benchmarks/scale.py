@@ -62,11 +62,12 @@ def _growth(sizes: Sequence[int], seconds: Sequence[float]) -> list[Row]:
     return rows
 
 
-def make(num: int, folder: Path) -> None:
-    """Write pairs of about 1 kB in shards: some repeat a prompt, a row, or nearly a row; some tie or have a margin."""
+def make(num: int, folder: Path, *, per_file: int = _SHARD) -> None:
+    """Write pairs of about 1 kB in files: some repeat a prompt, a row, or nearly a row; some tie or have a margin."""
     folder.mkdir()
-    for shard in range(0, num, _SHARD):
-        pieces = [range(at, at + _PIECE) for at in range(shard, min(shard + _SHARD, num), _PIECE)]
+    for shard in range(0, num, per_file):
+        end = min(shard + per_file, num)
+        pieces = [range(at, min(at + _PIECE, end)) for at in range(shard, end, _PIECE)]
         with gzip.open(folder / f"{shard:08}.jsonl.gz", "wb", compresslevel=1) as file:
             for _, lines in in_order(_pairs, pieces, label="make"):
                 file.write(lines)

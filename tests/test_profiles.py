@@ -181,6 +181,8 @@ def test_a_profile_that_is_none_and_the_golden_ir_are_refused(tmp_path: Path) ->
         profile("tpu")
     with pytest.raises(ValueError, match="devices and retries"):
         Placement(devices=-1)
+    with pytest.raises(ValueError, match="shards is at least 1, got 0"):
+        replace(profile("cpu"), shards=0)
     assert "name another file" in rewardlab("compile", "--profile", "gpu").complaint
     done = rewardlab("compile", "--profile", "gpu", "--out", tmp_path / "a.yaml", "--objects", tmp_path / "b.yaml")
     assert done.code == 0

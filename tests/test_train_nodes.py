@@ -13,7 +13,7 @@ from steps.train import train
 from tests.fake_kubernetes import Kubernetes
 from tests.test_launch_nodes import cluster
 from tests.test_train import configured
-from tests.test_train_resume import newest, wait_for_step
+from tests.test_train_resume import newest, sigterm_at, wait_for_step
 from tests.two_hosts import ADDRESSES, CARD, on, switch_off, two_hosts
 
 STEPS = 30
@@ -90,6 +90,24 @@ def test_a_node_that_is_lost_costs_a_restart_and_nothing_else(
     assert 5 <= at[0] < STEPS
     assert (report.num_steps, nodes.starts) == (STEPS, 2)
     assert "node 0 | training goes on from its checkpoint at step" in capfd.readouterr().err
+    assert differ(alone, tmp_path / "model") < 1e-5
+
+
+@pytest.mark.slow
+def test_a_train_step_that_is_preempted_takes_its_nodes_along_and_the_next_goes_on(
+    alone: Path, nodes: Kubernetes, tokens: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def step() -> None:
+        train(configured(num_processes=2, **USUAL), tokens, tmp_path / "model", state=tmp_path / "state")
+
+    with sigterm_at(tmp_path / "state", 5), pytest.raises(InterruptedError, match="was asked to stop"):
+        step()
+    assert not nodes.jobs
+    at = newest(tmp_path / "state")
+    assert 5 <= at < STEPS
+    step()
+    assert nodes.starts == 2
+    assert f"node 0 | training goes on from its checkpoint at step {at}" in capfd.readouterr().err
     assert differ(alone, tmp_path / "model") < 1e-5
 
 

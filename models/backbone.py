@@ -1,7 +1,6 @@
 """Find, convert and load pretrained backbones: a folder, a PyPI package, a hub id or a tiny random one."""
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from transformers.models.auto.modeling_auto import (
 
 from models import gguf_files, tiny
 from rewardlab.files import atomic_path, file_digest, read_json, tree_digest
+from rewardlab.home import backbones
 
 Kind = Literal["causal", "encoder"]
 
@@ -38,7 +38,7 @@ def prepare_backbone(name: str, cache: Path | None = None) -> Path:
     Raises:
         ValueError: the name is unknown, the hub cannot be reached, or the model needs remote code or unpickling.
     """
-    cache = cache or Path(os.environ.get("REWARDLAB_CACHE") or Path.home() / ".cache" / "rewardlab")
+    cache = cache or backbones()
     if name in ("tiny", "tiny-encoder"):
         recipe = file_digest(Path(tiny.__file__))[:12]
         target = cache / f"{name}-{recipe}-{transformers.__version__}"

@@ -13,6 +13,11 @@ def home() -> Path:
     return Path(os.environ.get("REWARDLAB_HOME") or ".rewardlab").absolute()
 
 
+def backbones() -> Path:
+    """Return the folder for converted backbones: `REWARDLAB_CACHE`, else `~/.cache/rewardlab`."""
+    return Path(os.environ.get("REWARDLAB_CACHE") or Path.home() / ".cache" / "rewardlab").absolute()
+
+
 def training_state(settings: str, digest: str) -> Path:
     """Return where a training keeps its checkpoints: a folder for each configuration, code and digest of data."""
     return home() / "training" / hashlib.sha256((settings + digest).encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ DIST ?= dist
 LIBRARY := bundle chat client config drift engine examples export_causal files groups library metrics models_heads monitor \
 	promotion promotion_race prompt_cache readers readers_formats registry registry_http rows tokenize tokens transcripts
 
-.PHONY: help setup lock run test test-slow test-transformers5 cover check bench serve golden compile wheel docs image clean
+.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images cover check bench serve golden compile wheel docs image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's|^([a-z0-9-]+):.*## |\1\t|' | expand -t 20
@@ -24,12 +24,25 @@ $(STAMP): requirements.lock backbones.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-header
+
 lock: $(STAMP) ## resolve the versions again
-	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 \
+	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml \
 		--extra data --extra docs --extra train --extra export --extra pipelines --extra serve --extra dev \
-		--no-emit-package torch --no-header --output-file requirements.lock
-	$(BIN)/uv pip compile transformers5.in --quiet --generate-hashes --python-version 3.11 --no-header --output-file transformers5.lock
-	$(BIN)/uv pip compile backbones.in --quiet --generate-hashes --python-version 3.11 --no-deps --no-header --output-file backbones.lock
+		--no-emit-package torch --output-file requirements.lock
+	$(COMPILE) transformers5.in --output-file transformers5.lock
+	$(COMPILE) backbones.in --no-deps --output-file backbones.lock
+	$(MAKE) lock-images
+
+lock-images: $(STAMP)
+	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml --constraint requirements.lock \
+		--extra data --extra train --extra export --extra pipelines --no-emit-package torch --output-file requirements-train.lock
+	$(COMPILE) pyproject.toml --constraint requirements.lock --extra serve --output-file requirements-serve.lock
+	$(COMPILE) pyproject.toml --constraint requirements.lock --extra serve-gpu --output-file requirements-serve-gpu.lock
+	printf 'setuptools\nwheel\n' | $(COMPILE) - --constraint requirements.lock --output-file requirements-build.lock
+	$(BIN)/pip download --quiet --no-deps --dest build/torch torch==2.13.0+cpu
+	printf 'torch==2.13.0+cpu \\\n    %s\n' "$$($(BIN)/pip hash build/torch/torch-2.13.0+cpu-*.whl | tail -1)" > torch-cpu.lock
+	echo torch==2.13.0 | $(COMPILE) - --constraint requirements.lock --output-file torch-cuda.lock
 
 run: $(STAMP) ## run the pipeline (RECIPE=smoke|minilm|smollm2 DATA=... TEST=... ARGS=...)
 	$(BIN)/rewardlab run --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(TEST),--test $(TEST)) $(ARGS)
@@ -51,6 +64,9 @@ build/transformers5/.installed: $(STAMP) transformers5.lock
 	rm -rf $(@D)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r transformers5.lock
 	touch $@
+
+test-images: $(STAMP) ## run the pipeline in the containers of `make image`, and serve its champion
+	$(BIN)/python -m pytest -m slow tests/test_containers.py
 
 check: $(STAMP) ## lint, types, layers and sizes
 	$(BIN)/ruff check .
@@ -83,8 +99,8 @@ wheel: $(STAMP) ## build the published library from rewardlab/ alone, in dist/
 docs: $(STAMP) ## build the site of docs/ in build/site
 	$(BIN)/python -m mkdocs build --strict --quiet
 
-image: ## container images: not part of this version
-	@echo "container images are not part of this version, see CHANGELOG.md" && exit 1
+image: $(STAMP) ## build container images (TARGETS="train serve" BASE_IMAGE=python:3.11-slim TORCH=cpu|cuda)
+	$(BIN)/python -m pipelines.images $(TARGETS) $(if $(BASE_IMAGE),--base $(BASE_IMAGE)) $(if $(TORCH),--torch $(TORCH))
 
 clean: ## remove .venv, builds and state of runs
 	rm -rf .venv build dist runs .rewardlab .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,8 @@
-"""The digest of the code a step runs, so that a changed module is never answered from the cache."""
+"""What this source is: its commit, and the digest of the code a step runs, which the cache's keys hold."""
 
 import ast
 import hashlib
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,13 @@ def source_digest(module: str) -> str:
     for file in [*files, *(lock for lock in locks if lock.is_file())]:
         total.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes())
     return total.hexdigest()
+
+
+def git_commit() -> str:
+    """Return the commit of this checkout, `-dirty` where files differ from it; `unknown` outside git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip() or "unknown"
 
 
 def _closure(module: str) -> set[str]:

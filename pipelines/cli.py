@@ -13,11 +13,13 @@ from pipelines.options import (
     DataOption,
     FolderOption,
     MapOption,
+    MemoryOption,
     ModelOption,
     NameOption,
     NprocOption,
     ParseOption,
     RecipeOption,
+    RunnerOption,
     SetOption,
     TestOption,
     absolute,
@@ -42,6 +44,9 @@ def run(  # noqa: PLR0913 (one parameter an option)
     settings: SetOption = None,
     columns: MapOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and do nothing.")] = False,
+    runner: RunnerOption = "process",
+    cpus: Annotated[float | None, typer.Option(help="Cores of a container; by default all.", min=0.1)] = None,
+    memory: MemoryOption = "",
 ) -> None:
     """Run the pipeline: data to a promoted, or rejected, reward model."""
     from pipelines.local import Source, default_name
@@ -54,7 +59,13 @@ def run(  # noqa: PLR0913 (one parameter an option)
 
         typer.echo(plan_lines(plan(chosen, source, name=name or default_name(data))))
         return
-    summary = run_pipeline(chosen, source, name=name or default_name(data), cache=cache)
+    if runner == "docker":
+        from pipelines.containers import containers
+
+        where = containers(cpus=cpus, memory=memory)
+    else:
+        where = None
+    summary = run_pipeline(chosen, source, name=name or default_name(data), cache=cache, containers=where)
     _tell(summary)
     if summary["decision"] == "failed":
         _fail(summary["reason"])

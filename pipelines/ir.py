@@ -55,6 +55,15 @@ def read_ir(source: Path) -> list[dict[str, Any]]:
     return documents
 
 
+def ir_in(image: str, source: Path = GOLDEN) -> str:
+    """Return an IR file's text with its steps in an image; nothing else is changed."""
+    documents = list(yaml.safe_load_all(source.read_text(encoding="utf-8")))
+    for document in documents:
+        for executor in document.get("deploymentSpec", {}).get("executors", {}).values():
+            executor["container"]["image"] = image
+    return yaml.safe_dump_all(documents, sort_keys=False)
+
+
 def ir_digest(source: Path = GOLDEN) -> str:
     """Return the sha256 of an IR file's meaning."""
     return hashlib.sha256(canonical_json(read_ir(source)).encode()).hexdigest()

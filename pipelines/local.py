@@ -1,34 +1,37 @@
-"""Run the committed IR on this machine, one process a step, with the same components as a cluster."""
+"""Run the committed IR on this machine, a process or a container a step, with the same components as a cluster."""
 
+import json
 import logging
 import os
 import re
 import secrets
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts import evidence
-from pipelines.ir import GOLDEN, ir_digest
+from pipelines.ir import GOLDEN, ir_digest, ir_in
 from pipelines.recipes import Recipe, named
-from pipelines.source import ROOT, source_digest
+from pipelines.source import ROOT, git_commit, source_digest
 from pipelines.watch import Watch, terminal
 from rewardlab.config import Config, settings_config, settings_json
 from rewardlab.files import read_json, tree_digest, write_json
-from rewardlab.home import DEFAULT_NAME, home, tracking_uri
+from rewardlab.home import DEFAULT_NAME, backbones, home, tracking_uri
 from steps.fetch import FetchConfig
 from steps.register import RegisterConfig
 from steps.report import ReportConfig, conclude
 from steps.resolve import ResolveConfig
 
+if TYPE_CHECKING:
+    from pipelines.containers import Containers
+
 _MODULES = ("ingest", "validate", "split", "tokenize", "train", "export", "evaluate", "audit", "gate")
 _PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
-_QUIET = {
+QUIET = {
     "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
@@ -53,7 +56,9 @@ class Source(Config):
     remote: str = ""
 
 
-def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dict[str, Any]:
+def run(
+    recipe: Recipe, source: Source, *, name: str, cache: bool = True, containers: "Containers | None" = None
+) -> dict[str, Any]:
     """Run the pipeline and return the summary that is also in `runs/ID/summary.json`.
 
     Args:
@@ -61,17 +66,20 @@ def run(recipe: Recipe, source: Source, *, name: str, cache: bool = True) -> dic
         source: which data.
         name: the registered model.
         cache: whether finished steps are reused.
+        containers: where each step gets a container; without, it gets a process here.
     """
     run_id = new_run_id(recipe)
     run_folder = Path("runs").absolute() / run_id
     place = {"name": name, "run_id": run_id, "run_folder": str(run_folder)}
-    arguments = pipeline_arguments(named(recipe, name), source, **place, resume=cache)
+    with _environment({"REWARDLAB_IMAGE": containers.image} if containers else {}):
+        arguments = pipeline_arguments(named(recipe, name), source, **place, resume=cache)
     write_json(run_folder / "recipe.json", recipe.to_dict())
     _point_latest(run_folder)
     try:
         watch = Watch(run_folder, terminal())
-        with watch, _quiet_environment(), redirect_stdout(watch), _logged(watch):
-            _execute(arguments, cache=cache)
+        told = _environment({**QUIET, "REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri()})
+        with watch, told, redirect_stdout(watch), _logged(watch), _runner(containers, arguments, run_folder) as ready:
+            _execute(*ready, arguments, cache=cache)
     finally:
         summary = run_folder / "summary.json"
         if not summary.is_file() or read_json(summary)["decision"] == "failed":
@@ -134,30 +142,44 @@ def code_digest(step: str, recipe: Recipe) -> str:
     return source_digest(f"steps.{step}") + changing
 
 
-def git_commit() -> str:
-    """Return the commit of this checkout, `-dirty` where files differ from it; `unknown` outside git."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return done.stdout.strip() or "unknown"
-
-
-def _execute(arguments: dict[str, str], *, cache: bool) -> None:
+def _execute(runner: Any, ir: str, arguments: dict[str, str], *, cache: bool) -> None:
     from kfp import components, local
 
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=runner,
         pipeline_root=str(home() / "steps"),
         raise_on_error=False,
         enable_caching=cache,
         cache_root=str(home() / "cache"),
     )
-    components.load_component_from_file(str(GOLDEN))(**arguments)
+    components.load_component_from_text(ir)(**arguments)
 
 
 @contextmanager
-def _quiet_environment() -> Iterator[None]:
-    """Give the steps' processes one registry and one home, and keep telemetry off."""
-    wanted = {**_QUIET, "REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri()}
+def _runner(
+    containers: "Containers | None", arguments: Mapping[str, str], run_folder: Path
+) -> Iterator[tuple[Any, str]]:
+    """Yield what runs the steps and their IR: processes here, or containers that ask the registry over HTTP."""
+    from kfp import local
+
+    if containers is None:
+        yield local.SubprocessRunner(use_venv=False), GOLDEN.read_text("utf-8")
+        return
+    from pipelines.containers import container_runner, named_paths
+    from pipelines.tracking import registry_over_http
+
+    write = [run_folder, home(), backbones()]
+    places = {"DOCKER_HOST": containers.address, "REWARDLAB_CACHE": str(backbones())}
+    with ExitStack() as stack:
+        places["MLFLOW_TRACKING_URI"] = stack.enter_context(registry_over_http(run_folder / "registry.log"))
+        stack.enter_context(_environment(places))
+        read = named_paths([json.loads(text) for name, text in arguments.items() if name.endswith("_settings")])
+        yield stack.enter_context(container_runner(containers, read=read, write=write)), ir_in(containers.image)
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for this process and those it starts, such as the steps' one registry and home."""
     before = {key: os.environ.get(key) for key in wanted}
     os.environ.update(wanted)
     try:

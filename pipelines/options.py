@@ -54,6 +54,20 @@ def folder_to_make(path: Path) -> Path:
     return path
 
 
+def known_runner(name: str) -> str:
+    """Refuse a runner that is none."""
+    if name not in ("process", "docker"):
+        raise typer.BadParameter(f"there is no runner {name!r}: choose process or docker")
+    return name
+
+
+def memory_size(text: str) -> str:
+    """Refuse what Docker would not take for a size."""
+    if not re.fullmatch(r"(\d+[kmg])?", text):
+        raise typer.BadParameter(f"it takes a size such as 6g or 500m, got {text!r}")
+    return text
+
+
 def absolute(data: str) -> str:
     """Return where data are from any folder; what is remote or not given stays as it is."""
     from steps.remote import is_remote
@@ -74,6 +88,20 @@ MapOption = Annotated[
     typer.Option("--map", help="FIELD=COLUMN: the column that is a field, such as prompt=query or family=topic."),
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="A recipe's setting, such as train.epochs=2.")]
+RunnerOption = Annotated[
+    str,
+    typer.Option(
+        "--runner",
+        help="What a step runs in: a process, or a container on docker's or podman's socket.",
+        callback=known_runner,
+    ),
+]
+MemoryOption = Annotated[
+    str,
+    typer.Option(
+        "--memory", help="Memory of a container, such as 6g; by default 4/5 of this machine's.", callback=memory_size
+    ),
+]
 NprocOption = Annotated[
     int | None, typer.Option("--nproc", help="Processes that train together, one a GPU: train.num_processes.", min=1)
 ]

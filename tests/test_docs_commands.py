@@ -15,6 +15,8 @@ from tests.pages import DOCS, PAGES, Block, agrees, blocks, commands, follow
 
 TRAINING = ["how-to/objectives.md", "how-to/runs.md", "how-to/training.md", "tutorial.md"]
 """They begin with nothing and train; the other pages begin with two registered versions."""
+CONTAINERS = ["how-to/images.md"]
+"""They need images, which `make test-images` has: see test_containers.py."""
 PAIRS = b'{"prompt": "Name a fruit.", "chosen": "A plum.", "rejected": "A chair."}\n'
 
 
@@ -59,7 +61,7 @@ def versions(tmp_path: Path, registry: Path, tiny_bundle: Path, other_bundle: Pa
     add(second, other_bundle, name="reward-model")
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES} - {*TRAINING}))
+@pytest.mark.parametrize("page", sorted({*PAGES} - {*TRAINING, *CONTAINERS}))
 def test_the_commands_of_a_page_run(
     page: str, tmp_path: Path, versions: None, elsewhere: dict[str, str], port: int
 ) -> None:

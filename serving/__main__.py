@@ -16,6 +16,7 @@ from serving.logs import set_up
 
 if TYPE_CHECKING:
     from serving.served import Served
+    from serving.work import Worker
 
 DIALECTS = ("openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei")
 KEEP_ALIVE_SECONDS = 75
@@ -36,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up(options.log_level)
     _tune()
     try:
-        served = _open(options)
+        worker = _worker(options)
         listener = _listen(options.host, options.port)
-        _serve(served, listener, options)
+        _serve(worker, listener, options)
     except (OSError, ValueError) as error:
         print(f"serving: {error}", file=sys.stderr)
         return 1
@@ -65,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _worker(options: argparse.Namespace) -> "Worker":
+    """Return what scores; nothing else holds its first model, which goes when another takes its place."""
+    from serving.limits import Limits
+    from serving.work import Worker
+
+    return Worker(_open(options), Limits(), threads=options.threads or os.cpu_count() or 1)
+
+
 def _open(options: argparse.Namespace) -> "Served":
     from serving.follow import load
     from serving.registry import Registry
@@ -87,18 +96,15 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _serve(served: "Served", listener: socket.socket, options: argparse.Namespace) -> None:
+def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespace) -> None:
     import uvicorn
 
     from serving.app import app_of
     from serving.ending import DRAIN_SECONDS, Server
     from serving.follow import Follower
-    from serving.limits import Limits
     from serving.registry import Registry
     from serving.tokens import read_tokens
-    from serving.work import Worker
 
-    worker = Worker(served, Limits(), threads=options.threads or os.cpu_count() or 1)
     tokens = read_tokens(options.tokens) if options.tokens else None
     follower = None
     if options.model and "@" in options.model:
@@ -113,7 +119,7 @@ def _serve(served: "Served", listener: socket.socket, options: argparse.Namespac
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     host, port = listener.getsockname()[:2]
-    print(f"serving {served.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    print(f"serving {worker.served.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     gc.freeze()  # what is there stays: looking through it again would halt all threads at each swap
     Server(config, worker).run(sockets=[listener])
 

@@ -74,7 +74,10 @@ def infinity(model: Path, *, cores: str) -> Iterator[ServerProcess]:
 
 
 def _classifier(model: Path) -> Path:
-    """Return a folder with the checkpoint as a classifier of two labels, since infinity takes one for a reranker's."""
+    """Return a folder with the checkpoint as a classifier, and its graph in INT8, which infinity picks by its name.
+
+    It has three labels: with fewer infinity takes it for a reranker.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from optimum.exporters.onnx import main_export
     from transformers import AutoModelForSequenceClassification
@@ -83,7 +86,7 @@ def _classifier(model: Path) -> Path:
 
     target = model.parent / "infinity"
     if not (target / "model_quantized.onnx").is_file():
-        AutoModelForSequenceClassification.from_pretrained(model, num_labels=2).save_pretrained(target)
+        AutoModelForSequenceClassification.from_pretrained(model, num_labels=3).save_pretrained(target)
         open_tokenizer(model).save_pretrained(target)
         main_export(str(target), target, task="text-classification")
         quantize_dynamic(

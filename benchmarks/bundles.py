@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -117,11 +118,17 @@ def lengths(count: int, *, seed: int) -> list[int]:
 
 def texts(bundle: Path, sizes: list[int], *, seed: int) -> Iterator[tuple[str, str]]:
     """Yield a prompt and a response of so many tokens together, a third of them the prompt's: a token is a word."""
-    from tokenizers import Tokenizer
-
-    vocabulary = Tokenizer.from_file(str(bundle / "tokenizer.json")).get_vocab()
-    words = sorted(word for word in vocabulary if word.isascii() and word.isalpha() and word.islower())
+    words = _words(bundle)
     rng = random.Random(seed)
     for size in sizes:
         chosen = rng.choices(words, k=size)
         yield " ".join(chosen[: size // 3]), " ".join(chosen[size // 3 :])
+
+
+@lru_cache(maxsize=4)
+def _words(bundle: Path) -> list[str]:
+    """Return the words that are a token each."""
+    from tokenizers import Tokenizer
+
+    vocabulary = Tokenizer.from_file(str(bundle / TOKENIZER)).get_vocab()
+    return sorted(word for word in vocabulary if word.isascii() and word.isalpha() and word.islower())

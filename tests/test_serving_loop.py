@@ -1,9 +1,11 @@
 """What waits for the engine and how it is scored: batches, shared work, failures that stay alone."""
 
 import asyncio
+import gc
 import random
 import shutil
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -229,6 +231,24 @@ def test_work_that_nobody_waits_for_is_not_computed(served: Served, engine: Watc
 
     asyncio.run(work())
     assert [len(tree.responses) for batch in engine.batches for tree in batch if len(tree.responses) > 1] == []
+
+
+def test_a_model_that_was_swapped_goes_without_a_search_for_cycles(served: Served, engine: Watched) -> None:
+    async def work() -> bool:
+        worker = await ready(Served.of(engine, name="small", version="1"))
+        before = weakref.ref(worker.served)
+        await worker.score([group("Hi", "a", "b")], MANNERS["native"])
+        worker.swap(served)
+        await worker.score([group("Hi", "a", "b")], MANNERS["native"])
+        worker.stop()
+        return before() is None
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(work())
+    finally:
+        gc.enable()
 
 
 def test_a_group_that_cannot_be_read_takes_no_other_with_it(served: Served) -> None:

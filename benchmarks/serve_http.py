@@ -152,7 +152,11 @@ def storm(place: Path, *, quick: bool) -> list[Row]:
     seconds = {name: statistics.median(each.load.seconds for each in costs) for name, costs in found.items()}
     generator = statistics.median(each.load.generator_cpu for each in found["two"])
     told = f"the tokenizer takes {reading:.3g} ms, the engine {scoring:.3g}"
-    why = f"the generator took {generator:.3g} of {2 * seconds['two']:.3g} CPU s on the same two cores"
+    cpu = {name: 1000 * statistics.median(each.cpu for each in costs) / len(messages) for name, costs in found.items()}
+    why = (
+        f"a request takes {cpu['two']:.3g} CPU ms on two cores and {cpu['one']:.3g} on one; "
+        f"the generator took {generator:.3g} of {2 * seconds['two']:.3g} CPU s on the same two cores"
+    )
     return [
         at_most(15, "CPU beside engine and tokenizer, a request", overhead, "ms", 0.5, told),
         at_least(15, "requests a second, two cores to one", seconds["one"] / seconds["two"], "", 1.8, why),

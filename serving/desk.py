@@ -181,4 +181,5 @@ def reason(error: Exception) -> str:
 
 
 def _error(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": detail}, status, headers=headers)
+    told = detail.encode(errors="backslashreplace").decode()  # a message may quote what is no valid Unicode
+    return JSONResponse({"error": told}, status, headers=headers)

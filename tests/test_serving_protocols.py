@@ -313,3 +313,16 @@ def test_one_dialect_may_be_spoken_at_the_root(engine: Engine, dialect: str, pat
         assert post(url, "/v1/rewards", {"prompt": PROMPT, "responses": ["4"]})["rewards"]
         metrics = httpx.get(f"{url}/metrics").text
     assert f'rewardlab_requests_total{{dialect="{dialect}",status="200"}} 1.0' in metrics
+
+
+@pytest.mark.parametrize(
+    ("tensor", "part"),
+    [
+        ({"name": "sentences", "datatype": [{}], "shape": [1], "data": ["a"]}, "datatype BYTES or"),
+        ({"name": "\ud800", "datatype": None, "shape": [1], "data": ["a"]}, "\\ud800: datatype BYTES or"),
+        ({"name": "sentences", "datatype": "BYTES", "shape": [{}], "data": ["a"]}, "shape [1]"),
+    ],
+)
+def test_a_tensor_that_is_none_is_refused_and_named(url: str, tensor: dict[str, Any], part: str) -> None:
+    for path, status in (("/nemo/v2/models/reward_model/infer", 422), ("/v2/models/small/infer", 400)):
+        assert part in post(url, path, {"inputs": [tensor]}, status)["error"]

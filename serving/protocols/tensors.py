@@ -114,7 +114,7 @@ def _tensor(entry: Mapping[str, Any], raw: bytes | None) -> Tensor:
     name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
     if not isinstance(name, str):
         raise ValueError(f"inputs: a tensor has a name, got {name!r:.80}")
-    if datatype != "BYTES" and datatype not in _NUMBERS:
+    if datatype not in ("BYTES", *_NUMBERS):
         raise ValueError(f"{name}: datatype BYTES or {', '.join(_NUMBERS)}, got {datatype!r:.80}")
     data = _flat(entry.get("data"), name) if raw is None else _unpacked(name, datatype, raw)
     if datatype == "BYTES" and not all(isinstance(element, str) for element in data):

@@ -110,17 +110,25 @@ class Call:
         Raises:
             HTTPException: 499, which nobody will read.
         """
-        task = asyncio.ensure_future(work)
-        gone = asyncio.ensure_future(self._gone())
+        me, left = asyncio.current_task(), False
+        assert me is not None
+
+        async def watch() -> None:
+            nonlocal left
+            while (await self.request.receive())["type"] != "http.disconnect":
+                pass
+            left = True
+            me.cancel()
+
+        watching = asyncio.ensure_future(watch())
         try:
-            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise HTTPException(LEFT, "the client left before its answer")
-            return task.result()
+            return await work
+        except asyncio.CancelledError:
+            if not left or me.uncancel():  # somebody else wants the end of it too
+                raise
+            raise HTTPException(LEFT, "the client left before its answer") from None
         finally:
-            gone.cancel()
-            task.cancel()
-            await asyncio.gather(task, gone, return_exceptions=True)
+            watching.cancel()
 
     def finish(self, response: Response) -> Response:
         """Name the model and the request in a reply, count it, and log it."""
@@ -133,10 +141,6 @@ class Call:
         level = "warning" if response.status_code in (500, 504) else "info"
         getattr(log, level)("request", extra={"facts": facts})
         return response
-
-    async def _gone(self) -> None:
-        while (await self.request.receive())["type"] != "http.disconnect":
-            pass
 
 
 Answer = Callable[[Call, dict[str, Any]], Coroutine[Any, Any, Any]]

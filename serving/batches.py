@@ -112,21 +112,21 @@ class Queue:
 
     def take(self) -> list[Leaf]:
         """Return the next batch: empty only if nothing waits, over the budget only if it is one leaf."""
-        batch: list[Leaf] = []
-        spent = 0
-        for leaves in self._candidates():
-            first = True
-            for leaf in sorted(leaves, key=lambda leaf: len(leaf.response)):
-                price = _price(leaf, first=first)
-                if batch and spent + price > self._budget:
-                    break
-                batch.append(leaf)
-                spent, first = spent + price, False
-            if spent >= self._budget:
-                break
+        batch = list(self._fitting())
         for leaf in batch:
             self.discard(leaf)
         return batch
+
+    def _fitting(self) -> Iterator[Leaf]:
+        """Yield leaves until one does not fit: what is behind it is as long, and looking through it all takes time."""
+        spent = 0
+        for leaves in self._candidates():
+            for number, leaf in enumerate(sorted(leaves, key=lambda leaf: len(leaf.response))):
+                price = _price(leaf, first=not number)
+                if spent and spent + price > self._budget:
+                    return
+                yield leaf
+                spent += price
 
     def _candidates(self) -> Iterator[Sequence[Leaf]]:
         """Yield the oldest prompt's leaves, then those of like length, nearest first."""

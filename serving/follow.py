@@ -15,10 +15,10 @@ from serving.served import Served
 from serving.work import Worker
 
 
-def load(registry: Registry, version: Version) -> Served:
+def load(registry: Registry, version: Version, *, before: Served | None = None) -> Served:
     """Return a version as a model whose golden texts have been scored as they were sealed.
 
-    Its files go when the model does.
+    Its files go when the model does; `before` is the one that it is loaded beside.
 
     Raises:
         ValueError: the bundle cannot be had, is damaged, or scores otherwise.
@@ -26,7 +26,7 @@ def load(registry: Registry, version: Version) -> Served:
     folder = Path(tempfile.mkdtemp(prefix="rewardlab-"))
     try:
         registry.fetch(version, folder / "bundle")
-        served = Served.load(folder / "bundle", name=version.name, version=version.number)
+        served = Served.load(folder / "bundle", name=version.name, version=version.number, before=before)
         served.engine.check_golden()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -76,7 +76,7 @@ class Follower:
     def _swap(self, version: Version) -> None:
         label = f"{version.name}/{version.number}"
         try:
-            served = load(self._registry, version)
+            served = load(self._registry, version, before=self._worker.served)
         except Exception as error:
             why = f"{label} is not served, {self._worker.served.label} still is: {error}"
             self._refused = (version, why)

@@ -67,8 +67,13 @@ class Served:
     _tokenizers: "SimpleQueue[TreeTokenizer]" = field(default_factory=SimpleQueue)
 
     @classmethod
-    def of(cls, engine: Engine, *, name: str, version: str) -> Self:
-        """Return an engine as a model in service."""
+    def of(cls, engine: Engine, *, name: str, version: str, before: "Served | None" = None) -> Self:
+        """Return an engine as a model in service, with the tokenizers of the one before it where it reads the same way.
+
+        Opening a tokenizer halts all threads, and the one before is in service.
+        """
+        if before and before.engine.bundle.readout == engine.bundle.readout:
+            return cls(engine, name, version, before._transcripts, before._tokenizers)
         try:
             transcripts: Transcripts | str = Transcripts(engine.bundle.readout)
         except ValueError as error:  # the template cannot be taken apart: such texts are refused, groups are not
@@ -79,7 +84,7 @@ class Served:
         return served
 
     @classmethod
-    def load(cls, bundle: Path, *, name: str, version: str | None = None) -> Self:
+    def load(cls, bundle: Path, *, name: str, version: str | None = None, before: "Served | None" = None) -> Self:
         """Open a bundle for engines that run one thread each.
 
         Raises:
@@ -87,7 +92,7 @@ class Served:
         """
         opened = Bundle.open(bundle)
         engine = Engine(opened, threads=1)
-        return cls.of(engine, name=name, version=version or opened.label.rpartition("/")[2])
+        return cls.of(engine, name=name, version=version or opened.label.rpartition("/")[2], before=before)
 
     @property
     def label(self) -> str:

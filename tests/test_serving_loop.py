@@ -7,6 +7,7 @@ import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,18 @@ def test_a_model_that_was_swapped_goes_without_a_search_for_cycles(served: Serve
         assert asyncio.run(work())
     finally:
         gc.enable()
+
+
+def test_a_model_that_reads_the_same_way_takes_over_the_tokenizers(
+    served: Served, tiny_bundle: Path, other_bundle: Path
+) -> None:
+    same = Served.load(other_bundle, name="small", version="2", before=served)
+    assert same._tokenizers is served._tokenizers
+    assert same.read(group("Hi", "a")) == served.read(group("Hi", "a"))
+    shorter = replace(served.engine.bundle, readout=replace(served.engine.bundle.readout, prompt_limit=5))
+    other = Served.of(Engine(shorter, threads=1), name="small", version="3", before=served)
+    assert other._tokenizers is not served._tokenizers
+    assert other.read(group("Hi " * 9, "a"))[0].truncated == (True,)
 
 
 def test_a_group_that_cannot_be_read_takes_no_other_with_it(served: Served) -> None:

@@ -1,5 +1,6 @@
 """One shard or eight: the same artifacts and reports, to the byte."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from steps.validate import ValidateConfig, validate, validate_shard, validate_sh
 from tests.test_validate import BAD, sound
 
 COUNTS = [1, 8]
+_RUN = re.compile(r"\d{8}T\d{6}\.\d{6}Z|\d{4}-\d\d-\d\dT[\d:.+Z]+|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 Work = Callable[[Path, Shard], object]
 
 
@@ -34,6 +36,14 @@ def shards(count: int, folder: Path, work: Work) -> list[Path]:
     for index in reversed(range(count)):
         work(folder / f"part-{index}", Shard(index, count))
     return sorted(folder.glob("part-*"), reverse=True)
+
+
+def pages(docs: Path) -> dict[str, str]:
+    """Return the pages of Data Docs without the ids and times of their run; the index is nothing but those."""
+    found = {page.relative_to(docs).as_posix(): page.read_text() for page in docs.rglob("*.html")}
+    del found["index.html"]
+    assert found
+    return {_RUN.sub("", name): _RUN.sub("", text) for name, text in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +85,7 @@ def test_validate(count: int, tmp_path: Path) -> None:
     parts = shards(count, tmp_path, lambda target, shard: validate_shard(tmp_path, target, shard))
     assert validate_shards(config, tmp_path, parts, tmp_path / "sharded") == whole
     assert whole.quarantined["is_no_copy_of_an_earlier_row"] >= len(copies)
+    assert pages(tmp_path / "sharded" / "docs") == pages(tmp_path / "whole" / "docs")
     for name in ("whole", "sharded"):
         shutil.rmtree(tmp_path / name / "docs")  # which hold times
     assert tree_digest(tmp_path / "sharded") == tree_digest(tmp_path / "whole") == whole.digest

@@ -70,7 +70,7 @@ def containers(*, cpus: float | None = None, memory: str = "") -> Containers:
     with closing(DockerClient(base_url=address)) as client:
         rootless = any("rootless" in option for option in client.info().get("SecurityOptions") or ())
         user = "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"  # whom a rootless engine calls 0 is who started it
-        limits = Limits(cpus=cpus or num_cores(), memory=memory or f"{_physical_memory() * 4 // 5}")
+        limits = Limits(cpus=cpus or num_cores(), memory=memory or f"{_physical_memory() * 4 // 5 // 2**20}m")
         return Containers(address=address, image=_image(client, address), user=user, limits=limits)
 
 
@@ -95,6 +95,9 @@ def container_runner(where: Containers, *, read: Iterable[Path], write: Iterable
     from kfp import local
     from kfp.local import docker_task_handler
 
+    read = list(read)
+    locks = [path / ".dvc" / "tmp" for path in read if (path / ".dvc").is_dir()]  # where DVC keeps them
+    write = [*write, *locks]
     for path in write:
         path.mkdir(parents=True, exist_ok=True)
     shown = {**dict.fromkeys(map(str, read), True), **dict.fromkeys(map(str, write), False)}

@@ -159,7 +159,7 @@ def _locks(target: str, torch: str) -> list[Path]:
 def _bring(target: str, locks: Sequence[Path]) -> None:
     """Let this machine's pip, with its indices and certificates, bring the packages; the build then needs no index."""
     folder = ROOT / "build" / "wheels" / target
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    download = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
     for lock in locks:
         _say(*download, "--no-build-isolation", "--require-hashes", "--dest", str(folder), "--requirement", str(lock))
 

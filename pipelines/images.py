@@ -83,11 +83,14 @@ def build(target: str, *, base: str, torch: str) -> Built:
     command = [builder, "build", "--file", "Containerfile", "--target", target, "--tag", name]
     if builder != "docker":
         command.append("--layers")
-    arguments = {"BASE_IMAGE": base, "PIP_NO_INDEX": "1", **({"TORCH": torch} if target == "train" else {})}
+    version, revision = tag(), git_commit()
+    arguments = {"BASE_IMAGE": base, "PIP_NO_INDEX": "1", "VERSION": version, "REVISION": revision}
+    if target == "train":
+        arguments["TORCH"] = torch
     labels = {
         "title": REPOSITORIES[target],
-        "version": tag(),
-        "revision": git_commit(),
+        "version": version,
+        "revision": revision,
         "licenses": "Apache-2.0",
         "base.name": base,
     }

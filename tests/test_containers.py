@@ -1,7 +1,6 @@
 """The life cycle in containers, on real images (`make image`): run, killed, served. `make test-images` runs this."""
 
 import os
-import sys
 import tarfile
 import threading
 import time
@@ -19,7 +18,6 @@ from rewardlab.references import resolve
 from steps.make_data import MakeDataConfig, make_data
 from tests.command import read_lines, rewardlab, write_lines
 from tests.container_engine import engine_socket, installed, podman
-from tests.pages import follow
 from tests.sizes import ROOT
 
 pytestmark = pytest.mark.slow
@@ -63,8 +61,8 @@ def test_an_image_is_what_its_bill_says_and_nothing_else(target: str, place: Pat
     left = "import shutil; print([tool for tool in ('pip', 'gcc', 'cc', 'make', 'uv') if shutil.which(tool)])"
     run = ("run", "--rm", "--user", "0", "--entrypoint")
     assert podman(*run, "python", image(target), "-c", left) == "[]"
-    caches = ("/root/.cache", "/var/lib/apt/lists", "/var/cache/apt/archives", "/tmp")
-    assert podman(*run, "find", image(target), *caches, "-type", "f", "-size", "+0") == ""
+    caches = "find /root /tmp /var/lib/apt/lists /var/cache/apt -type f -size +100k"
+    assert podman(*run, "sh", image(target), "-c", caches) == ""
 
 
 def test_an_image_says_what_it_is_and_is_run_by_nobody(place: Path) -> None:
@@ -129,14 +127,6 @@ def test_a_step_that_wants_more_memory_than_it_may_is_told_so(place: Path) -> No
     )
     assert done.code == 1
     assert "did it want more than 60m of memory" in read_json(place / "runs" / "latest" / "summary.json")["reason"]
-
-
-def test_the_commands_of_the_page_on_images_run(place: Path, tmp_path: Path) -> None:
-    for name in ("Makefile", "requirements.lock", "backbones.lock", "pyproject.toml"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / ".venv").symlink_to(sys.prefix)
-    told = {"MAKEFLAGS": "n", "REWARDLAB_HOME": ""}
-    follow("how-to/images.md", tmp_path, told, port=8080, timeout=600)
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,14 @@ import pytest
 
 from docs.pages import said
 from tests import stand_in_hub
+from tests.container_engine import engine_socket
 from tests.gated import add, crown, report
 from tests.pages import DOCS, PAGES, Block, agrees, blocks, commands, follow
 
 TRAINING = ["how-to/objectives.md", "how-to/runs.md", "how-to/training.md", "tutorial.md"]
 """They begin with nothing and train; the other pages begin with two registered versions."""
 CONTAINERS = ["how-to/images.md"]
-"""They need images, which `make test-images` has: see test_containers.py."""
+"""They need images, which `make image` has built, and podman."""
 PAIRS = b'{"prompt": "Name a fruit.", "chosen": "A plum.", "rejected": "A chair."}\n'
 
 
@@ -69,13 +70,27 @@ def test_the_commands_of_a_page_run(
     follow(page, tmp_path / "place", elsewhere, port=port, timeout=900)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", TRAINING)
-def test_the_commands_of_a_page_that_trains_run(page: str, tmp_path: Path, port: int) -> None:
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Return a folder in which make says what it would do, and there is no registry."""
     for name in ("Makefile", "requirements.lock", "backbones.lock", "pyproject.toml"):
         (tmp_path / name).symlink_to(DOCS.parent / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    follow(page, tmp_path, {"MAKEFLAGS": "n", "REWARDLAB_HOME": ""}, port=port, timeout=3600)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TRAINING)
+def test_the_commands_of_a_page_that_trains_run(page: str, clone: Path, port: int) -> None:
+    follow(page, clone, {"MAKEFLAGS": "n", "REWARDLAB_HOME": ""}, port=port, timeout=3600)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", CONTAINERS)
+def test_the_commands_of_a_page_on_containers_run(page: str, clone: Path) -> None:
+    with engine_socket(clone) as address:
+        told = {"MAKEFLAGS": "n", "REWARDLAB_HOME": "", "DOCKER_HOST": address}
+        follow(page, clone, told, port=8080, timeout=3600)  # the Deployment's own port
 
 
 def test_every_command_that_a_text_names_is_one_with_its_options() -> None:

@@ -60,11 +60,13 @@ def test_every_image_runs_as_nobody_and_is_copied_without_what_built_it() -> Non
 
 def test_what_is_copied_is_in_the_context_and_in_the_tag() -> None:
     allowed = {line[1:] for line in (ROOT / ".containerignore").read_text().splitlines() if line.startswith("!")}
-    copied = set(re.findall(r"^COPY ([a-z]+) ", CONTAINERFILE, re.MULTILINE))
-    assert copied == {"rewardlab", "models", "steps", "components", "pipelines", "serving"}
-    assert copied <= allowed
+    rooms = set(re.findall(r"^COPY ([a-z]+) ", CONTAINERFILE, re.MULTILINE))
+    locks = set(re.findall(r"[\w-]+\.lock(?= )", "".join(re.findall(r"^COPY .*$", CONTAINERFILE, re.MULTILINE))))
+    assert rooms == {"rewardlab", "models", "steps", "components", "pipelines", "serving"}
+    assert rooms <= allowed
+    assert {lock.partition("-")[0] for lock in locks} == {"requirements", "torch", "backbones.lock"}
     assert (ROOT / ".dockerignore").resolve() == ROOT / ".containerignore"
-    assert copied <= {file.relative_to(ROOT).parts[0] for file in images._sources()}
+    assert rooms | locks <= {file.relative_to(ROOT).parts[0] for file in images._sources()}
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ Shapes: B sequences (the responses of all groups), T tokens, C comparisons, R = 
 """
 # ruff: noqa: N815
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ class TokenGroup(Labels):
     """A preference group as int32 token ids: its prompt, each response, and what is known about their rewards.
 
     Its own labels are of the combined reward, `aspects` holds those of each aspect. `weight` is what it counts in the
-    loss.
+    loss. `reworded` names responses that say what another says, and which.
     """
 
     id: str
@@ -28,6 +28,7 @@ class TokenGroup(Labels):
     responses: tuple[NDArray[np.int32], ...]
     aspects: tuple[Labels, ...] = ()
     weight: float = 1.0
+    reworded: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def sequences(self) -> list[NDArray[np.int32]]:

@@ -27,14 +27,18 @@ class Objective:
     """What is minimised: the loss of the combined reward and of each aspect, and what is added to them.
 
     `label_smoothing` is the share of each comparison's strength that goes to the other side, in Bradley-Terry;
-    `center_rewards` is the coefficient of the pull of each group's rewards to zero, which `mse` needs none of.
+    `center_rewards` is the coefficient of the pull of each group's rewards to zero, which `mse` needs none of;
+    `consistency` that of the squared distance of a response's reward from that of its rewording.
     """
 
     losses: tuple[Loss, ...] = ("bradley_terry",)
     label_smoothing: float = 0.0
     center_rewards: float = 0.0
+    consistency: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.consistency < math.inf:
+            raise ValueError(f"consistency is finite and not negative, got {self.consistency}")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing is in [0, 0.5), got {self.label_smoothing}")
         if not 0 <= self.center_rewards < math.inf:

@@ -1,7 +1,7 @@
 """Losses over the rewards of preference groups, averaged per group.
 
 Shapes: R rewards of all responses and outputs of a batch, S of them with a score, C comparisons, P places in choices,
-G groups of all outputs. See `models.targets`.
+W reworded responses, G groups of all outputs. See `models.targets`.
 """
 
 from collections.abc import Callable
@@ -51,6 +51,9 @@ def _one_member(rewards_R: Tensor, targets: Targets, objective: Objective) -> tu
         total, weight_G = _LOSSES[loss](rewards_R, known, objective)
         if objective.center_rewards and loss != "mse":
             total = total + objective.center_rewards * (weight_G * center(rewards_R, targets)).sum()
+        if objective.consistency:
+            gap_W = rewards_R[known.reworded_W] - rewards_R[known.original_W]
+            total = total + objective.consistency * (known.reworded_weight_W.to(gap_W) * consistency(gap_W)).sum()
         totals.append(total)
         weights.append(weight_G.sum())
     return torch.stack(totals).sum(), torch.stack(weights).sum()
@@ -67,6 +70,32 @@ def bradley_terry(difference_C: Tensor, strength_C: Tensor, margin_C: Tensor, sm
     logit_C = difference_C - torch.where(known, margin_C, 0.0)
     strength_C = (1 - smoothing) * strength_C + smoothing * (1 - strength_C)
     return -(strength_C * logsigmoid(logit_C) + (1 - strength_C) * logsigmoid(-logit_C))
+
+
+def debiased(difference_C: Tensor, offset_C: Tensor) -> Tensor:
+    """Return the logits of a product of experts: the reward's difference and a bias model's logit, added.
+
+    The bias model knows one thing that labels follow and the reward should not, such as length (`steps.train.length`);
+    it is there in training alone, so that what it explains is not learned by the reward (Clark, Yatskar & Zettlemoyer
+    2019, "Don't Take the Easy Way Out", section 3.2, "bias product"). A tie of the labels has an offset too: it turns
+    its sign with the sides.
+
+    It takes the place of ODIN's length head (Chen et al. 2024, "Disentangled Reward Mitigates Hacking", section 3),
+    which adds a second head's difference to that of the first, pair by pair, and keeps the two apart by correlations
+    with length and by orthogonality. ODIN's public code does neither: it takes logsigmoid of the difference of sums
+    over the whole batch and both heads, which is one loss for a batch and not one for a pair, and its orthogonality is
+    commented out. Here each pair has its own logit, and since the bias model reads length and nothing else there is no
+    second head to keep apart, nor a correlation over a batch, which would change with micro-batches and processes.
+    """
+    return difference_C + offset_C
+
+
+def consistency(gap_W: Tensor) -> Tensor:
+    """Return the squared difference of the rewards of a response and its rewording.
+
+    Source: Wu et al. 2025, "reWordBench", section 5: the reward of a paraphrase is pulled to that of the original.
+    """
+    return gap_W**2
 
 
 def margin_ranking(difference_C: Tensor, strength_C: Tensor, margin_C: Tensor) -> Tensor:
@@ -117,7 +146,8 @@ def center(rewards_R: Tensor, targets: Targets) -> Tensor:
 
 def _bradley_terry(rewards_R: Tensor, targets: Targets, objective: Objective) -> tuple[Tensor, Tensor]:
     difference_C, strength_C, margin_C, weight_C, group_C = _compared(rewards_R, targets)
-    values_C = bradley_terry(difference_C, strength_C, margin_C, objective.label_smoothing)
+    logit_C = debiased(difference_C, targets.offset_C.to(difference_C))
+    values_C = bradley_terry(logit_C, strength_C, margin_C, objective.label_smoothing)
     return (weight_C * values_C).sum(), _sum_by(group_C, weight_C, targets.num_segments)
 
 

@@ -1,12 +1,12 @@
 """What is known about the rewards of a batch, as flat tensors over all groups and outputs.
 
-Shapes: R rewards of all responses and outputs, C comparisons, P places in the choices of rankings. An output is the
-combined reward or that of an aspect, in this order. R runs output by output, group by group, response by response, as
-the rewards of a `RewardModel` flatten.
+Shapes: R rewards of all responses and outputs, C comparisons, P places in the choices of rankings, W responses that
+reword another one. An output is the combined reward or that of an aspect, in this order. R runs output by output, group
+by group, response by response, as the rewards of a `RewardModel` flatten.
 """
 # ruff: noqa: N815
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 class Labels:
     """What is known about one output's rewards of a group's responses.
 
-    A choice is the index of a response, and behind it those it was chosen from; see `models.rankings`.
+    A choice is the index of a response, and behind it those it was chosen from; see `models.rankings`. `offsets` has,
+    in logits, what a model of the labels' bias says of each comparison; where there is none, nothing is said.
     """
 
     comparisons: tuple[Comparison, ...] = ()
+    offsets: tuple[float, ...] = ()
     scores: tuple[float, ...] | None = None
     choices: tuple[tuple[int, ...], ...] = ()
 
@@ -39,13 +41,15 @@ class Targets:
     Indices point into that vector. `margin_C` and `score_R` are NaN where there is none. Of each group and output
     `weight_C` sums to the group's weight over the comparisons, `score_weight_R` over the scored responses and
     `choice_weight_P` over the choices, where it is 0 but at the chosen response: a group of 4 counts as much as a pair.
-    `group_R` numbers groups anew for each output, `choice_P` the choices.
+    `group_R` numbers groups anew for each output, `choice_P` the choices. `reworded_W` points to responses that say
+    what `original_W` says.
     """
 
     better_C: Tensor
     worse_C: Tensor
     strength_C: Tensor
     margin_C: Tensor
+    offset_C: Tensor
     weight_C: Tensor
     score_R: Tensor
     score_weight_R: Tensor
@@ -53,6 +57,9 @@ class Targets:
     ranked_P: Tensor
     choice_P: Tensor
     choice_weight_P: Tensor
+    reworded_W: Tensor
+    original_W: Tensor
+    reworded_weight_W: Tensor
     num_groups: int
     num_outputs: int
 
@@ -76,11 +83,11 @@ class Targets:
             torch.arange(len(self.score_R), device=self.score_R.device) // per_output,
             torch.tensor(outputs, device=self.score_R.device),
         )
-        of_C, of_P = wanted_R[self.better_C], wanted_R[self.ranked_P]
+        of = {"C": wanted_R[self.better_C], "P": wanted_R[self.ranked_P], "W": wanted_R[self.reworded_W]}
         kept: dict[str, Any] = {
-            name: value[of_C if name.endswith("_C") else of_P]
+            name: value[of[name[-1]]]
             for name in (field.name for field in fields(self))
-            if name.endswith(("_C", "_P")) and isinstance(value := getattr(self, name), Tensor)
+            if name.endswith(("_C", "_P", "_W")) and isinstance(value := getattr(self, name), Tensor)
         }
         return replace(self, **kept, score_R=self.score_R.masked_fill(~wanted_R, torch.nan))
 
@@ -102,6 +109,7 @@ def make_targets(groups: Sequence["TokenGroup"]) -> Targets:
         **_comparisons(placed),
         **_scores(placed, sizes_G.tolist()),
         **_choices(placed),
+        **_rewordings(placed, [group.reworded for group in groups] * num_outputs),
         group_R=torch.repeat_interleave(sizes_G),
         num_groups=len(groups),
         num_outputs=num_outputs,
@@ -114,16 +122,24 @@ _Placed = Sequence[tuple[int, float, Labels]]
 
 def _comparisons(placed: _Placed) -> dict[str, Tensor]:
     rows = [
-        (start + entry.better, start + entry.worse, entry.strength, entry.margin, weight / len(labels.comparisons))
+        (
+            start + entry.better,
+            start + entry.worse,
+            entry.strength,
+            entry.margin,
+            offset,
+            weight / len(labels.comparisons),
+        )
         for start, weight, labels in placed
-        for entry in labels.comparisons
+        for entry, offset in zip(labels.comparisons, labels.offsets or (0.0,) * len(labels.comparisons), strict=True)
     ]
-    better, worse, strength, margin, weights = zip(*rows, strict=True) if rows else ((),) * 5
+    better, worse, strength, margin, offsets, weights = zip(*rows, strict=True) if rows else ((),) * 6
     return {
         "better_C": torch.tensor(better, dtype=torch.long),
         "worse_C": torch.tensor(worse, dtype=torch.long),
         "strength_C": torch.tensor(strength, dtype=torch.float32),
         "margin_C": torch.tensor([np.nan if value is None else value for value in margin], dtype=torch.float32),
+        "offset_C": torch.tensor(offsets, dtype=torch.float32),
         "weight_C": torch.tensor(weights, dtype=torch.float32),
     }
 
@@ -142,6 +158,20 @@ def _choices(placed: _Placed) -> dict[str, Tensor]:
         "ranked_P": torch.tensor(ranked, dtype=torch.long),
         "choice_P": torch.tensor(choices, dtype=torch.long),
         "choice_weight_P": torch.tensor(weights, dtype=torch.float32),
+    }
+
+
+def _rewordings(placed: _Placed, reworded: Sequence[Mapping[int, int]]) -> dict[str, Tensor]:
+    rows = [
+        (start + copy, start + original, weight / len(known))
+        for (start, weight, _), known in zip(placed, reworded, strict=True)
+        for copy, original in known.items()
+    ]
+    copies, originals, weights = zip(*rows, strict=True) if rows else ((),) * 3
+    return {
+        "reworded_W": torch.tensor(copies, dtype=torch.long),
+        "original_W": torch.tensor(originals, dtype=torch.long),
+        "reworded_weight_W": torch.tensor(weights, dtype=torch.float32),
     }
 
 

@@ -43,6 +43,11 @@ class Recipe(Config):
                 f"tokenize.aspects is {list(kept)} and train.model.aspects is {list(heads)}: set both alike, or "
                 "for one head without a name the one aspect that it learns"
             )
+        if bool(self.tokenize.rewordings) != bool(self.train.consistency):
+            raise ValueError(
+                f"tokenize.rewordings is {list(self.tokenize.rewordings)} and train.consistency is "
+                f"{self.train.consistency:g}: a reworded response is there to be consistent with, set both or neither"
+            )
         self._evaluate_against_the_gates_anchor()
 
     def _evaluate_against_the_gates_anchor(self) -> None:

@@ -18,14 +18,17 @@ _COMPARISON = np.dtype(
     [("better", "<i4"), ("worse", "<i4"), ("strength", "<f8"), ("margin", "<f8"), ("aspect", "<i4")],
 )
 """`aspect` is the number of its name in `aspects.json`, or -1."""
-_VALUES = ("ids", "scores", "comparisons", "weights")
+_VALUES = ("ids", "scores", "comparisons", "weights", "originals")
 _OFFSETS = {"segments": "lengths", "starts": "num_pieces", "comparison_starts": "num_comparisons"}
 """Files of where things begin, and which lengths they add up."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredGroup:
-    """One group's ids and labels; `scores` holds the aspects that it has ratings of."""
+    """One group's ids and labels; `scores` holds the aspects that it has ratings of.
+
+    `original` is the response that the last one rewords, or -1.
+    """
 
     id: str
     prompt: npt.NDArray[np.int32]
@@ -33,6 +36,7 @@ class StoredGroup:
     comparisons: tuple[Comparison, ...]
     scores: Mapping[str, tuple[float, ...]]
     weight: float
+    original: int = -1
 
 
 class TokenStore:
@@ -48,6 +52,7 @@ class TokenStore:
         self._comparison_starts = _open(folder / "comparison_starts.bin", np.dtype("<i8"))
         self._scores = _open(folder / "scores.bin", np.dtype("<f8")).reshape(-1, len(self.aspects))
         self._weights = _open(folder / "weights.bin", np.dtype("<f8"))
+        self._originals = _open(folder / "originals.bin", np.dtype("<i4"))
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -79,7 +84,8 @@ class TokenStore:
             if not np.isnan(column).any()
         }
         weight = float(self._weights[index])
-        return StoredGroup(self._names[index], pieces[0], tuple(pieces[1:]), comparisons, scores, weight)
+        original = int(self._originals[index])
+        return StoredGroup(self._names[index], pieces[0], tuple(pieces[1:]), comparisons, scores, weight, original)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +100,17 @@ class Packed:
     num_comparisons: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float64]
+    originals: npt.NDArray[np.int32]
 
 
-def pack_trees(rows: Iterable[tuple[PreferenceGroup, TokenTree]], *, aspects: Sequence[str]) -> Packed:
+def pack_trees(
+    rows: Iterable[tuple[PreferenceGroup, TokenTree]], *, aspects: Sequence[str], originals: Sequence[int] = ()
+) -> Packed:
     """Return groups and their trees as arrays.
 
     Args:
         rows: a group and its token tree.
+        originals: for each group the response that its last one rewords, or -1; by default none does.
         aspects: the objectives to learn: their scores, and comparisons of them or of none in particular, are kept.
     """
     names: list[str] = []
@@ -132,6 +142,7 @@ def pack_trees(rows: Iterable[tuple[PreferenceGroup, TokenTree]], *, aspects: Se
         np.array(num_comparisons, dtype="<i8"),
         np.concatenate([np.empty((0, len(aspects)), dtype="<f8"), *scores]),
         np.array(weights, dtype="<f8"),
+        np.array(originals or [-1] * len(names), dtype="<i4"),
     )
 
 

@@ -1,18 +1,21 @@
 """Render and tokenize the training and validation groups with the policy's own tokenizer."""
 
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, parse_group, read_chunks, read_json, tree_digest, write_json
+from rewardlab.groups import PreferenceGroup
 from rewardlab.readout import Pooling, ReadOut
 from rewardlab.tokens import TokenTree, TreeTokenizer
 from rewardlab.tokenstore import Packed, pack_trees, write_store
 from steps.parallel import in_order
+from steps.rewording import REWORDINGS
 from steps.shards import Shard, load_arrays, results, save_arrays
 
 STORES = ("train", "validation")
@@ -25,6 +28,7 @@ class TokenizeConfig(Config):
 
     `aspects` name the labels that are kept, beside comparisons of no aspect: of the one head's objective, or of each
     aspect that has a head. No group may take more than the `token_budget` of a micro-batch, which it must fit whole.
+    With `rewordings`, names of `steps.rewording`, each training group gets one response more, which rewords another.
     """
 
     backbone: str
@@ -34,8 +38,11 @@ class TokenizeConfig(Config):
     token_budget: int = 8192
     aspects: tuple[str, ...] = ("gold",)
     policy: str = ""
+    rewordings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if unknown := sorted({*self.rewordings} - {*REWORDINGS}):
+            raise ValueError(f"there is no rewording {', '.join(unknown)}: choose {', '.join(REWORDINGS)}")
         if self.token_budget < 1:
             raise ValueError(f"token_budget is at least 1, got {self.token_budget}")
         if not self.aspects or len({*self.aspects}) != len(self.aspects):
@@ -62,9 +69,9 @@ def tokenize(config: TokenizeConfig, splits: Path, target: Path) -> TokenizeRepo
     """
     with atomic_path(target) as scratch:
         _prepare(config, scratch)
-        work = partial(_tokenize, scratch, config)
         tally: Counter[str] = Counter()
         for name in STORES:
+            work = partial(_tokenize, scratch, _of(config, name))
             chunks = (found for _, found in in_order(work, _chunks(splits, name), label=f"tokenize {name}"))
             tally[name] = write_store(scratch / name, _counted(chunks, tally), aspects=config.aspects)
     return _report(target, tally)
@@ -78,8 +85,8 @@ def tokenize_shard(config: TokenizeConfig, splits: Path, target: Path, shard: Sh
     """
     with atomic_path(target) as scratch:
         _prepare(config, scratch)
-        work = partial(_tokenize, scratch, config)
         for name in STORES:
+            work = partial(_tokenize, scratch, _of(config, name))
             chunks = in_order(work, shard.of(_chunks(splits, name)), label=f"tokenize {name}")
             shard.write(scratch / name, (found for _, found in chunks), _save)
     return tree_digest(target)
@@ -110,6 +117,11 @@ def _report(target: Path, tally: Counter[str]) -> TokenizeReport:
         num_tokens=tally["tokens"],
         num_truncated=tally["truncated"],
     )
+
+
+def _of(config: TokenizeConfig, store: str) -> TokenizeConfig:
+    """Return how a store is tokenized: what is validated on is not reworded."""
+    return config if store == "train" else replace(config, rewordings=())
 
 
 def _chunks(splits: Path, name: str) -> Iterator[list[bytes]]:
@@ -149,12 +161,32 @@ def _counted(chunks: Iterable[tuple[Packed, int]], tally: Counter[str]) -> Itera
 def _tokenize(folder: Path, config: TokenizeConfig, lines: Sequence[bytes]) -> tuple[Packed, int]:
     """Return the trees of a chunk of groups, and how many responses were truncated."""
     tokenizer = _open(folder)
-    groups = [parse_group(line) for line in lines]
+    groups, originals = zip(*(reworded(parse_group(line), config.rewordings) for line in lines), strict=True)
     trees = [tokenizer.tree(group.prompt, group.responses) for group in groups]
     for group, tree in zip(groups, trees, strict=True):
         _check_budget(group.id, tree, config.token_budget, padded=tokenizer.readout.kind == "encoder")
-    packed = pack_trees(zip(groups, trees, strict=True), aspects=config.aspects)
+    packed = pack_trees(zip(groups, trees, strict=True), aspects=config.aspects, originals=originals)
     return packed, sum(sum(tree.truncated) for tree in trees)
+
+
+def reworded(group: PreferenceGroup, rewordings: Sequence[str]) -> tuple[PreferenceGroup, int]:
+    """Return the group with one response more, which rewords another and is rated alike, and that one's index.
+
+    Response and edit follow from the texts of the responses alone, so that prompts that share them stay alike. Where no
+    edit changes the response, the group stays as it is, and the index is -1.
+    """
+    order = sorted(range(len(group.responses)), key=lambda at: _hash(group.responses[at]))
+    first = _hash("\0".join(sorted(group.responses))) % max(1, len(rewordings))
+    for name in (*rewordings[first:], *rewordings[:first]):
+        text = REWORDINGS[name](group.responses[order[0]])
+        if text not in group.responses:
+            scores = {aspect: (*ratings, ratings[order[0]]) for aspect, ratings in group.scores.items()}
+            return replace(group, responses=(*group.responses, text), scores=scores), order[0]
+    return group, -1
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def _check_budget(name: str, tree: TokenTree, budget: int, *, padded: bool) -> None:

@@ -22,7 +22,9 @@ class TrainConfig(Config):
     checkpoint is kept at each best validation, and where `checkpoint_seconds` have passed since the last.
 
     `loss` is that of the one head; where there are aspects, of the combined reward, which comparisons of no aspect
-    teach, and of each aspect that `aspect_losses` names no other for.
+    teach, and of each aspect that `aspect_losses` names no other for. `debias` adds to each comparison's logit what the
+    lengths of its responses explain of the labels; `consistency` is the coefficient of the squared distance between the
+    rewards of a response and of its rewording, which `tokenize.rewordings` makes.
     """
 
     model: ModelConfig
@@ -30,6 +32,8 @@ class TrainConfig(Config):
     aspect_losses: dict[str, Loss] = field(default_factory=dict)
     label_smoothing: float = 0.0
     center_rewards: float = 0.0
+    consistency: float = 0.0
+    debias: Literal["none", "length"] = "none"
     seed: int = 0
     epochs: int = 1
     max_groups: int = 0
@@ -55,12 +59,17 @@ class TrainConfig(Config):
         """Return what is minimised."""
         aspects = [self.aspect_losses.get(name, self.loss) for name in self.model.aspects]
         return Objective(
-            losses=(self.loss, *aspects), label_smoothing=self.label_smoothing, center_rewards=self.center_rewards
+            losses=(self.loss, *aspects),
+            label_smoothing=self.label_smoothing,
+            center_rewards=self.center_rewards,
+            consistency=self.consistency,
         )
 
     def __post_init__(self) -> None:
         assert self.objective  # which refuses what does not fit
         self._check_heads()
+        if self.debias != "none" and "bradley_terry" not in self.objective.losses:
+            raise ValueError(f"debias is of bradley_terry, and the loss is {self.loss}")
         for name in ("epochs", "groups_per_step", "token_budget", "num_processes", "validate_every", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")

@@ -1,7 +1,7 @@
 """The groups of a token store that training takes, read from the disk as they are asked for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
 from typing import overload
@@ -15,14 +15,17 @@ from models.targets import Labels
 from rewardlab.groups import Comparison
 from rewardlab.tokenstore import StoredGroup, TokenStore
 from steps.train.config import TrainConfig
+from steps.train.length import Labelled, LengthBias, fit_length_bias
 from steps.train.order import Pairs, pair_up
 
 
 class StoredGroups(Sequence[TokenGroup]):
     """The groups of a store that carry what a loss learns from; ids stay on disk until they are read."""
 
-    def __init__(self, folder: Path, config: TrainConfig, *, limit: int = 0) -> None:
-        """Open a store; a limit of 0 takes all its groups.
+    def __init__(
+        self, folder: Path, config: TrainConfig, *, limit: int = 0, length_bias: LengthBias | None = None
+    ) -> None:
+        """Open a store; a limit of 0 takes all its groups, and a length bias that is asked for and not given is fitted.
 
         Raises:
             ValueError: the store was made for other aspects, or no group carries what a loss learns from.
@@ -42,6 +45,8 @@ class StoredGroups(Sequence[TokenGroup]):
                     f"the {folder.name} split holds no group with {wanted}, which {loss} needs: give more data"
                 )
 
+        self.length_bias = None if config.debias == "none" else length_bias or fit_length_bias(self._lengths())
+
     def __len__(self) -> int:
         """Return the number of groups."""
         return len(self._kept)
@@ -55,6 +60,12 @@ class StoredGroups(Sequence[TokenGroup]):
         if isinstance(index, slice):
             return [self._group(self._store[int(at)]) for at in self._kept[index]]
         return self._group(self._store[int(self._kept[index])])
+
+    def _lengths(self) -> Iterator[Labelled]:
+        for index in self._kept:
+            stored = self._store[int(index)]
+            if stored.comparisons:
+                yield [len(response) for response in stored.responses], stored.comparisons
 
     def _fits(self, stored: StoredGroup) -> list[bool]:
         """Return for each output whether the group carries what its loss learns from."""
@@ -79,7 +90,7 @@ class StoredGroups(Sequence[TokenGroup]):
     def _group(self, stored: StoredGroup) -> TokenGroup:
         size = len(stored.responses)
         own, *aspects = (
-            _labels(size, comparisons, scores, loss)
+            self._offset(stored, _labels(size, comparisons, scores, loss))
             for (comparisons, scores), loss in zip(self._known(stored), self._losses, strict=True)
         )
         return TokenGroup(
@@ -87,24 +98,33 @@ class StoredGroups(Sequence[TokenGroup]):
             prompt=stored.prompt,
             responses=stored.responses,
             comparisons=own.comparisons,
+            offsets=own.offsets,
             scores=own.scores,
             choices=own.choices,
             aspects=tuple(aspects),
             weight=stored.weight,
+            reworded={size - 1: stored.original} if stored.original >= 0 else {},
         )
+
+    def _offset(self, stored: StoredGroup, labels: Labels) -> Labels:
+        if self.length_bias is None or not labels.comparisons:
+            return labels
+        lengths = [len(response) for response in stored.responses]
+        return replace(labels, offsets=self.length_bias.offsets(lengths, labels.comparisons))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
     """What is trained and validated on; `pad_id` fills sequences where trees cannot be packed.
 
-    `pairs` says which of the training groups meet in one step.
+    `pairs` says which of the training groups meet in one step, `length_bias` what length alone says of the labels.
     """
 
     train: Sequence[TokenGroup]
     validation: Sequence[TokenGroup]
     pairs: Pairs
     pad_id: int
+    length_bias: LengthBias | None = None
 
 
 def open_data(tokens: Path, config: TrainConfig, *, pad_id: int) -> Data:
@@ -114,11 +134,14 @@ def open_data(tokens: Path, config: TrainConfig, *, pad_id: int) -> Data:
         ValueError: there is nothing to train or validate on.
     """
     train = StoredGroups(tokens / "train", config, limit=config.max_groups)
-    validation = StoredGroups(tokens / "validation", config)
+    validation = StoredGroups(tokens / "validation", config, length_bias=train.length_bias)
     validated = (labels for group in validation for labels in (group, *group.aspects))
     if not any(entry.strength > 0.5 for labels in validated for entry in labels.comparisons):
         raise ValueError("the validation split holds nothing but ties, so no checkpoint is the best: give more data")
-    return Data(train=train, validation=validation, pairs=pair_up(train), pad_id=pad_id)
+    if config.consistency and not any(group.reworded for group in train):
+        raise ValueError("consistency needs responses that are reworded, and there are none: set tokenize.rewordings")
+    pairs = pair_up(train)
+    return Data(train=train, validation=validation, pairs=pairs, pad_id=pad_id, length_bias=train.length_bias)
 
 
 def _labels(size: int, comparisons: tuple[Comparison, ...], scores: tuple[float, ...] | None, loss: Loss) -> Labels:

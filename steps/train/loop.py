@@ -149,7 +149,8 @@ class Trainer:
                     bad += [] if math.isfinite(loss) else [batch]
                     total += loss
                     rewards = rewards.cpu().flatten()
-                    gaps = (rewards[targets.better_C] - rewards[targets.worse_C])[targets.strength_C > 0.5]
+                    gaps = rewards[targets.better_C] - rewards[targets.worse_C] + targets.offset_C
+                    gaps = gaps[targets.strength_C > 0.5]
                     counts += torch.tensor([2 * (gaps > 0).sum() + (gaps == 0).sum(), len(gaps)])
         wins, decided = self._world.sum(counts).tolist()
         total = float(self._world.sum(torch.tensor(total, dtype=torch.float64)))

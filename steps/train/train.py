@@ -3,7 +3,7 @@
 import shutil
 import time
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from rewardlab.files import atomic_path, read_json, tree_digest, write_json
@@ -96,4 +96,5 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
             best_accuracy=history.best["validation_accuracy"],
         )
         details = {"history": history.rows, "seconds": time.perf_counter() - started, "mlflow_run": tracker.run_id}
+        details["length_bias"] = asdict(data.length_bias) if data.length_bias else None
         write_json(scratch / "training.json", {**report.to_dict(), **details, "config": config.to_dict()})

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -89,7 +90,7 @@ def load_backbone(folder: Path, *, dropout: float, dtype: torch.dtype = torch.fl
         if ("dropout" in key or key.endswith("pdrop")) and isinstance(value, (int, float)):
             setattr(config, key, dropout)
     config.use_cache = False
-    backbone, lacking = _load_quietly(folder, config, dtype)
+    backbone, lacking = load_quietly(folder, config, dtype)
     if lacking and all(key.startswith("pooler.") for key in lacking):
         backbone.register_module("pooler", None)  # it would be random, and rewards are read from the hidden states
     elif lacking:
@@ -97,14 +98,18 @@ def load_backbone(folder: Path, *, dropout: float, dtype: torch.dtype = torch.fl
     return backbone
 
 
-def _load_quietly(
-    folder: Path, config: transformers.PretrainedConfig, dtype: torch.dtype
+def load_quietly(
+    folder: Path,
+    config: transformers.PretrainedConfig,
+    dtype: torch.dtype,
+    *,
+    kind: type[_BaseAutoModelClass] = AutoModel,
 ) -> tuple[PreTrainedModel, list[str]]:
     """Load without the warning about the heads that are left out; return the keys the weights lack as well."""
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(logging.ERROR)
     try:
-        backbone, report = AutoModel.from_pretrained(
+        backbone, report = kind.from_pretrained(
             folder,
             config=config,
             dtype=dtype,

@@ -80,7 +80,7 @@ def _recorded(name: str, version: str) -> dict[str, Any]:
 def _measured(name: str, version: str, data: str, parse: str | None) -> dict[str, Any]:
     """Measure a version on data; one that was trained on some of them is shown without a figure."""
     try:
-        found = evaluate_reference(version, data, parse=parse, beside=Beside(name=name))
+        found = evaluate_reference(version, data, parse=parse, beside=Beside(name=name, num_policy=0))
     except ValueError as error:
         return {"accuracy": None, "difference": None, "note": str(error)}
     other = found["champion"] or {}

@@ -18,6 +18,7 @@ from steps.evaluate import (
     apply_rule,
     compared,
     held_against,
+    in_fixed_order,
     measure,
     recognise,
     refuse_trained,
@@ -31,11 +32,15 @@ from steps.scores import score
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beside:
-    """What an evaluation is held beside: the registered model of bare references and champion, an anchor, a rule."""
+    """What an evaluation is held beside: versions of the registered model `name`, a rule, what the policy would say.
+
+    `num_policy` groups are read by the policy.
+    """
 
     name: str
     anchor: str = ""
     rule: str = ""
+    num_policy: int = EvaluateConfig().num_policy
 
 
 def evaluate_reference(model: str, data: str, *, parse: str | None, beside: Beside) -> dict[str, Any]:
@@ -47,9 +52,9 @@ def evaluate_reference(model: str, data: str, *, parse: str | None, beside: Besi
     Raises:
         ValueError: the model, the anchor or the data cannot be read, the data were trained on, or do not fit the rule.
     """
-    groups, num_unreadable = _read(data, parse)
-    scored = _scored(model, groups, beside.name)
-    result = measure(EvaluateConfig(name=beside.name), scored, groups)
+    groups, num_unreadable = read_labelled(data, parse)
+    scored = scored_reference(model, groups, beside.name)
+    result = measure(EvaluateConfig(name=beside.name, num_policy=beside.num_policy), scored, groups)
     pairs = result.pop("pairs")
     champion, champion_note = _champion(scored.digest, groups, pairs, beside.name)
     anchor, note = (
@@ -63,11 +68,16 @@ def evaluate_reference(model: str, data: str, *, parse: str | None, beside: Besi
         "anchor": anchor,
         "anchor_note": note,
         "benchmark": apply_rule(rule, groups, scored.rewards) if rule else None,
-        "data": _described(data, groups, num_unreadable),
+        "data": described(data, groups, num_unreadable),
     }
 
 
-def _scored(model: str, groups: list[PreferenceGroup], name: str) -> Scored:
+def scored_reference(model: str, groups: list[PreferenceGroup], name: str) -> Scored:
+    """Score groups with a bundle, which must not have been trained on them, or a sequence classifier of one logit.
+
+    Raises:
+        ValueError: the model cannot be read, there is no group, or some were trained on.
+    """
     if not is_foreign(model):
         return scored_by(_open(model, name), groups)
     if not groups:
@@ -82,13 +92,13 @@ def compare_references(models: tuple[str, str], data: str, *, parse: str | None,
         ValueError: a model or the data cannot be read, or one of the models was trained on the data.
     """
     bundles = [_open(model, name) for model in models]
-    groups, num_unreadable = _read(data, parse)
+    groups, num_unreadable = read_labelled(data, parse)
     for bundle in bundles:
         refuse_trained(bundle, groups)
     pairs = [labelled_pairs(groups, score(bundle, groups)) for bundle in bundles]
     second, first = compared(*pairs), accuracy(pairs[0])
     return {
-        "data": _described(data, groups, num_unreadable),
+        "data": described(data, groups, num_unreadable),
         "models": [bundle.label for bundle in bundles],
         "accuracy": [first.to_dict() if first else None, second["accuracy"]],
         "difference": second["difference"],
@@ -103,10 +113,11 @@ def table(result: Mapping[str, Any]) -> str:
     rows += [(name, subset["accuracy"]) for name, subset in result["subsets"].items()]
     rows += [(f"baseline {name}", estimate) for name, estimate in result["baselines"].items()]
     lines = [f"{result['model']} on {result['data']['path']} ({result['data']['groups']} groups)"]
+    notes = [f"  baseline policy: {result['policy_note']}"] if result["policy_note"] else []
     for role in ("champion", "anchor"):
         if other := result[role]:
             rows += [(f"{role} {other['model']}", other["accuracy"]), (f"minus {role}", other["difference"])]
-    lines += [f"  {name:<24} {_estimate(estimate)}" for name, estimate in rows if estimate]
+    lines += [f"  {name:<24} {_estimate(estimate)}" for name, estimate in rows if estimate] + notes
     for name in ("best_of_n", "ece", "spearman", "length_correlation"):
         if metrics[name]:
             lines.append(f"  {name:<24} {metrics[name]['value']:.3f}")
@@ -152,17 +163,18 @@ def _open(model: str, name: str) -> Bundle:
     return Bundle.open(folder, label)
 
 
-def _read(data: str, parse: str | None) -> tuple[list[PreferenceGroup], int]:
+def read_labelled(data: str, parse: str | None) -> tuple[list[PreferenceGroup], int]:
     """Return the groups of the data and how many rows could not be read, which standard error says too."""
     with tempfile.TemporaryDirectory() as folder, at_hand(data) as path:
         report = ingest(IngestConfig(parse=parse), path, Path(folder) / "groups")
         if report.num_unreadable:
             reasons = ", ".join(f"{count} x {reason}" for reason, count in report.unreadable.items())
             print(f"rows of {data} that could not be read: {reasons}", file=sys.stderr)
-        return list(read_groups(Path(folder) / "groups" / "groups.jsonl.gz")), report.num_unreadable
+        return in_fixed_order(read_groups(Path(folder) / "groups" / "groups.jsonl.gz")), report.num_unreadable
 
 
-def _described(data: str, groups: list[PreferenceGroup], num_unreadable: int) -> dict[str, Any]:
+def described(data: str, groups: list[PreferenceGroup], num_unreadable: int) -> dict[str, Any]:
+    """Return what the contract says of the data that were measured on."""
     return {
         "path": data,
         "md5": version(data),

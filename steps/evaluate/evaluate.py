@@ -1,7 +1,7 @@
 """Measure a bundle on labelled groups, through the engine that will serve it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rewardlab.metrics import PairTable, accuracy, labelled_pairs, reliability, 
 from rewardlab.references import resolve
 from steps.evaluate.against import against, held_against
 from steps.evaluate.agreement import best_of_n, ranking_agreement, rating_agreement
+from steps.evaluate.baselines import baselines
 from steps.evaluate.slices import by_subset, estimate, slices
 from steps.registry import ChampionRecord
 from steps.scores import Rewards, score
@@ -29,6 +30,7 @@ class EvaluateConfig(Config):
 
     `score_aspect` names the ratings that stand for the truth where there are any. `anchor` is a version that stays,
     such as `3` or `models:/NAME/3`: a chain of champions that are each hardly worse than the last shows against it.
+    `num_policy` groups are read by the policy too, for its log-probability as a baseline.
     """
 
     name: str = "reward-model"
@@ -36,6 +38,7 @@ class EvaluateConfig(Config):
     score_aspect: str = "gold"
     num_mistakes: int = 20
     num_scatter: int = 500
+    num_policy: int = 32
 
     def __post_init__(self) -> None:
         if self.anchor and not re.fullmatch(r"(models:/[^/@]+/)?\d+", self.anchor):
@@ -63,7 +66,7 @@ def evaluate(config: EvaluateConfig, bundle: Path, test: Path, target: Path, *, 
     Raises:
         ValueError: the test file is empty or holds groups that the model was trained on.
     """
-    groups = list(read_groups(test))
+    groups = in_fixed_order(read_groups(test))
     test_digest = file_digest(test)
     result = measure(config, scored_by(Bundle.open(bundle), groups), groups)
     result["data"] = {"path": test.name, "md5": file_digest(test, "md5"), **_sizes(groups)}
@@ -79,7 +82,7 @@ def evaluate(config: EvaluateConfig, bundle: Path, test: Path, target: Path, *, 
 class Scored:
     """A model, and the rewards it gave to some groups.
 
-    `temperature` turns differences into probabilities; `reference` is None where the model comes without one.
+    `temperature` turns differences into probabilities; `reference` and `bundle` are None where the model comes without.
     """
 
     label: str
@@ -87,6 +90,7 @@ class Scored:
     rewards: Rewards
     temperature: float = 1.0
     reference: Reference | None = None
+    bundle: Bundle | None = None
 
 
 def scored_by(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Scored:
@@ -105,6 +109,7 @@ def scored_by(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Scored:
         rewards=score(bundle, groups),
         temperature=known.temperature,
         reference=known.reference if known.num_rewards else None,
+        bundle=bundle,
     )
 
 
@@ -128,15 +133,17 @@ def measure(config: EvaluateConfig, scored: Scored, groups: Sequence[PreferenceG
         "drift": _drift(scored),
         "subsets": by_subset(groups, rewards, config.score_aspect),
         "slices": slices(groups, pairs),
-        "baselines": {
-            "length": estimate(accuracy(labelled_pairs(groups, characters))),
-            "overlap": estimate(accuracy(labelled_pairs(groups, [_overlaps(group) for group in groups]))),
-        },
+        **baselines(groups, scored.bundle, num_policy=config.num_policy),
         "rewards": distribution(rewards),
         "scatter": _scatter(rewards, characters, config.num_scatter),
         "mistakes": _mistakes(groups, rewards, config.num_mistakes),
         "pairs": pairs,
     }
+
+
+def in_fixed_order(groups: Iterable[PreferenceGroup]) -> list[PreferenceGroup]:
+    """Return the groups by id, so that the order of a file does not decide which clusters a bootstrap draws."""
+    return sorted(groups, key=lambda group: group.id)
 
 
 def refuse_trained(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> None:
@@ -210,13 +217,6 @@ def _drift(scored: Scored) -> dict[str, Any] | None:
         return None
     found = drift(np.concatenate([np.asarray(each) for each in scored.rewards]), scored.reference)
     return {**found.to_dict(), "is_large": found.is_large} if found else None
-
-
-def _overlaps(group: PreferenceGroup) -> list[float]:
-    """Return for each response the share of its words that the prompt holds too."""
-    known = set(prompt_text(group.prompt).casefold().split())
-    words = [response.casefold().split() for response in group.responses]
-    return [sum(word in known for word in each) / max(len(each), 1) for each in words]
 
 
 def _scatter(rewards: Rewards, characters: Rewards, limit: int) -> list[list[float]]:

@@ -1,0 +1,84 @@
+"""What must be beaten first: the longer response, the one of the prompt's words, the one that the policy would give."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rewardlab.bundle import TOKENIZER, Bundle
+from rewardlab.groups import PreferenceGroup, prompt_text
+from rewardlab.metrics import accuracy, labelled_pairs
+from rewardlab.tokens import TreeTokenizer
+from steps.evaluate.slices import estimate
+from steps.progress import progress
+
+
+def baselines(groups: Sequence[PreferenceGroup], bundle: Bundle | None, *, num_policy: int) -> dict[str, Any]:
+    """Return under `baselines` the accuracy of scorers that learn nothing, and under `policy_note` why one is null.
+
+    `policy` is the log-probability that the reward model's backbone, as a language model, gives to the whole response,
+    `policy_per_token` its mean over tokens; both on a seeded sample of `num_policy` groups.
+    """
+    characters = [[float(len(text)) for text in group.responses] for group in groups]
+    policy, note = _policy(groups, bundle, num_policy)
+    found = {
+        "length": estimate(accuracy(labelled_pairs(groups, characters))),
+        "overlap": estimate(accuracy(labelled_pairs(groups, [overlaps(group) for group in groups]))),
+        **policy,
+    }
+    return {"baselines": found, "policy_note": note}
+
+
+def overlaps(group: PreferenceGroup) -> list[float]:
+    """Return for each response the share of its words that the prompt holds too."""
+    known = set(prompt_text(group.prompt).casefold().split())
+    words = [response.casefold().split() for response in group.responses]
+    return [sum(word in known for word in each) / max(len(each), 1) for each in words]
+
+
+def _policy(groups: Sequence[PreferenceGroup], bundle: Bundle | None, num: int) -> tuple[dict[str, Any], str]:
+    """Return the policy's accuracies and nothing, or nulls and why."""
+    nothing = {"policy": None, "policy_per_token": None}
+    labelled = [group for group in groups if group.comparisons]
+    if not num or not labelled:
+        return nothing, "not asked for" if not num else "nothing is compared"
+    if bundle is None:
+        return nothing, "the model is not one of ours: its policy is not known"
+    sampled = _sampled(labelled, num)
+    try:
+        log_probabilities = _log_probabilities(bundle, sampled)
+    except ValueError as error:
+        return nothing, str(error)
+    totals = [[sum(each) for each in row] for row in log_probabilities]
+    means = [[sum(each) / len(each) for each in row] for row in log_probabilities]
+    return {
+        "policy": estimate(accuracy(labelled_pairs(sampled, totals))),
+        "policy_per_token": estimate(accuracy(labelled_pairs(sampled, means))),
+    }, ""
+
+
+def _sampled(groups: Sequence[PreferenceGroup], num: int) -> list[PreferenceGroup]:
+    if len(groups) <= num:
+        return list(groups)
+    kept = np.random.default_rng(0).choice(len(groups), num, replace=False)
+    return [groups[at] for at in sorted(kept.tolist())]
+
+
+def _log_probabilities(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> list[list[list[float]]]:
+    """Return the log-probabilities of each token of each response.
+
+    Raises:
+        ValueError: the bundle's backbone is not at hand, or no policy.
+    """
+    from models.backbone import prepare_backbone
+    from models.policy import Policy
+
+    folder = prepare_backbone(str(bundle.manifest["model"]["backbone"]))
+    policy = Policy(folder, tokenizer_digest=bundle.readout.tokenizer_digest)
+    reader = TreeTokenizer(bundle.path / TOKENIZER, bundle.readout)
+    with progress(len(groups), "policy") as bar:
+        found = []
+        for group in groups:
+            found.append(policy.log_probabilities(reader.tree(group.prompt, group.responses)))
+            bar.update()
+    return found

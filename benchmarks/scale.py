@@ -40,7 +40,7 @@ def measure(quick: bool) -> Sequence[Row]:
     for num in sizes:
         with tempfile.TemporaryDirectory() as folder:
             make(num, Path(folder) / "data")
-            costs = {name: _run(partial(step, Path(folder))) for name, step in STEPS.items()}
+            costs = {name: run_apart(partial(step, Path(folder))) for name, step in STEPS.items()}
         print(f"{num:,} groups, seconds and MB:", costs, flush=True)
         totals.append(sum(seconds for seconds, _ in costs.values()))
         for name, (seconds, peak) in costs.items():
@@ -69,11 +69,12 @@ def make(num: int, folder: Path, *, per_file: int = _SHARD) -> None:
         end = min(shard + per_file, num)
         pieces = [range(at, min(at + _PIECE, end)) for at in range(shard, end, _PIECE)]
         with gzip.open(folder / f"{shard:08}.jsonl.gz", "wb", compresslevel=1) as file:
-            for _, lines in in_order(_pairs, pieces, label="make"):
+            for _, lines in in_order(pair_lines, pieces, label="make"):
                 file.write(lines)
 
 
-def _pairs(places: range) -> bytes:
+def pair_lines(places: range) -> bytes:
+    """Return the rows of these places as JSON lines, the same whatever other rows are made."""
     return "".join(json.dumps(_pair(place)) + "\n" for place in places).encode()
 
 
@@ -82,19 +83,20 @@ def _pair(place: int) -> dict[str, object]:
     kind = place % 100
     source = random.Random(place - 50 * (kind > 95))
     row = {
-        "prompt": _text(source, 10, 80),
-        "chosen": _text(source, 20, 200),
-        "rejected": _text(source, 20, 200),
+        "prompt": text(source, 10, 80),
+        "chosen": text(source, 20, 200),
+        "rejected": text(source, 20, 200),
         "strength": 0.5 if kind == 0 else 0.9,
     }
     if kind in (96, 97):  # another answer to the same prompt
-        row["chosen"] = _text(random.Random(place), 20, 200)
+        row["chosen"] = text(random.Random(place), 20, 200)
     if kind == 98:  # nearly the same row under another prompt; kind 99 is the same row
         row["prompt"] = f"{row['prompt']} Really?"
     return row
 
 
-def _text(source: random.Random, shortest: int, longest: int) -> str:
+def text(source: random.Random, shortest: int, longest: int) -> str:
+    """Return words as frequent as Zipf's law says, as one sentence."""
     words = source.choices(_WORDS, cum_weights=_OFTEN, k=source.randint(shortest, longest))
     return "".join(words).strip().capitalize() + "."
 
@@ -131,7 +133,7 @@ STEPS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def _run(work: Callable[[], None]) -> tuple[float, float]:
+def run_apart(work: Callable[[], None]) -> tuple[float, float]:
     """Return the seconds of a piece of work in its own process, imports included, and the peak of all its processes."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts import evidence
+from pipelines.checking import pinned
 from pipelines.ir import GOLDEN, ir_digest, ir_in
 from pipelines.recipes import Recipe, named
 from pipelines.source import ROOT, git_commit, source_digest
@@ -110,6 +111,7 @@ def pipeline_arguments(
     }
     versions = {package: version(package) for package in _PACKAGES}
     configs: dict[str, Config] = {step: getattr(recipe, step) for step in _MODULES}
+    configs["validate"] = pinned(recipe.validate)
     configs["fetch"] = FetchConfig(data_md5="", **place)
     del place["remote"]  # where data are stored does not change which they are
     configs["resolve"] = ResolveConfig(name=name, **place)

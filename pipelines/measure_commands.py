@@ -1,4 +1,4 @@
-"""The commands that measure models: `rewardlab evaluate`, `compare`, `leaderboard`, `monitor`."""
+"""The commands that measure data and models: `rewardlab validate`, `evaluate`, `compare`, `monitor` and others."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,15 +7,49 @@ import typer
 
 from pipelines.options import (
     AnchorOption,
+    FolderOption,
     JsonOption,
     LabelledOption,
+    MapOption,
     ModelOption,
     NameOption,
     ParseOption,
+    chosen_columns,
     file_to_write,
     known_rule,
 )
 from rewardlab.home import DEFAULT_NAME
+
+
+def validate(  # noqa: PLR0913 (one parameter an option)
+    data: LabelledOption,
+    out: FolderOption,
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="Benchmark whose texts must not be among the data, named as data are.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(help="So many groups are looked at for flipped labels, languages, offensive words.", min=0)
+    ] = 20_000,
+    language: Annotated[list[str] | None, typer.Option(help="Code of an expected language, such as en.")] = None,
+    max_quarantine: Annotated[
+        float, typer.Option(help="Share of bad rows from which the data are refused.", min=0.0, max=1.0)
+    ] = 0.05,
+    parse: ParseOption = None,
+    columns: MapOption = None,
+) -> None:
+    """Check preference data as a run would, and more slowly for what a run leaves out."""
+    from pipelines.checking import check_data, lines
+    from steps.ingest import IngestConfig
+    from steps.validate import ValidateConfig
+
+    config = ValidateConfig(
+        max_quarantine_share=max_quarantine,
+        benchmarks=dict.fromkeys(benchmark or [], ""),
+        num_sampled=sample,
+        languages=tuple(language or ()),
+    )
+    reading = IngestConfig(parse=parse, columns=chosen_columns(columns))
+    typer.echo(lines(check_data(data, out, reading, config), out))
 
 
 def evaluate(  # noqa: PLR0913 (one parameter an option)
@@ -95,4 +129,26 @@ def monitor(
         raise typer.Exit(1)
 
 
-COMMANDS = (evaluate, compare, leaderboard, monitor)
+def overoptimize(  # noqa: PLR0913 (one parameter an option)
+    data: Annotated[str, typer.Option("--data", help="Pools of rated responses: file, folder, s3:// or hub id.")],
+    model: ModelOption = "champion",
+    aspect: Annotated[str, typer.Option(help="Ratings that stand for the truth.")] = "gold",
+    page: Annotated[Path, typer.Option(help="HTML page to write.", callback=file_to_write)] = Path(
+        "overoptimization.html"
+    ),
+    json: JsonOption = None,
+    parse: ParseOption = None,
+    name: NameOption = DEFAULT_NAME,
+) -> None:
+    """Show what best-of-n under a model gains in its rewards and in the truth, and from which n on it loses."""
+    from pipelines.overoptimizing import overoptimize as measure
+    from pipelines.overoptimizing import table
+    from rewardlab.files import write_json
+
+    result = measure(model, data, aspect=aspect, name=name, parse=parse, page=page)
+    if json:
+        write_json(json, result)
+    typer.echo(f"{table(result)}\npage: {page}")
+
+
+COMMANDS = (validate, evaluate, compare, leaderboard, monitor, overoptimize)

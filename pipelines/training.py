@@ -4,6 +4,7 @@ import secrets
 from dataclasses import replace
 from pathlib import Path
 
+from pipelines.checking import pinned
 from pipelines.local import Source, code_digest
 from pipelines.recipes import Recipe
 from rewardlab.config import settings_json
@@ -32,7 +33,7 @@ def train_bundle(recipe: Recipe, source: Source, out: Path, *, resume: bool = Tr
     config = FetchConfig(data_md5=md5, test_md5=test_md5, **source.to_dict())
     data = fetch(config, out / "data")
     ingest(recipe.ingest, out / "data", out / "groups")
-    validate(recipe.validate, out / "groups", out / "accepted")
+    validate(pinned(recipe.validate), out / "groups", out / "accepted")
     splits = split(recipe.split, out / "accepted", out / "splits")
     tokens = tokenize(recipe.tokenize, out / "splits", out / "tokens")
     code = code_digest("train", recipe) + ("" if resume else f"+{secrets.token_hex(8)}")

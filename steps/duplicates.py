@@ -1,4 +1,4 @@
-"""Near-duplicates of a reference file: every group whose word 3-shingles have a Jaccard similarity over a threshold.
+"""Near-duplicates of a reference file: every text whose word 3-shingles have a Jaccard similarity over a threshold.
 
 The search is exact. Two sets of Jaccard similarity t share at least t of the shingles of each, so if all shingles are
 put in one order, the first (1 - t) of one set and those of the other have one in common (prefix filter: Chaudhuri,
@@ -9,7 +9,7 @@ first, so few sets share one by chance. Only the references are held, in arrays 
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,13 +25,16 @@ from steps.parallel import in_order
 _WORD = re.compile(r"\w+")
 _WEIGHTS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 _ROUNDING = 1e-9
+_NOTHING = np.empty(0, dtype=np.uint64)
 
 Shingles = npt.NDArray[np.uint64]
+Texts = Callable[[PreferenceGroup], Sequence[str]]
+"""Which texts of a group are compared: a function of a module, so that it can be sent to a process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The reference that a group is most like, by its place, and how much."""
+    """The reference text that a text is most like, by its place, and how much."""
 
     reference: int
     similarity: float
@@ -40,6 +43,11 @@ class Match:
 def text_of(group: PreferenceGroup) -> str:
     """Return prompt and responses, whatever the order of the responses."""
     return "\n\n".join((prompt_text(group.prompt), *sorted(group.responses)))
+
+
+def whole(group: PreferenceGroup) -> tuple[str]:
+    """Return a group as one text."""
+    return (text_of(group),)
 
 
 def shingles(text: str) -> Shingles:
@@ -60,14 +68,14 @@ def jaccard(one: Shingles, other: Shingles) -> float:
     return float(common / (one.size + other.size - common))
 
 
-def write_index(source: Path, folder: Path, *, threshold: float) -> list[str]:
-    """Index the groups of a file, at least one, in a new folder; return their ids."""
+def write_index(source: Path, folder: Path, *, threshold: float, texts: Texts = whole) -> list[str]:
+    """Index the texts of a file's groups in a new folder; return each text's group, by its id."""
     folder.mkdir()
     ids: list[str] = []
     sizes = [0]
     counts = np.zeros(source.stat().st_size // 2 + 1, dtype=np.uint32)  # about as many as there are shingles
     with (folder / "shingles.bin").open("wb") as file:
-        for _, sets in in_order(_sets, read_chunks(source), label="shingles of test"):
+        for _, sets in in_order(partial(_sets, texts), read_chunks(source), label="shingles"):
             for name, hashes in sets:
                 ids.append(name)
                 sizes.append(hashes.size)
@@ -75,20 +83,26 @@ def write_index(source: Path, folder: Path, *, threshold: float) -> list[str]:
                 np.add.at(counts, _bucket(hashes, counts.size), 1)
     np.save(folder / "starts.npy", np.cumsum(sizes))
     np.save(folder / "counts.npy", np.minimum(counts, 255).astype(np.uint8))
-    begin = partial(_prefixes, folder / "counts.npy", threshold)
-    prefixes = [each for _, found in in_order(begin, read_chunks(source), label="index of test") for each in found]
-    hashes = np.concatenate(prefixes)
+    begin = partial(_prefixes, folder / "counts.npy", threshold, texts)
+    prefixes = [each for _, found in in_order(begin, read_chunks(source), label="index") for each in found]
+    hashes = np.concatenate([_NOTHING, *prefixes])
     order = np.argsort(hashes, kind="stable")
-    owners = np.repeat(np.arange(len(prefixes), dtype=np.uint32), [each.size for each in prefixes])
+    owners = np.repeat(np.arange(len(prefixes), dtype=np.uint32), np.array([each.size for each in prefixes], int))
     np.save(folder / "hashes.npy", hashes[order])
     np.save(folder / "owners.npy", owners[order])
     return ids
 
 
 def find(folder: Path, threshold: float, lines: Sequence[bytes]) -> list[Match | None]:
-    """Return, for each group of a chunk, the most similar reference of an index (of equals the first), if any is."""
+    """Return, for each group of a chunk, the most similar reference of an index, if any is."""
+    return [closest(folder, threshold, whole(parse_group(line))) for line in lines]
+
+
+def closest(folder: Path, threshold: float, texts: Sequence[str]) -> Match | None:
+    """Return the reference of an index that any of the texts is most like (of equals the first), if any is."""
     index = _open(folder)
-    return [index.match(shingles(text_of(parse_group(line))), threshold) for line in lines]
+    found = (match for text in texts if (match := index.match(shingles(text), threshold)))
+    return max(found, key=lambda match: match.similarity, default=None)
 
 
 class _Index:
@@ -97,7 +111,8 @@ class _Index:
     def __init__(self, folder: Path) -> None:
         self._counts, self._starts = _load(folder / "counts.npy"), _load(folder / "starts.npy")
         self._hashes, self._owners = _load(folder / "hashes.npy"), _load(folder / "owners.npy")
-        self._shingles: Shingles = np.memmap(folder / "shingles.bin", dtype=np.uint64, mode="r")
+        path = folder / "shingles.bin"  # an empty file cannot be mapped
+        self._shingles: Shingles = np.memmap(path, dtype=np.uint64, mode="r") if path.stat().st_size else _NOTHING
 
     def match(self, hashes: Shingles, threshold: float) -> Match | None:
         candidates = self._candidates(_prefix(self._counts, hashes, threshold))
@@ -113,7 +128,8 @@ class _Index:
         """Return the references that share a shingle of the prefixes, in order."""
         wanted = np.sort(prefix)
         first = self._hashes.searchsorted(wanted)
-        there = self._hashes[np.minimum(first, self._hashes.size - 1)] == wanted
+        there = first < self._hashes.size
+        there[there] = self._hashes[first[there]] == wanted[there]
         last = self._hashes.searchsorted(wanted[there], "right")
         owners = [self._owners[low:high] for low, high in zip(first[there], last, strict=True)]
         return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *owners]))
@@ -122,7 +138,7 @@ class _Index:
         return self._shingles[self._starts[at] : self._starts[at + 1]]
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _open(folder: Path) -> _Index:
     return _Index(folder)
 
@@ -131,14 +147,14 @@ def _load(path: Path) -> npt.NDArray[Any]:
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
-def _sets(lines: Sequence[bytes]) -> list[tuple[str, Shingles]]:
+def _sets(texts: Texts, lines: Sequence[bytes]) -> list[tuple[str, Shingles]]:
     groups = map(parse_group, lines)
-    return [(group.id, shingles(text_of(group))) for group in groups]
+    return [(group.id, shingles(text)) for group in groups for text in texts(group)]
 
 
-def _prefixes(counts: Path, threshold: float, lines: Sequence[bytes]) -> list[Shingles]:
+def _prefixes(counts: Path, threshold: float, texts: Texts, lines: Sequence[bytes]) -> list[Shingles]:
     known = _load(counts)
-    return [_prefix(known, hashes, threshold) for _, hashes in _sets(lines)]
+    return [_prefix(known, hashes, threshold) for _, hashes in _sets(texts, lines)]
 
 
 def _prefix(counts: npt.NDArray[np.uint8], hashes: Shingles, threshold: float) -> Shingles:

@@ -8,8 +8,11 @@ _LONGEST = 1_000_000
 _RATING = 1e6
 
 
-def row_expectations(max_responses: int) -> list[Any]:
-    """Return what must hold for every row; a row that fails is quarantined, the name is its reason."""
+def row_expectations(max_responses: int, *, benchmarks: bool) -> list[Any]:
+    """Return what must hold for every row; a row that fails is quarantined, the name is its reason.
+
+    Only where there are `benchmarks` to look in is it said that a row is in none.
+    """
     return [
         _between("id_is_given", "id_characters", 1, 1000),
         _between("has_2_or_more_responses", "num_responses", 2, None),
@@ -30,6 +33,7 @@ def row_expectations(max_responses: int) -> list[Any]:
         _between("scores_are_not_too_high", "highest_score", None, _RATING),
         _between("no_pair_is_compared_twice", "repeated_pairs", 0, 0),
         _between("is_no_copy_of_an_earlier_row", "copies_before", 0, 0),
+        *([_in_set("is_in_no_benchmark", "in_benchmark", [False])] if benchmarks else []),
     ]
 
 
@@ -55,6 +59,17 @@ def table_expectations(*, min_groups: int, max_quarantine_share: float, num_grou
         _mean("few_rows_hold_personal_data", "personal", 0.0, 0.01, critical=False),
         _mean("responses_per_prompt", "num_responses", 2, None, critical=False),
         prompts,
+    ]
+
+
+def sample_expectations() -> list[Any]:
+    """Return what should hold for a sample; what could not be told of any row does not count against it."""
+    return [
+        _mean("few_labels_look_flipped", "suspected", 0.0, 0.15, critical=False),
+        _mean("texts_are_in_the_languages_given", "foreign", 0.0, 0.01, critical=False),
+        _mean("responses_are_in_the_prompts_language", "mixed", 0.0, 0.02, critical=False),
+        _mean("few_preferred_responses_are_offensive", "toxic", 0.0, 0.02, critical=False),
+        _mean("offensive_responses_do_not_win", "toxic_wins", 0.0, 0.5, critical=False),
     ]
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ from rewardlab.files import atomic_path, pack, read_chunks, read_groups, tree_di
 from steps.parallel import in_order
 from steps.shards import Shard, results
 from steps.validate.check import Checker, Verdict
-from steps.validate.suite import row_expectations, table_expectations
+from steps.validate.contamination import contaminated
+from steps.validate.sample import Sample, look
+from steps.validate.suite import row_expectations, sample_expectations, table_expectations
 from steps.validate.table import Flat, flatten, join, load, save
 
 if TYPE_CHECKING:
@@ -22,20 +24,38 @@ if TYPE_CHECKING:
 Reasons = dict[int, list[str]]
 _GROUPS = "groups.jsonl.gz"
 _WHOLE = ["id", "prompt_key", "num_responses", "tie_share", "longer_wins", "contradicts"]
-_WHOLE += ["personal", "cycles", "turncoats", "agreement"]
+_FLAGS = ["contradicts", "personal", "cycles", "turncoats"]
+_WHOLE += [*_FLAGS[1:], "agreement"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidateConfig(Config):
-    """What is acceptable: shares are of all rows, those that could not be read included."""
+    """What is acceptable: shares are of all rows, those that could not be read included.
+
+    Rows that hold a text of `benchmarks`, or one whose Jaccard similarity to it is at least `max_similarity`, are
+    quarantined: each is a file, a folder, s3:// or a hub id, with its md5, which a run fills in where it is empty.
+    `num_sampled` groups, drawn with `seed`, are looked at for flipped labels, languages and offensive words;
+    `languages` are the codes, such as `en`, of those that are expected.
+    """
 
     max_quarantine_share: float = 0.05
     min_groups: int = 1
     max_responses: int = 64
+    benchmarks: dict[str, str] = field(default_factory=dict)
+    max_similarity: float = 0.8
+    num_sampled: int = 0
+    languages: tuple[str, ...] = ()
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.max_quarantine_share <= 1.0:
             raise ValueError(f"max_quarantine_share is in [0, 1], got {self.max_quarantine_share}")
+        if not 0.0 < self.max_similarity <= 1.0:
+            raise ValueError(f"max_similarity is in (0, 1], got {self.max_similarity}")
+        if self.num_sampled < 0:
+            raise ValueError(f"num_sampled is not negative, got {self.num_sampled}")
+        if self.languages and not self.num_sampled:
+            raise ValueError("languages are told in a sample: set num_sampled too")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,12 +70,17 @@ class ValidateReport(Config):
 
 
 def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateReport:
-    """Write the folder `target`: `groups.jsonl.gz`, `quarantine.jsonl`, `validation.json` and `docs/`.
+    """Write the folder `target`.
 
-    `source` is what `ingest` wrote. Nothing is written when the data fail. Memory is for numbers alone, not for text.
+    It has `groups.jsonl.gz`; `quarantine.jsonl`; `flagged.jsonl`, which accepted groups the checks of the whole are
+    about; `suspected.jsonl`, which labels of the sample look flipped; `validation.json` and `docs/`.
+
+    `source` is what `ingest` wrote. Nothing is written when the data fail. Memory is for numbers alone, not for text,
+    but of a sample.
 
     Raises:
-        ValueError: all groups are bad or a critical expectation does not hold; the message has the reasons.
+        ValueError: all groups are bad, a critical expectation does not hold (the message has the reasons), or a
+            benchmark cannot be read.
     """
     return _judge(config, source, target, _flat(read_chunks(source / _GROUPS)))
 
@@ -85,8 +110,11 @@ def _judge(config: ValidateConfig, source: Path, target: Path, chunks: Iterable[
     groups = source / _GROUPS
     table = join(chunks)
     num_unreadable = sum(1 for _ in _unreadable(source))
-    checker = Checker()
-    verdicts = checker.check("rows", table, row_expectations(config.max_responses))
+    checker, benchmarks = Checker(), {}
+    if config.benchmarks:
+        found = contaminated(groups, config.benchmarks, threshold=config.max_similarity)
+        table, benchmarks = table.assign(in_benchmark=found.rows), found.benchmarks
+    verdicts = checker.check("rows", table, row_expectations(config.max_responses, benchmarks=bool(benchmarks)))
     reasons = _reasons(verdicts)
     counts = dict(Counter(reason for each in reasons.values() for reason in each).most_common())
     if len(reasons) == len(table):
@@ -96,6 +124,10 @@ def _judge(config: ValidateConfig, source: Path, target: Path, chunks: Iterable[
     )
     verdicts += checker.check("data", _accepted(table, reasons, num_unreadable), whole)
     _refuse(verdicts, counts, num_unreadable, groups, reasons)
+    sample = _sample(config, groups, [at for at in range(len(table)) if at not in reasons])
+    if sample:
+        verdicts += checker.check("sample", sample.table, sample_expectations())
+    looked = {"benchmarks": benchmarks, "sample": sample.summary if sample else None}
     summary = {
         "num_groups": len(table),
         "num_accepted": len(table) - len(reasons),
@@ -104,11 +136,20 @@ def _judge(config: ValidateConfig, source: Path, target: Path, chunks: Iterable[
     }
     with atomic_path(target) as scratch:
         scratch.mkdir()
-        _write_rows(scratch, source, reasons)
-        write_json(scratch / "validation.json", {**summary, "expectations": [_entry(verdict) for verdict in verdicts]})
+        _write_rows(scratch, source, reasons, table[_FLAGS])
+        entries = [_entry(verdict) for verdict in verdicts]
+        write_json(scratch / "validation.json", {**summary, **looked, "expectations": entries})
+        suspects = "".join(json.dumps(suspect) + "\n" for suspect in (sample.suspects if sample else ()))
+        (scratch / "suspected.jsonl").write_text(suspects, encoding="utf-8")
         digest = tree_digest(scratch)
         checker.write_docs(scratch / "docs")
     return ValidateReport.from_dict({**summary, "digest": digest})
+
+
+def _sample(config: ValidateConfig, groups: Path, accepted: Sequence[int]) -> Sample | None:
+    if not config.num_sampled:
+        return None
+    return look(groups, accepted, num=config.num_sampled, seed=config.seed, expected=config.languages)
 
 
 def _reasons(verdicts: Sequence[Verdict]) -> Reasons:
@@ -158,12 +199,14 @@ def _unreadable(source: Path) -> Iterator[dict[str, Any]]:
             yield from map(json.loads, lines)
 
 
-def _write_rows(target: Path, source: Path, reasons: Reasons) -> None:
-    """Write the groups that are accepted, as they came, and the others with their reasons."""
+def _write_rows(target: Path, source: Path, reasons: Reasons, flags: "pd.DataFrame") -> None:
+    """Write the groups that are accepted, as they came, which are flagged, and the others with their reasons."""
     lines = chain.from_iterable(read_chunks(source / _GROUPS))
+    marked = {at: flags.columns[row > 0].tolist() for at, row in enumerate(flags.to_numpy()) if row.any()}
     with (
         pack(target / _GROUPS) as accepted,
         (target / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine,
+        (target / "flagged.jsonl").open("w", encoding="utf-8") as flagged,
     ):
         for row in _unreadable(source):
             record = {"line": row["line"], "reasons": [row["reason"]], "row": row["row"]}
@@ -172,5 +215,7 @@ def _write_rows(target: Path, source: Path, reasons: Reasons) -> None:
             if at in reasons:
                 group = json.loads(line)
                 quarantine.write(json.dumps({"id": group["id"], "reasons": reasons[at], "group": group}) + "\n")
-            else:
-                accepted.write(line)
+                continue
+            accepted.write(line)
+            if at in marked:
+                flagged.write(json.dumps({"id": json.loads(line)["id"], "flags": marked[at]}) + "\n")

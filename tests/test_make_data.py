@@ -7,8 +7,9 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
+from pipelines.recipes import RECIPES, recipe
 from pipelines.source import ROOT
-from rewardlab.files import read_groups
+from rewardlab.files import read_groups, write_groups
 from steps.ingest import IngestConfig, ingest
 from steps.make_data import MakeDataConfig, make_data
 from steps.make_data.make import _twins
@@ -135,6 +136,16 @@ def test_a_pool_has_256_rated_responses_a_prompt(tmp_path):
     assert len(pool) == 32
     assert all(len(set(group.responses)) == 256 and not group.comparisons for group in pool)
     assert all(len(set(group.scores["gold"])) > 4 for group in pool)
+
+
+def test_a_pool_is_of_families_that_every_recipe_tests_on(tmp_path, groups):
+    pool = made(tmp_path / "pool", pool=32)
+    for shares in {recipe(name).split for name in RECIPES}:
+        folder = tmp_path / f"{shares.test:g}"
+        write_groups(folder / "groups.jsonl.gz", (*pool, *groups))
+        split(shares, folder, folder / "splits")
+        tested = {group.id for group in read_groups(folder / "splits" / "test.jsonl.gz")}
+        assert {group.id for group in pool} <= tested
 
 
 def test_overlap_with_the_prompt_tells_nothing(groups):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 
-from rewardlab.config import Config
+from rewardlab.config import Config, canonical_json
 from rewardlab.files import atomic_path, tree_digest, write_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.readers.reader import content_id
@@ -43,7 +43,7 @@ _GRADES = (1, 2, 1, 1, 3, 1, 1, 2, 1, 1, 1, 2, 1, 3, 1, 1, 2, 1, 3, 1)
 _TRIES = 100
 """So often a prompt is made anew that was there before; a large set then repeats it, with other responses."""
 _SHARD = 2000
-_TEST_SHARE = 0.1
+_TEST_SHARE, _LEAST_TEST_SHARE = 0.1, 0.06
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,8 @@ class MakeDataConfig(Config):
 
     `noise` is the share of votes decided by a coin, `length_bias` the share that goes to the longer response. Where
     either is set, the target holds `train/`, whose labels are bent, and `test/`, whose labels are not, with families
-    of its own. `pool` makes that many prompts with 256 rated responses each and no comparisons instead.
+    of its own. `pool` makes that many prompts with 256 rated responses each and no comparisons instead, of families
+    that every recipe's split keeps for testing: a model that was trained on the data has not seen them.
     """
 
     size: int = 6000
@@ -86,7 +87,8 @@ def make_data(config: MakeDataConfig, target: Path) -> MakeDataReport:
     with atomic_path(target) as scratch:
         scratch.mkdir()
         if config.pool:
-            num_groups = _write(scratch, pool_groups(_twins(config), config.pool))
+            unseen = ((name, twins) for name, twins in _twins(config) if _is_tested(twins.family))
+            num_groups = _write(scratch, pool_groups(unseen, config.pool))
         elif config.noise or config.length_bias:
             plain = replace(config, noise=0.0, length_bias=0.0)
             num_groups = _write(scratch / "train", (g for g in _groups(config) if not _is_test(g.family)))
@@ -109,8 +111,16 @@ def _write(folder: Path, groups: Iterable[PreferenceGroup]) -> int:
 
 
 def _is_test(family: str) -> bool:
-    place = int.from_bytes(hashlib.blake2b(family.encode(), digest_size=6).digest()) / 2**48
-    return place < _TEST_SHARE
+    return _place(family) < _TEST_SHARE
+
+
+def _is_tested(family: str) -> bool:
+    """Say whether a split puts the family into the test set, at the least share that a recipe has."""
+    return _place(canonical_json(["family", family])) < _LEAST_TEST_SHARE
+
+
+def _place(key: str) -> float:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=6).digest()) / 2**48
 
 
 def _groups(config: MakeDataConfig) -> Iterator[PreferenceGroup]:

@@ -1,44 +1,18 @@
-"""Draw the page's figures as inline SVG that follows the page's colours and sizes its text for a phone."""
+"""Draw the figures of a run's page."""
 
-import io
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from steps.report.drawing import FILL, INK, MAIN, OTHER, SOFT, Drawing, legend
 from steps.report.words import has_interval, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours that stand for the page's own: `_inline` turns each into a CSS variable, so dark mode needs no second drawing.
-INK, SOFT, GRID, MAIN, OTHER, FILL = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06"
-_VARIABLES = {INK: "ink", SOFT: "soft", GRID: "line", MAIN: "main", OTHER: "other", FILL: "fill"}
-_WIDTH = 360  # drawing units; close to the width of a phone, so that text keeps its size there
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": SOFT,
-    "axes.axisbelow": True,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.major.size": 0,
-    "xtick.major.pad": 6,
-    "ytick.major.size": 0,
-    "text.color": INK,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-}
 MAX_ROWS = 40
 
 
@@ -57,7 +31,7 @@ def forest(rows: Sequence[Row], *, key: str, title: str, label: str = "accuracy"
     known = [row for row in rows if row.measure and row.measure.get("value") is not None][:MAX_ROWS]
     if not known:
         return None
-    with _Drawing(key, height=52 + 25 * len(known)) as drawing:
+    with Drawing(key, height=52 + 25 * len(known)) as drawing:
         axes = drawing.axes(left=118, right=44, top=10)
         _mark_chance(axes, len(known))
         for line, row in enumerate(known):
@@ -82,7 +56,7 @@ def training_curve(training: Mapping[str, Any] | None) -> Markup | None:
     ]
     if any(point.get("validation_accuracy") is not None for point in history):
         panels.append(("accuracy", (("validation_accuracy", "validation", MAIN),)))
-    with _Drawing("training", height=40 + 140 * len(panels)) as drawing:
+    with Drawing("training", height=40 + 140 * len(panels)) as drawing:
         for index, (label, lines) in enumerate(panels):
             axes = drawing.axes(left=50, right=12, top=22, part=(index, len(panels)))
             _panel(axes, history, label, lines, (training or {}).get("best_step"))
@@ -103,7 +77,7 @@ def reliability_plot(ece: Mapping[str, Any] | None) -> Markup | None:
     bins = [each for each in (ece or {}).get("bins") or [] if each.get("num")]
     if not bins:
         return None
-    with _Drawing("reliability", height=300) as drawing:
+    with Drawing("reliability", height=300) as drawing:
         axes = drawing.axes(left=50, right=14, top=24)
         after, observed, size = (np.array([each[name] for each in bins]) for name in ("predicted", "observed", "num"))
         low = 0.5 if after.min() >= 0.5 else 0.0
@@ -125,7 +99,7 @@ def reliability_plot(ece: Mapping[str, Any] | None) -> Markup | None:
         )
         axes.set(xlim=(low, 1.01), ylim=(bottom, 1.01), xlabel="predicted P(win)", ylabel="observed share of wins")
         axes.grid()
-        _legend(axes)
+        legend(axes)
         return drawing.svg(
             "Reliability of the predicted preference", f"Expected error {number((ece or {}).get('value'))}."
         )
@@ -136,7 +110,7 @@ def histogram(rewards: Mapping[str, Any] | None) -> Markup | None:
     bins = (rewards or {}).get("histogram") or {}
     if not bins.get("counts") or rewards is None:
         return None
-    with _Drawing("rewards", height=230) as drawing:
+    with Drawing("rewards", height=230) as drawing:
         axes = drawing.axes(left=50, right=14, top=24)
         axes.stairs(bins["counts"], bins["edges"], fill=True, color=FILL)
         axes.stairs(bins["counts"], bins["edges"], color=MAIN, linewidth=1.2)
@@ -153,7 +127,7 @@ def length_scatter(points: Sequence[Sequence[float]] | None) -> Markup | None:
     """Draw reward against response length, with the median reward of each tenth of the responses."""
     if not points:
         return None
-    with _Drawing("length", height=260) as drawing:
+    with Drawing("length", height=260) as drawing:
         axes = drawing.axes(left=50, right=14, top=24)
         length, reward = np.array(points, dtype=float).T
         axes.plot(length, reward, "o", color=MAIN, markersize=3, alpha=0.35, markeredgewidth=0, label="one response")
@@ -166,67 +140,8 @@ def length_scatter(points: Sequence[Sequence[float]] | None) -> Markup | None:
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set(xlabel="response length, characters", ylabel="reward")
         axes.grid()
-        _legend(axes)
+        legend(axes)
         return drawing.svg("Reward by response length", f"{len(points)} responses.")
-
-
-class _Drawing:
-    """A figure in the page's style; settings and the warning about glyphs hold inside the block only."""
-
-    def __init__(self, key: str, *, height: int) -> None:
-        self.key, self.height = key, height
-
-    def __enter__(self) -> "_Drawing":
-        import matplotlib
-        from matplotlib.figure import Figure
-
-        settings: Any = {**_STYLE, "svg.hashsalt": self.key}
-        self._settings = matplotlib.rc_context(settings)
-        self._settings.__enter__()
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        # The reader's fonts draw the text; matplotlib's own font only measures it and need not know every script.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        self.figure: Figure = Figure(figsize=(_WIDTH / 72, self.height / 72))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._warnings.__exit__(None, None, None)
-        self._settings.__exit__(None, None, None)
-
-    def axes(self, *, left: int, right: int, top: int, part: tuple[int, int] = (0, 1)) -> "Axes":
-        """Add axes with margins in drawing units, as one of `part[1]` panels from top to bottom."""
-        index, count = part
-        bottom = 38
-        share = (self.height - bottom + 18) / count
-        base = bottom + (count - 1 - index) * share
-        size = (_WIDTH - left - right, share - top - 18)
-        return self.figure.add_axes(
-            (left / _WIDTH, base / self.height, size[0] / _WIDTH, size[1] / self.height), facecolor="none"
-        )
-
-    def svg(self, title: str, description: str) -> Markup:
-        """Return the figure as an element of the page."""
-        self.figure.patch.set_visible(False)
-        text = io.StringIO()
-        self.figure.savefig(text, format="svg", metadata={"Date": None})
-        return _inline(text.getvalue(), key=self.key, title=title, description=description)
-
-
-def _inline(text: str, *, key: str, title: str, description: str) -> Markup:
-    """Return a matplotlib SVG as an element that names itself, loads nothing and takes its colours from the page."""
-    height, body = re.search(r'viewBox="0 0 \S+ (\S+)"', text), text[text.index("<g id=") : text.rindex("</svg>")]
-    if not height:
-        raise ValueError("matplotlib wrote an SVG without a viewBox: pin matplotlib to the locked version")
-    body = re.sub(r'<g id="[^"]*">', "<g>", re.sub(r'<g id="[^"]*" ?/>', "", body))
-    body = re.sub(r"font-family: [^;\"]*;?", "", re.sub(r"font: (\S+) [^;\"]*", r"font-size: \1", body))
-    body = re.sub(r"\s+", " ", body).replace("> <", "><")
-    for colour, name in _VARIABLES.items():
-        body = body.replace(colour, f"var(--{name})")
-    return Markup(  # noqa: S704 (matplotlib escapes the text it draws; a test feeds it markup)
-        f'<svg class="plot" viewBox="0 0 {_WIDTH} {height[1]}" role="img" aria-labelledby="{key}-title {key}-desc">'
-        f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-desc">{escape(description)}</desc>{body}</svg>'
-    )
 
 
 def _mark_chance(axes: "Axes", rows: int) -> None:
@@ -264,15 +179,7 @@ def _panel(axes: "Axes", history: Sequence[Mapping[str, Any]], label: str, lines
         axes.axvline(best_step, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_ylabel(label)
     axes.grid(axis="y")
-    _legend(axes)
-
-
-def _legend(axes: "Axes") -> None:
-    if not axes.get_legend_handles_labels()[0]:
-        return
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=3, borderpad=0, handlelength=1.4, columnspacing=1.2
-    )
+    legend(axes)
 
 
 def _above(axes: "Axes", value: float, text: str) -> None:

@@ -1,0 +1,44 @@
+"""Draw over-optimisation, and write it as a page of its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from steps.report import words
+from steps.report.drawing import MAIN, OTHER, SOFT, Drawing, legend
+from steps.report.page import environment
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """Return the page of what `steps.overoptimization` found, with the model and the data it is about."""
+    page = environment(autoescape=True).get_template("overoptimization.html.j2")
+    return words.clean(page.render(result=result, plot=curve(result)))
+
+
+def curve(result: Mapping[str, Any]) -> Markup:
+    """Draw what proxy and gold gain against KL, each in standard deviations of the pools, the fit, and the peak."""
+    rows, peak = result["curve"], result["peak"]
+    kl = np.array([row["kl"] for row in rows])
+    with Drawing("overoptimization", height=300) as drawing:
+        axes = drawing.axes(left=50, right=14, top=24)
+        for name, colour in (("proxy", OTHER), ("gold", MAIN)):
+            value, low, high = (_gain(result, name, end) for end in ("value", "low", "high"))
+            axes.fill_between(kl, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(kl, value, color=colour, linewidth=1.6, label=name)
+        d, alpha, beta = np.sqrt(kl), result["fit"]["alpha"]["value"], result["fit"]["beta"]["value"]
+        fitted = d * (alpha - beta * d) / result["sd"]["gold"]
+        axes.plot(kl, fitted, color=SOFT, linestyle=(0, (4, 3)), linewidth=1, label="fit")
+        axes.axvline(peak["kl"], color=SOFT, linewidth=1)
+        axes.set(xlabel="KL from the policy, nats: log n - (n - 1) / n", ylabel="gain, s.d.")
+        axes.grid()
+        legend(axes)
+        text = f"Gold peaks at n = {peak['value']:.0f} of {result['max_n']}; the vertical line is there."
+        return drawing.svg("Proxy and gold under best-of-n", text)
+
+
+def _gain(result: Mapping[str, Any], name: str, end: str) -> Any:
+    """Return how far the curve, or an end of its interval, is above its mean at n = 1."""
+    values = np.array([row[name][end] for row in result["curve"]])
+    return (values - result["curve"][0][name]["value"]) / result["sd"][name]

@@ -83,7 +83,7 @@ def plant(sound: Sequence[PreferenceGroup], *, share: float, seed: int = 0) -> P
         share: of the remaining groups, for each kind.
         seed: draws which.
     """
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)
     tenth = len(sound) // 10
     benchmark, test, groups = list(sound[:tenth]), list(sound[tenth : 2 * tenth]), list(sound[2 * tenth :])
     num = max(1, round(share * len(groups)))

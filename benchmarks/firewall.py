@@ -123,7 +123,7 @@ def find(planted: Planted, folder: Path) -> dict[str, set[str]]:
 
 def sound(num: int) -> list[PreferenceGroup]:
     """Return pairs of random words, of which each side is preferred as often."""
-    draw = random.Random(0)  # noqa: S311
+    draw = random.Random(0)
     return [
         PreferenceGroup(
             id=f"g{at}",

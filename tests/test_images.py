@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,21 @@ def test_images_have_the_versions_that_are_tested(name: str) -> None:
     own = {each for each in found if each.startswith(("nvidia-", "onnxruntime-gpu"))}
     assert {each: found[each] for each in found.keys() - own} == {each: tested[each] for each in found.keys() - own}
     assert own == set() or name == "requirements-serve-gpu.lock"
+
+
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [
+        ("requirements-train.lock", ["data", "train", "export", "pipelines"]),
+        ("requirements-serve.lock", ["serve"]),
+        ("requirements-serve-gpu.lock", ["serve-gpu"]),
+    ],
+)
+def test_images_have_all_that_their_rooms_ask_for(name: str, extras: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *(each for extra in extras for each in project["optional-dependencies"][extra])]
+    names = {re.split(r"[\[<>=~! ]", each)[0].lower() for each in asked} - {"torch"}  # which has locks of its own
+    assert names - pins(name).keys() == set(), "run `make lock`"
 
 
 def test_the_server_has_neither_torch_nor_transformers_and_one_onnxruntime() -> None:

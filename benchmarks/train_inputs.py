@@ -63,7 +63,7 @@ def write_start(backbone: str, scratch: Path, *, num_layers: int = 0, weights: W
     import torch
     import transformers
 
-    from models.backbone import load_backbone, prepare_backbone
+    from models.backbone import copy_tokenizer, load_backbone, prepare_backbone
     from models.checkpoint import save_model
     from models.config import ModelConfig
     from models.head import RewardHead
@@ -82,9 +82,7 @@ def write_start(backbone: str, scratch: Path, *, num_layers: int = 0, weights: W
         del layers(model)[num_layers:]
         model.config.num_hidden_layers = num_layers
     model.save_pretrained(cut)
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"):
-        if (folder / name).is_file():
-            (cut / name).write_bytes((folder / name).read_bytes())
+    copy_tokenizer(folder, cut)
     readout = build_readout(cut, pooling="last_token", prompt_limit=640, response_limit=384)
     reward_model = RewardModel(model, RewardHead(model.config.hidden_size, pooling="last_token"), kind="causal")
     save_model(reward_model, ModelConfig(backbone=str(cut)), readout, backbone_folder=cut, target=target)

@@ -27,6 +27,7 @@ Kind = Literal["causal", "encoder"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
 def prepare_backbone(name: str, cache: Path | None = None) -> Path:
@@ -77,6 +78,13 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         folder, trust_remote_code=False, local_files_only=True
     )
     return tokenizer
+
+
+def copy_tokenizer(folder: Path, target: Path) -> None:
+    """Copy what a backbone's folder holds of its tokenizer and template to another folder."""
+    for path in (folder / name for name in _TOKENIZER):
+        if path.is_file():
+            shutil.copyfile(path, target / path.name)
 
 
 def load_backbone(folder: Path, *, dropout: float, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

@@ -1,7 +1,6 @@
 """The one checkpoint format: a folder that transformers loads too, with safetensors only."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,13 @@ from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
+from models.backbone import copy_tokenizer
 from models.config import ModelConfig
 from models.lora import merge_lora
 from models.reward_model import RewardModel, build_model
 from rewardlab.files import atomic_path, file_digest, read_json
 from rewardlab.readout import ReadOut
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _WEIGHTS = "model.safetensors"
 _SCORE = "score.weight"
 
@@ -44,9 +43,7 @@ def save_model(
         scratch.mkdir()
         save_torch_state_dict(weights, scratch, max_shard_size="10TB", metadata={"format": "pt"})
         _describe(backbone_config, model, readout, classifier).save_pretrained(scratch)
-        for path in (backbone_folder / name for name in _TOKENIZER_FILES):
-            if path.is_file():
-                shutil.copyfile(path, scratch / path.name)
+        copy_tokenizer(backbone_folder, scratch)
         (scratch / "chat_template.jinja").write_text(readout.template, encoding="utf-8")
         for name, part in (("readout.json", readout), ("reward_model.json", config)):
             (scratch / name).write_text(json.dumps(part.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")

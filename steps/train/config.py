@@ -18,6 +18,9 @@ class TrainConfig(Config):
     With `head_only` the backbone is frozen and reads everything once; the head learns from its states on disk, which is
     the same as training with a frozen backbone and takes no longer than one epoch of reading.
 
+    `prune_layers` leaves out so many of the backbone's layers before training, those that change the hidden state
+    least; `model.freeze_layers` counts what is left.
+
     `num_processes` train together on one machine, one a GPU: `ddp` copies the model to each, `fsdp` shards it. A
     checkpoint is kept at each best validation, and where `checkpoint_seconds` have passed since the last.
 
@@ -48,6 +51,7 @@ class TrainConfig(Config):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     recompute: bool = False
     head_only: bool = False
+    prune_layers: int = 0
     num_processes: int = 1
     parallel: Literal["ddp", "fsdp"] = "ddp"
     checkpoint_seconds: float = 300.0
@@ -76,7 +80,7 @@ class TrainConfig(Config):
         for name in ("learning_rate", "head_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is positive, got {getattr(self, name)}")
-        for name in ("seed", "max_groups", "weight_decay", "checkpoint_seconds"):
+        for name in ("seed", "max_groups", "weight_decay", "prune_layers", "checkpoint_seconds"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is not negative, got {getattr(self, name)}")
         if self.parallel == "fsdp" and self.num_processes == 1:

@@ -14,6 +14,10 @@ from steps.train.marker import diverged, refuse_retry
 from steps.train.state import Checkpoints, held
 from steps.train.together import fit_together
 
+_PRUNED = "backbone"
+_NUM_READ = 64
+"""Groups whose first response decides which layers are left out."""
+
 
 def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> TrainReport:
     """Fit the model and write weights, tokenizer, read-out and `training.json`.
@@ -33,6 +37,8 @@ def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> Tr
     """
     refuse_retry(state)
     with held(state):
+        if config.prune_layers:
+            _prune(config, tokens, state)
         if config.num_processes == 1 and TrainJob.described() is None:
             fit(config, tokens, target, state=state)
         else:
@@ -67,7 +73,7 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
     readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
     data = open_data(tokens, config, pad_id=readout.pad_id)
     checkpoints = Checkpoints(state)
-    folder = prepare_backbone(config.model.backbone)
+    folder = state / _PRUNED if config.prune_layers else prepare_backbone(config.model.backbone)
     with joined() as world, stoppable() as stop:
         torch.manual_seed(config.seed + world.rank)
         model = build_model(config.model, folder, seed=config.seed)
@@ -97,4 +103,20 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
         )
         details = {"history": history.rows, "seconds": time.perf_counter() - started, "mlflow_run": tracker.run_id}
         details["length_bias"] = asdict(data.length_bias) if data.length_bias else None
+        if config.prune_layers:
+            details["pruned"] = read_json(folder / "pruned.json")
         write_json(scratch / "training.json", {**report.to_dict(), **details, "config": config.to_dict()})
+
+
+def _prune(config: TrainConfig, tokens: Path, state: Path) -> None:
+    """Write the pruned backbone where every process and every retry finds it."""
+    from models.backbone import prepare_backbone
+    from models.pruning import prune
+    from steps.train.groups import StoredGroups
+
+    target = state / _PRUNED
+    if target.is_dir():
+        return
+    groups = StoredGroups(tokens / "train", config, limit=_NUM_READ)
+    sequences = [group.sequences[0] for group in groups]
+    prune(prepare_backbone(config.model.backbone), sequences, num_layers=config.prune_layers, target=target)

@@ -119,9 +119,9 @@ def smollm2() -> Recipe:
         train=TrainConfig(
             model=ModelConfig(backbone=backbone, freeze_layers=20),
             epochs=1,
-            max_groups=1280,
+            max_groups=2560,
             groups_per_step=8,
-            learning_rate=6e-4,
+            learning_rate=4e-4,
             token_budget=4096,
             precision="bf16",
             validate_every=80,

@@ -1,7 +1,7 @@
 """Rewards of a bundle on groups, kept so that a test set is scored once per bundle."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,35 +21,56 @@ Rewards = list[list[float]]
 
 
 def score(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Rewards:
-    """Return one reward per response of each group.
+    """Return one reward per response of each group; the same bundle, texts, code and ONNX Runtime are asked once."""
 
-    What the same bundle, texts, scoring code and ONNX Runtime gave before is read from `scores/` in `home()`.
+    def compute() -> Rewards:
+        num = sum(len(group.responses) for group in groups)
+        with progress(num, f"score {bundle.label}", unit="responses") as bar:
+            scored = Engine(bundle).score_many(
+                [(group.prompt, group.responses) for group in groups], on_progress=bar.update
+            )
+        return [list(each.rewards) for each in scored]
+
+    return recall(_who(bundle), groups, compute)
+
+
+def recall(who: str, groups: Sequence[PreferenceGroup], compute: Callable[[], Rewards]) -> Rewards:
+    """Return one finite number per response: what `who` gave the same texts before, or what is computed and kept.
+
+    `who` names everything but the texts that the numbers depend on. They are kept in `scores/` in `home()`.
+
+    Raises:
+        ValueError: what was kept is damaged.
     """
-    kept = _place(bundle, groups)
+    kept = _place(who, groups)
     ends = np.cumsum([len(group.responses) for group in groups])
-    if kept.is_file():
-        flat = np.load(kept, allow_pickle=False)
-        if len(flat) != ends[-1] or not np.isfinite(flat).all():
-            raise ValueError(f"{kept} does not hold {ends[-1]} finite rewards: delete it")
-        return [piece.tolist() for piece in np.split(flat, ends[:-1])]
-    with progress(int(ends[-1]), f"score {bundle.label}", unit="responses") as bar:
-        scored = Engine(bundle).score_many(
-            [(group.prompt, group.responses) for group in groups], on_progress=bar.update
-        )
-    rewards = [list(each.rewards) for each in scored]
-    keep(bundle, groups, rewards)
-    return rewards
+    if not kept.is_file():
+        found = compute()
+        _keep(kept, found)
+        return found
+    flat = np.load(kept, allow_pickle=False)
+    if len(flat) != ends[-1] or not np.isfinite(flat).all():
+        raise ValueError(f"{kept} does not hold {ends[-1]} finite numbers: delete it")
+    return [piece.tolist() for piece in np.split(flat, ends[:-1])]
 
 
 def keep(bundle: Bundle, groups: Sequence[PreferenceGroup], rewards: Rewards) -> None:
     """Let `score` find the rewards that a bundle gave to groups."""
-    with atomic_path(_place(bundle, groups)) as scratch, scratch.open("wb") as file:
+    _keep(_place(_who(bundle), groups), rewards)
+
+
+def _keep(target: Path, rewards: Rewards) -> None:
+    with atomic_path(target) as scratch, scratch.open("wb") as file:
         np.save(file, np.concatenate([np.asarray(each) for each in rewards]), allow_pickle=False)
 
 
-def _place(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Path:
+def _who(bundle: Bundle) -> str:
+    return f"{bundle.digest} {_code()} {version('onnxruntime')}"
+
+
+def _place(who: str, groups: Sequence[PreferenceGroup]) -> Path:
     texts = ([[[turn.role, turn.content] for turn in group.prompt], list(group.responses)] for group in groups)
-    key = hashlib.sha256(f"{bundle.digest} {_code()} {version('onnxruntime')}\n".encode())
+    key = hashlib.sha256(f"{who}\n".encode())
     for text in texts:
         key.update(canonical_json(text).encode("utf-8", "surrogatepass") + b"\n")
     return home() / "scores" / f"{key.hexdigest()}.npy"

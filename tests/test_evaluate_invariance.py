@@ -81,7 +81,7 @@ def test_what_is_scored_together_and_by_how_many_does_not_matter(
 
 
 def test_the_policys_baseline_is_the_loss_that_transformers_gives(
-    tiny_bundle: Path, tiny_folder: Path, groups: list[PreferenceGroup]
+    registry: Path, tiny_bundle: Path, tiny_folder: Path, groups: list[PreferenceGroup]
 ) -> None:
     import torch
     from transformers import AutoModelForCausalLM
@@ -107,7 +107,20 @@ def test_the_policys_baseline_is_the_loss_that_transformers_gives(
     assert found["policy_note"] == ""
 
 
-def test_why_there_is_no_policy_is_said(tiny_bundle: Path, groups: list[PreferenceGroup]) -> None:
+def test_a_policy_reads_the_same_texts_once(
+    registry: Path, tiny_bundle: Path, groups: list[PreferenceGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.policy import Policy
+
+    bundle, few, asked = Bundle.open(tiny_bundle), groups[:8], []
+    ask = Policy.log_probabilities
+    monkeypatch.setattr(Policy, "log_probabilities", lambda self, tree: asked.append(tree) or ask(self, tree))
+    found = [baselines(few, bundle, num_policy=num) for num in (8, 8, 5)]
+    assert found[0] == found[1]
+    assert len(asked) == 8 + 5
+
+
+def test_why_there_is_no_policy_is_said(registry: Path, tiny_bundle: Path, groups: list[PreferenceGroup]) -> None:
     bundle = Bundle.open(tiny_bundle)
     encoder = {**bundle.manifest["model"], "backbone": "tiny-encoder"}
     gone = {**bundle.manifest["model"], "backbone": "no such backbone"}

@@ -1,16 +1,21 @@
 """What must be beaten first: the longer response, the one of the prompt's words, the one that the policy would give."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rewardlab.bundle import TOKENIZER, Bundle
+from rewardlab.config import canonical_json
+from rewardlab.files import file_digest, tree_digest
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import accuracy, labelled_pairs
 from rewardlab.tokens import TreeTokenizer
 from steps.evaluate.slices import estimate
 from steps.progress import progress
+from steps.scores import Rewards, recall
 
 
 def baselines(groups: Sequence[PreferenceGroup], bundle: Bundle | None, *, num_policy: int) -> dict[str, Any]:
@@ -46,11 +51,10 @@ def _policy(groups: Sequence[PreferenceGroup], bundle: Bundle | None, num: int) 
         return nothing, "the model is not one of ours: its policy is not known"
     sampled = _sampled(labelled, num)
     try:
-        log_probabilities = _log_probabilities(bundle, sampled)
+        totals, lengths = _log_probabilities(bundle, sampled)
     except ValueError as error:
         return nothing, str(error)
-    totals = [[sum(each) for each in row] for row in log_probabilities]
-    means = [[sum(each) / len(each) for each in row] for row in log_probabilities]
+    means = [(np.array(total) / length).tolist() for total, length in zip(totals, lengths, strict=True)]
     return {
         "policy": estimate(accuracy(labelled_pairs(sampled, totals))),
         "policy_per_token": estimate(accuracy(labelled_pairs(sampled, means))),
@@ -64,21 +68,30 @@ def _sampled(groups: Sequence[PreferenceGroup], num: int) -> list[PreferenceGrou
     return [groups[at] for at in sorted(kept.tolist())]
 
 
-def _log_probabilities(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> list[list[list[float]]]:
-    """Return the log-probabilities of each token of each response.
+def _log_probabilities(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> tuple[Rewards, list[list[int]]]:
+    """Return the log-probability of each response, and its number of tokens; the same policy reads the same texts once.
 
     Raises:
         ValueError: the bundle's backbone is not at hand, or no policy.
     """
+    from models import policy
     from models.backbone import prepare_backbone
-    from models.policy import Policy
 
-    folder = prepare_backbone(str(bundle.manifest["model"]["backbone"]))
-    policy = Policy(folder, tokenizer_digest=bundle.readout.tokenizer_digest)
-    reader = TreeTokenizer(bundle.path / TOKENIZER, bundle.readout)
-    with progress(len(groups), "policy") as bar:
+    folder, readout = prepare_backbone(str(bundle.manifest["model"]["backbone"])), bundle.readout
+    reader = TreeTokenizer(bundle.path / TOKENIZER, readout)
+    trees = [reader.tree(group.prompt, group.responses) for group in groups]
+
+    def compute() -> Rewards:
+        model = policy.Policy(folder, tokenizer_digest=readout.tokenizer_digest)
         found = []
-        for group in groups:
-            found.append(policy.log_probabilities(reader.tree(group.prompt, group.responses)))
-            bar.update()
-    return found
+        with progress(len(trees), "policy") as bar:
+            for tree in trees:
+                found.append([sum(each) for each in model.log_probabilities(tree)])
+                bar.update()
+        return found
+
+    code = file_digest(Path(policy.__file__))
+    who = (
+        f"{tree_digest(folder)} {code} {version('torch')} {version('transformers')} {canonical_json(readout.to_dict())}"
+    )
+    return recall(who, groups, compute), [[len(each) for each in tree.responses] for tree in trees]

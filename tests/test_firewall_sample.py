@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
@@ -13,7 +14,9 @@ from rewardlab.files import read_json, write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from steps.toxicity import toxicity
 from steps.validate import ValidateConfig, flips, validate
+from steps.validate.check import Checker
 from steps.validate.language import languages
+from steps.validate.suite import sample_expectations
 
 GOOD = ["apple", "brook", "cedar", "delta", "ember", "field", "grove", "heron", "ivory", "jewel"]
 BAD = ["ashes", "bleak", "chaff", "drain", "erode", "fumes", "gloom", "husks", "idler", "junky"]
@@ -134,3 +137,11 @@ def test_a_sample_is_seeded_and_of_accepted_rows(tmp_path: Path) -> None:
     reports = [validate(config, tmp_path, tmp_path / name) for name in ("one", "two")]
     assert reports[0] == reports[1]
     assert read_json(tmp_path / "one" / "validation.json")["sample"]["num"] == 30
+
+
+def test_what_could_not_be_told_of_any_row_has_no_verdict() -> None:
+    told = {"foreign": [0.0, None], "mixed": [0.0, 1.0]}
+    untold = {name: [None, None] for name in ("suspected", "toxic", "toxic_wins")}
+    table = pd.DataFrame({**told, **untold}, dtype=float)
+    verdicts = Checker().check("sample", table, sample_expectations())
+    assert {each.column: each.success for each in verdicts} == {"foreign": True, "mixed": False}

@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 import transformers
+from filelock import FileLock
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
@@ -136,8 +137,11 @@ def load_quietly(
 
 def _once(target: Path, make: Callable[[Path], None]) -> Path:
     if not target.is_dir():
-        with atomic_path(target) as scratch:
-            make(scratch)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):  # of several processes, one makes it
+            if not target.is_dir():
+                with atomic_path(target) as scratch:
+                    make(scratch)
     return target
 
 

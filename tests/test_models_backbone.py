@@ -1,7 +1,10 @@
 """Backbones: where they come from, and what is refused."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,14 @@ def test_conversions_are_made_once(cache: Path, tiny_folder: Path) -> None:
     before = (tiny_folder / "model.safetensors").stat().st_mtime_ns
     assert prepare_backbone("tiny", cache) == tiny_folder
     assert (tiny_folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_of_several_at_once_one_converts(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from models.backbone import prepare_backbone; prepare_backbone('tiny')"]
+    environment = {**os.environ, "REWARDLAB_CACHE": str(tmp_path)}
+    started = [subprocess.Popen(command, env=environment) for _ in range(3)]
+    assert [each.wait() for each in started] == [0, 0, 0]
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
 
 
 def test_the_cache_is_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class Metrics:
         self.held = gauge("held_requests", "Requests held at the door.")
         self.swaps = counter("swaps", "Models that took another's place.")
         self.follow_problem = gauge("follow_problem", "1 while the alias names a version that is not served.")
-        self.model = gauge("model", "1 for the model in service.", "model")
+        self.model = gauge("model", "1 for the model in service.", "model", "digest")
         self.truncated = counter("truncated_responses", "Responses that were read in part.")
         self.tokens = counter("tokens", "Tokens of the responses and prompts scored.")
         about = "Population stability index of the last {} rewards against the bundle's reference; 0.25 is large."

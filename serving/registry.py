@@ -31,6 +31,26 @@ class Version:
     digest: str | None
 
 
+def client_of_environment(environment: Mapping[str, str] = os.environ) -> httpx.Client:
+    """Return a client of the MLflow server that its own variables name, with their credentials.
+
+    Raises:
+        ValueError: `MLFLOW_TRACKING_URI` is not the address of a server.
+    """
+    uri = environment.get("MLFLOW_TRACKING_URI", "")
+    if urlparse(uri).scheme not in ("http", "https"):
+        raise ValueError(
+            f"a model is followed over HTTP: set MLFLOW_TRACKING_URI to an MLflow server's address, not {uri!r}; "
+            "for a local registry, start one with `mlflow server`"
+        )
+    headers, login = {}, None
+    if token := environment.get("MLFLOW_TRACKING_TOKEN"):
+        headers["Authorization"] = f"Bearer {token}"
+    elif user := environment.get("MLFLOW_TRACKING_USERNAME"):
+        login = (user, environment.get("MLFLOW_TRACKING_PASSWORD", ""))
+    return httpx.Client(base_url=uri, headers=headers, auth=login, timeout=TIMEOUT_SECONDS)
+
+
 class Registry:
     """An MLflow server, asked over HTTP.
 
@@ -43,23 +63,8 @@ class Registry:
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Return the registry that MLflow's own variables name, with their credentials.
-
-        Raises:
-            ValueError: `MLFLOW_TRACKING_URI` is not the address of a server.
-        """
-        uri = environment.get("MLFLOW_TRACKING_URI", "")
-        if urlparse(uri).scheme not in ("http", "https"):
-            raise ValueError(
-                f"a model is followed over HTTP: set MLFLOW_TRACKING_URI to an MLflow server's address, not {uri!r}; "
-                "for a local registry, start one with `mlflow server`"
-            )
-        headers, login = {}, None
-        if token := environment.get("MLFLOW_TRACKING_TOKEN"):
-            headers["Authorization"] = f"Bearer {token}"
-        elif user := environment.get("MLFLOW_TRACKING_USERNAME"):
-            login = (user, environment.get("MLFLOW_TRACKING_PASSWORD", ""))
-        return cls(httpx.Client(base_url=uri, headers=headers, auth=login, timeout=TIMEOUT_SECONDS))
+        """Return the registry that MLflow's own variables name; see `client_of_environment`."""
+        return cls(client_of_environment(environment))
 
     def close(self) -> None:
         """Close the connections."""

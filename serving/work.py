@@ -129,7 +129,7 @@ class Worker:
         self.metrics.held.set(self.door.num_held)
         self.metrics.follow_problem.set(self.follow_problem is not None)
         self.metrics.model.clear()
-        self.metrics.model.labels(self.served.label).set(1)
+        self.metrics.model.labels(self.served.label, self.served.digest).set(1)
         return self.metrics.text()
 
     def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:

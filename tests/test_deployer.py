@@ -69,7 +69,7 @@ def test_a_champion_goes_through_a_canary_into_production() -> None:
         ("not finite", "1 responses were not scored, or their rewards are not finite"),
         ("restarts", "pod pod-2 ended and was started again"),
         ("unready", "pod pod-2 is not ready after"),
-        ("other bundle", "a pod serves reward-model/2 with the bundle another, not reward-model/2 with bundle-2"),
+        ("other bundle", "a pod serves reward-model/2 with bundle another, not bundle-2"),
         ("idle", "0 of 100 requests have been seen after"),
     ],
 )

@@ -149,7 +149,7 @@ class World:
         return version
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer a call: "lost" and "late" time out before and after it is done, "dies" and "dies late" kill the caller.
+        """Answer a call: "lost" and "late" time out before and after it, "dies" and "dies late" kill the caller.
 
         "error" is a 500, "other" lets another deployer work first, "touched" changes the object first.
         """
@@ -205,7 +205,7 @@ class World:
         self.aliases[body["alias"]] = body["version"]
         return httpx.Response(200, json={})
 
-    def _kube(self, method: str, path: str, body: Any) -> httpx.Response:
+    def _kube(self, method: str, path: str, body: Any) -> httpx.Response:  # noqa: PLR0911 (one a call)
         if path.endswith("/pods"):
             return httpx.Response(200, json={"items": self._pods()})
         if path.endswith("/events"):
@@ -250,6 +250,8 @@ class World:
 
     def _pod(self, host: str) -> httpx.Response:
         version = host.rpartition(".")[2]
+        if version not in self.started:
+            raise httpx.ConnectError("the pod is gone")
         return httpx.Response(200, text=metrics(version, self.health[version], self.now - self.started[version]))
 
 
@@ -266,7 +268,7 @@ def merged(target: Any, patch: Any) -> Any:
     return found
 
 
-def inadmissible(wanted: Object, before: Object) -> str:
+def inadmissible(wanted: Object, before: Object) -> str:  # noqa: PLR0911 (one a rule)
     """Return why KServe 0.21 would refuse a change, or nothing."""
     stable, canaries = wanted["spec"]["predictor"], wanted["spec"].get("canary") or []
     names = [each["predictor"].get("name") for each in canaries]

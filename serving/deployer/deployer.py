@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 
 import httpx
 
-from rewardlab.promotion import Entry, Log, Store, move, read
+from rewardlab.promotion import Entry, Log, Store, move, project, read
 from rewardlab.promotion.log import CHAMPION
 from serving.deployer.kube import Kube
 from serving.deployer.pods import observe
@@ -97,6 +97,7 @@ class Deployer:
         champion = promotions.head(CHAMPION)
         if champion is None:
             return f"nothing is champion of {self._job.name}"
+        project(self._store, self._job.name)  # whoever wrote into the log last may have died before the aliases moved
         production = promotions.head(PRODUCTION)
         if production is None:  # nothing to compare with: the gate's word is all there is
             return self._enter(champion, promotions, "the first champion")

@@ -3,7 +3,6 @@
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -116,9 +115,10 @@ class Kube:
         return f"/apis/{GROUP}/namespaces/{self.namespace}/{PLURAL}"
 
 
-def _read(answer: httpx.Response) -> Any:
+def _read(answer: httpx.Response) -> Object:
     if answer.status_code == 409:
         raise ConflictError(f"another was faster: {answer.json().get('message', '')[:300]}")
     if answer.is_error:
         raise ValueError(f"the API server answers {answer.status_code}: {answer.text[:300]}")
-    return answer.json()
+    read: Object = answer.json()
+    return read

@@ -21,6 +21,7 @@ from steps.make_data.reading import multi_turn, passage, unknown
 from steps.make_data.safety import bias, refusal
 from steps.make_data.twins import Twins
 from steps.make_data.writing import counts_formats, json_keys, string_edits
+from steps.progress import progress
 
 Maker = Callable[[random.Random, int], Twins]
 MAKERS: tuple[Maker, ...] = (
@@ -124,9 +125,11 @@ def _place(key: str) -> float:
 
 
 def _groups(config: MakeDataConfig) -> Iterator[PreferenceGroup]:
-    for name, twins in islice(_twins(config), math.ceil(config.size / 2)):
-        for side in (0, 1):
-            yield _group(f"{name}-{'ab'[side]}", twins, side, config)
+    with progress(config.size, "make-data") as bar:
+        for name, twins in islice(_twins(config), math.ceil(config.size / 2)):
+            for side in (0, 1):
+                yield _group(f"{name}-{'ab'[side]}", twins, side, config)
+            bar.update(2)
 
 
 def _twins(config: MakeDataConfig) -> Iterator[tuple[str, Twins]]:

@@ -135,7 +135,7 @@ def train(  # noqa: PLR0913 (one parameter an option)
 
 @app.command()
 def score(
-    source: Annotated[Path, typer.Option("--in", help="JSON lines {id?, prompt, responses}.")],
+    source: Annotated[Path, typer.Option("--in", help="JSON lines {id?, prompt, responses}.", is_eager=True)],
     target: Annotated[
         Path, typer.Option("--out", help="JSON lines {id?, rewards, truncated, model}.", callback=file_to_write)
     ],

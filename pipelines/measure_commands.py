@@ -110,7 +110,10 @@ def leaderboard(
 
 
 def monitor(
-    log: Annotated[Path, typer.Option(help="JSON lines of scores in order of time, as `rewardlab score` writes them.")],
+    log: Annotated[
+        Path,
+        typer.Option(help="JSON lines of scores in order of time, as `rewardlab score` writes them.", is_eager=True),
+    ],
     model: ModelOption = "champion",
     page: Annotated[Path, typer.Option(help="HTML page to write.", callback=file_to_write)] = Path("monitor.html"),
     json: JsonOption = None,
@@ -130,7 +133,9 @@ def monitor(
 
 
 def overoptimize(  # noqa: PLR0913 (one parameter an option)
-    data: Annotated[str, typer.Option("--data", help="Pools of rated responses: file, folder, s3:// or hub id.")],
+    data: Annotated[
+        str, typer.Option("--data", help="Pools of rated responses: file, folder, s3:// or hub id.", is_eager=True)
+    ],
     model: ModelOption = "champion",
     aspect: Annotated[str, typer.Option(help="Ratings that stand for the truth.")] = "gold",
     page: Annotated[Path, typer.Option(help="HTML page to write.", callback=file_to_write)] = Path(

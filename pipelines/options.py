@@ -40,10 +40,14 @@ def model_name(name: str) -> str:
     return name
 
 
-def file_to_write(path: Path | None) -> Path | None:
-    """Refuse a folder where a file is to be written: writing would replace it, with all that it holds."""
+def file_to_write(context: typer.Context, path: Path | None) -> Path | None:
+    """Refuse a folder, or a file that an eager option of the command names: writing would replace what it holds."""
     if path and path.is_dir():
         raise typer.BadParameter(f"{path} is a folder: name a file to write")
+    if path and path.exists():
+        given = (Path(value) for value in context.params.values() if isinstance(value, str | Path))
+        if any(read.exists() and path.samefile(read) for read in given):
+            raise typer.BadParameter(f"{path} is read too: name another file to write")
     return path
 
 
@@ -80,7 +84,10 @@ DataOption = Annotated[
     str, typer.Option("--data", help="File, folder, s3:// or hub id of preferences; without it, data.dvc.")
 ]
 LabelledOption = Annotated[
-    str, typer.Option("--data", help="File, folder, s3:// or hub id of labelled preferences, of any known format.")
+    str,
+    typer.Option(
+        "--data", help="File, folder, s3:// or hub id of labelled preferences, of any known format.", is_eager=True
+    ),
 ]
 TestOption = Annotated[str, typer.Option("--test", help="All the test data, named as data are.")]
 MapOption = Annotated[

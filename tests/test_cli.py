@@ -133,6 +133,27 @@ def test_a_folder_that_holds_something_is_never_replaced(line: str) -> None:
     assert Path("full/mine.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "score --in rows.jsonl --out rows.jsonl",
+        "score --out ./rows.jsonl --in rows.jsonl",
+        "evaluate --json rows.jsonl --data rows.jsonl",
+        "compare 1 2 --json rows.jsonl --data rows.jsonl",
+        "monitor --page rows.jsonl --log rows.jsonl",
+        "monitor --json rows.jsonl --log rows.jsonl",
+        "overoptimize --page rows.jsonl --data rows.jsonl",
+    ],
+)
+def test_a_file_that_is_read_is_never_replaced(line: str) -> None:
+    write_lines(Path("rows.jsonl"), [{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    digest = file_digest(Path("rows.jsonl"))
+    done = rewardlab(*line.split())
+    assert done.code == 2
+    assert "is read too: name another file" in done.complaint
+    assert file_digest(Path("rows.jsonl")) == digest
+
+
 def test_ingest_writes_groups_and_tells_of_bad_rows() -> None:
     row = {"prompt": "a", "chosen": "b", "rejected": "c"}
     write_lines(Path("rows.jsonl"), [row, {**row, "chosen": 3}, "not json"])

@@ -1,5 +1,6 @@
 """The groups of a token store that training takes, read from the disk as they are asked for."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
@@ -19,7 +20,25 @@ from steps.train.length import Labelled, LengthBias, fit_length_bias
 from steps.train.order import Pairs, pair_up
 
 
-class StoredGroups(Sequence[TokenGroup]):
+class GroupSequence(Sequence[TokenGroup], ABC):
+    """Groups that are made when they are asked for, and not held."""
+
+    @abstractmethod
+    def group(self, index: int) -> TokenGroup:
+        """Return one group."""
+
+    @overload
+    def __getitem__(self, index: int) -> TokenGroup: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TokenGroup]: ...
+    def __getitem__(self, index: int | slice) -> TokenGroup | list[TokenGroup]:
+        """Return a group, or the list of a slice's."""
+        if isinstance(index, slice):
+            return [self.group(at) for at in range(*index.indices(len(self)))]
+        return self.group(index)
+
+
+class StoredGroups(GroupSequence):
     """The groups of a store that carry what a loss learns from; ids stay on disk until they are read."""
 
     def __init__(
@@ -51,15 +70,26 @@ class StoredGroups(Sequence[TokenGroup]):
         """Return the number of groups."""
         return len(self._kept)
 
-    @overload
-    def __getitem__(self, index: int) -> TokenGroup: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TokenGroup]: ...
-    def __getitem__(self, index: int | slice) -> TokenGroup | list[TokenGroup]:
-        """Return a group, or the list of a slice's."""
-        if isinstance(index, slice):
-            return [self._group(self._store[int(at)]) for at in self._kept[index]]
-        return self._group(self._store[int(self._kept[index])])
+    def group(self, index: int) -> TokenGroup:
+        """Return one group with the labels that each output learns from."""
+        stored = self._store[int(self._kept[index])]
+        size = len(stored.responses)
+        own, *aspects = (
+            self._offset(stored, _labels(size, comparisons, scores, loss))
+            for (comparisons, scores), loss in zip(self._known(stored), self._losses, strict=True)
+        )
+        return TokenGroup(
+            id=stored.id,
+            prompt=stored.prompt,
+            responses=stored.responses,
+            comparisons=own.comparisons,
+            offsets=own.offsets,
+            scores=own.scores,
+            choices=own.choices,
+            aspects=tuple(aspects),
+            weight=stored.weight,
+            reworded={size - 1: stored.original} if stored.original >= 0 else {},
+        )
 
     def _lengths(self) -> Iterator[Labelled]:
         for index in self._kept:
@@ -86,25 +116,6 @@ class StoredGroups(Sequence[TokenGroup]):
             (tuple(each for each in stored.comparisons if each.aspect == name), stored.scores.get(name or ""))
             for name in (None, *self._aspects)
         ]
-
-    def _group(self, stored: StoredGroup) -> TokenGroup:
-        size = len(stored.responses)
-        own, *aspects = (
-            self._offset(stored, _labels(size, comparisons, scores, loss))
-            for (comparisons, scores), loss in zip(self._known(stored), self._losses, strict=True)
-        )
-        return TokenGroup(
-            id=stored.id,
-            prompt=stored.prompt,
-            responses=stored.responses,
-            comparisons=own.comparisons,
-            offsets=own.offsets,
-            scores=own.scores,
-            choices=own.choices,
-            aspects=tuple(aspects),
-            weight=stored.weight,
-            reworded={size - 1: stored.original} if stored.original >= 0 else {},
-        )
 
     def _offset(self, stored: StoredGroup, labels: Labels) -> Labels:
         if self.length_bias is None or not labels.comparisons:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from models.reward_model import RewardModel
 from models.trees import lay_out, pack
 from steps.progress import progress
 from steps.train.config import TrainConfig
-from steps.train.groups import Data
+from steps.train.groups import Data, GroupSequence
 
 _NOTHING = np.empty(0, dtype=np.int32)
 
@@ -46,7 +45,7 @@ class CachedModel(RewardModel):
         return False
 
 
-class Places(Sequence[TokenGroup]):
+class Places(GroupSequence):
     """Groups whose responses are places in the file of states, instead of tokens."""
 
     def __init__(self, groups: Sequence[TokenGroup], starts: Sequence[int], *, whole: bool) -> None:
@@ -56,14 +55,8 @@ class Places(Sequence[TokenGroup]):
         """Return the number of groups."""
         return len(self._groups)
 
-    @overload
-    def __getitem__(self, index: int) -> TokenGroup: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TokenGroup]: ...
-    def __getitem__(self, index: int | slice) -> TokenGroup | list[TokenGroup]:
-        """Return a group, or the list of a slice's."""
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
+    def group(self, index: int) -> TokenGroup:
+        """Return one group without its prompt, whose states are in those of its responses."""
         group = self._groups[index]
         lengths = _num_states(group, whole=self._whole)
         starts = accumulate(lengths, initial=self._starts[index])

@@ -90,6 +90,15 @@ def tokens(splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def toy_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 32 and 16 toy pairs, tokenized for the backbone "tiny"."""
+    from tests.toys import tokenized, toy
+
+    groups = [toy(f"thing {number}") for number in range(48)]
+    return tokenized(tmp_path_factory.mktemp("toy"), groups[:32], groups[32:])
+
+
+@pytest.fixture(scope="session")
 def make_bundle(splits: Path, tokens: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
     """Return a function that seals the bundle of an untrained tiny model with a seeded head."""
     from models.checkpoint import save_model

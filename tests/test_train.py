@@ -1,7 +1,6 @@
-"""Training on the tiny backbone: it learns, repeats itself, keeps the best, and stops when the loss is not finite."""
+"""Training on the tiny backbone: it learns, repeats itself, keeps the best, and says what it did."""
 
 import resource
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,58 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from models.config import ModelConfig
-from rewardlab.files import read_json, write_groups
-from rewardlab.groups import Comparison, Message, PreferenceGroup
-from steps.registry import EXPERIMENT, connect
-from steps.tokenize import TokenizeConfig, tokenize
-from steps.train import TrainConfig, TrainReport, train
-from steps.train.marker import DivergedError
-from steps.train.order import shuffled
 from steps.train.world import World
 from tests.ranks import trained
+from tests.toys import configured, fit, only_run, tokenized, toy
 from tests.trees import tree_of
-
-GOOD, BAD = "yes, you are right", "no, that is wrong"
-
-
-def toy(name: str, *, margin: float | None = None, labels: str = "comparisons") -> PreferenceGroup:
-    """Return a pair that tells polite from rude; with `labels` "scores" or "ties" it says so in another way."""
-    strength = 0.5 if labels == "ties" else 1.0
-    return PreferenceGroup(
-        id=name,
-        prompt=(Message("user", f"Tell me about {name}"),),
-        responses=(BAD, GOOD),
-        comparisons=(Comparison(better=1, worse=0, strength=strength, margin=margin),) if labels != "scores" else (),
-        scores={"gold": (0.0, 1.0)} if labels == "scores" else {},
-    )
-
-
-def tokenized(folder: Path, train: Iterable[PreferenceGroup], validation: Iterable[PreferenceGroup]) -> Path:
-    write_groups(folder / "splits" / "train.jsonl.gz", train)
-    write_groups(folder / "splits" / "validation.jsonl.gz", validation)
-    config = TokenizeConfig(backbone="tiny", prompt_limit=64, response_limit=64)
-    tokenize(config, folder / "splits", folder / "tokens")
-    return folder / "tokens"
-
-
-@pytest.fixture(scope="module")
-def toy_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    groups = [toy(f"thing {number}") for number in range(48)]
-    return tokenized(tmp_path_factory.mktemp("toy"), groups[:32], groups[32:])
-
-
-def configured(**changes: Any) -> TrainConfig:
-    usual = {"groups_per_step": 8, "learning_rate": 1e-3, "token_budget": 2048, "validate_every": 1}
-    return TrainConfig(**{"model": ModelConfig(backbone="tiny"), **usual, **changes})
-
-
-def fit(tokens: Path, folder: Path, **changes: Any) -> tuple[TrainReport, list[dict[str, float]]]:
-    report = train(configured(**changes), tokens, folder / "model", state=folder / "state")
-    return report, read_json(folder / "model" / "training.json")["history"]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model" / "model.safetensors")
 
 
 def test_it_learns_and_repeats_itself_to_the_bit(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
@@ -197,60 +148,6 @@ def test_scores_alone_are_enough_for_a_loss_of_scores(registry: Path, tmp_path: 
         fit(tokens, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("validation", "message"),
-    [
-        ([], "the validation split holds no group with comparisons"),
-        ([toy("x", labels="ties")], "the validation split holds nothing but ties"),
-    ],
-)
-def test_nothing_to_validate_on_is_refused(
-    validation: list[PreferenceGroup], message: str, registry: Path, tmp_path: Path
-) -> None:
-    tokens = tokenized(tmp_path, [toy("a"), toy("b")], validation)
-    with pytest.raises(ValueError, match=message):
-        fit(tokens, tmp_path)
-
-
-def poisoned(folder: Path) -> tuple[Path, str]:
-    """Return tokens of which one group, in the third step, has a margin that no float32 holds, and its name."""
-    order = list(shuffled([(at, at + 1) for at in range(0, 32, 2)], seed=0, epoch=0))
-    groups = [toy(f"thing {number}", margin=1e300 if number == order[20] else None) for number in range(48)]
-    return tokenized(folder, groups[:32], groups[32:]), f"thing {order[20]}"
-
-
-def test_a_loss_that_is_not_finite_stops_it_and_a_blind_retry(registry: Path, tmp_path: Path) -> None:
-    tokens, culprit = poisoned(tmp_path)
-    with pytest.raises(DivergedError, match=r"the loss is inf at step 3, on groups .*last good checkpoint") as raised:
-        fit(tokens, tmp_path)
-    marker = read_json(tmp_path / "state" / "diverged.json")
-    assert culprit in str(raised.value)
-    assert (marker["step"], culprit in marker["groups"]) == (3, True)
-    assert all(
-        torch.isfinite(value).all() for value in load_file(Path(marker["checkpoint"]) / "state.safetensors").values()
-    )
-    assert not (tmp_path / "model").exists()
-    with pytest.raises(DivergedError, match=r"to try the same again, delete .*diverged.json"):
-        fit(tmp_path / "not even read", tmp_path)
-    (tmp_path / "state" / "diverged.json").unlink()
-    with pytest.raises(DivergedError, match="at step 3"):
-        fit(tokens, tmp_path)
-
-
-def test_weights_that_explode_are_never_kept(registry: Path, tokens: Path, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"at step 1, on groups .*none was reached"):
-        fit(tokens, tmp_path, head_learning_rate=1e30, loss="mse", max_groups=8)
-    assert [path.name for path in (tmp_path / "state").iterdir()] == ["diverged.json"]
-    assert only_run().info.status == "FAILED"
-
-
-def only_run() -> Any:
-    client = connect()
-    found = client.get_experiment_by_name(EXPERIMENT)
-    (run,) = client.search_runs([found.experiment_id]) if found else []
-    return run
-
-
 def flat(settings: dict[str, Any], path: str = "") -> dict[str, str]:
     """Return settings as text under their dotted paths."""
     found = {}
@@ -276,26 +173,3 @@ def test_bf16_trains_near_fp32(registry: Path, toy_tokens: Path, tmp_path: Path)
         losses.append([row["train_loss"] for row in history])
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
     assert losses[0] != losses[1]
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 is refused on a CPU alone")
-def test_fp16_is_refused_on_a_cpu(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="fp16 needs a GPU"):
-        fit(toy_tokens, tmp_path, precision="fp16")
-    assert connect().get_experiment_by_name(EXPERIMENT) is None
-
-
-def test_a_group_beyond_the_budget_is_refused_before_the_first_step(
-    registry: Path, toy_tokens: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(ValueError, match="the budget is 16 tokens: raise it"):
-        fit(toy_tokens, tmp_path, token_budget=16)
-    assert connect().get_experiment_by_name(EXPERIMENT) is None
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"warmup_share": 1.0}, {"max_groups": -1}, {"seed": -1}]
-)
-def test_a_wrong_setting_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        configured(**wrong)

@@ -12,8 +12,8 @@ from rewardlab.files import read_json
 from steps.train import train
 from tests.fake_kubernetes import Kubernetes
 from tests.test_launch_nodes import cluster
-from tests.test_train import configured
 from tests.test_train_resume import newest, sigterm_at, wait_for_step
+from tests.toys import configured
 from tests.two_hosts import ADDRESSES, CARD, on, switch_off, two_hosts
 
 STEPS = 30

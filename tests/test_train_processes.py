@@ -16,8 +16,8 @@ from steps.train import train
 from steps.train.order import divide
 from steps.train.world import World
 from tests.ranks import BUDGETS, trained
-from tests.test_train import configured
 from tests.test_train_resume import newest, sigterm_at
+from tests.toys import configured
 
 WAYS = ("ddp", "fsdp")
 

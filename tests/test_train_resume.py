@@ -21,7 +21,7 @@ from rewardlab.files import read_json
 from steps.train import TrainConfig, train
 from steps.train.state import Checkpoints, held
 from steps.train.stop import StoppedError
-from tests.test_train import configured, tokenized, toy
+from tests.toys import configured
 
 CHANGING = ("tokens_per_s", "peak_rss_bytes")
 PROGRAM = """
@@ -38,12 +38,6 @@ def settings(**changes: Any) -> TrainConfig:
     model = ModelConfig(backbone="tiny", dropout=0.1)
     usual = {"model": model, "epochs": 12, "validate_every": 5, "patience": 99, "checkpoint_seconds": 0.0}
     return configured(**{**usual, **changes})
-
-
-@pytest.fixture(scope="module")
-def toy_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    groups = [toy(f"thing {number}") for number in range(40)]
-    return tokenized(tmp_path_factory.mktemp("toy"), groups[:32], groups[32:])
 
 
 @pytest.fixture(scope="module")

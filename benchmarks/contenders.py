@@ -14,17 +14,23 @@ if TYPE_CHECKING:
     from models.batches import Batch, TokenGroup
     from models.reward_model import RewardModel
     from models.trees import TreeBatch
+    from steps.train.config import TrainConfig
 
 Kind = Literal["trl", "padded", "packed", "shared"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What a contender gets: a checkpoint's folder and, step by step, groups. Vectors are decayed by nobody."""
+    """What a contender gets: a checkpoint's folder and, step by step, groups. Nobody decays weights.
+
+    `freeze_layers` counts from the bottom, as `ModelConfig` has it. Decay comes with a tenth of the steps for warm-up.
+    """
 
     folder: Path
     steps: Sequence[Sequence["TokenGroup"]]
     learning_rate: float = 1e-5
+    decay: Literal["constant", "cosine"] = "constant"
+    freeze_layers: int = 0
     token_budget: int = 8192
     training: bool = True
     bf16: bool = True
@@ -109,11 +115,13 @@ def _ours(kind: Kind, work: Work, pipe: Connection) -> None:
     import torch
 
     from models.checkpoint import load_model
+    from models.reward_model import freeze_lower
 
     low = not work.training and work.bf16  # what learns has fp32 weights and autocast, what only scores is cast once
     model, *_ = load_model(work.folder, dtype=torch.bfloat16 if low else torch.float32)
     if kind != "padded":
         assert model.share_prompts()
+    freeze_lower(model.backbone, work.freeze_layers)
     model.to(device()).train(work.training)
     take = learner(model, work) if work.training else _scorer(model)
     pipe.send(None)
@@ -148,24 +156,29 @@ def cut(kind: Kind, groups: Sequence["TokenGroup"], budget: int) -> list["Batch"
     return packed
 
 
-def learner(model: "RewardModel", work: Work) -> Callable[[Any, Any], float]:
-    """Return what takes an optimizer step, as `steps/train` does, and returns the loss."""
-    import torch
-
+def settings(work: Work) -> "TrainConfig":
+    """Return the configuration of which every contender has the optimizer and the schedule."""
     from models.config import ModelConfig
-    from models.losses import group_loss
     from steps.train.config import TrainConfig
-    from steps.train.optimizer import make_optimizer, moving
 
-    config = TrainConfig(
+    return TrainConfig(
         model=ModelConfig(backbone=""),
         learning_rate=work.learning_rate,
         head_learning_rate=work.learning_rate,
         weight_decay=0.0,
-        warmup_share=0.0,
-        decay="constant",
+        warmup_share=0.0 if work.decay == "constant" else 0.1,
+        decay=work.decay,
     )
-    optimizer, _ = make_optimizer(moving(model), config, len(work.steps))
+
+
+def learner(model: "RewardModel", work: Work) -> Callable[[Any, Any], float]:
+    """Return what takes an optimizer step, as `steps/train` does, and returns the loss."""
+    import torch
+
+    from models.losses import group_loss
+    from steps.train.optimizer import make_optimizer, moving
+
+    optimizer, scheduler = make_optimizer(moving(model), settings(work), len(work.steps))
 
     def take(batches: Sequence[Any], groups: Sequence["TokenGroup"]) -> float:
         total = 0.0
@@ -175,6 +188,7 @@ def learner(model: "RewardModel", work: Work) -> Callable[[Any, Any], float]:
             total += loss.item() / len(groups)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        scheduler.step()
         optimizer.zero_grad()
         return total
 
@@ -204,18 +218,22 @@ def _read(model: "RewardModel", batch: "Batch | TreeBatch", bf16: bool) -> Any:
 
 
 def serve(model: "RewardModel", pipe: Connection) -> None:
-    """Answer with the rewards of groups until a step is asked for."""
+    """Answer with the rewards of groups, read as trees whoever trained the model, until a step is asked for."""
     import torch
 
-    from models.batches import collate
+    from models.trees import pack
 
     while (groups := pipe.recv()) is not None:
         training = model.training
-        model.eval()
-        with torch.no_grad():
-            found = [_read(model, collate([group], pad_id=0), True).tolist() for group in groups]
+        assert model.eval().share_prompts()
+        found: dict[str, list[float]] = {}
+        with torch.inference_mode():
+            for row in pack(groups, budget=2048):
+                rewards = iter(_read(model, row, True).tolist())
+                for name, tree in zip(row.group_ids, row.trees, strict=True):
+                    found[name] = [next(rewards) for _ in tree.responses]
         model.train(training)
-        pipe.send([reward for rewards in found for reward in rewards])
+        pipe.send([reward for group in groups for reward in found[group.id]])
 
 
 def device() -> str:

@@ -49,9 +49,9 @@ def _batch_of_8(folder: Path, arguments: argparse.Namespace) -> list[Row]:
     if not (arguments.data / HH).is_file():
         return [_not_run(12, name, f"{arguments.data / HH} is not there: name its folder by --data")]
     steps = _steps(read_groups(arguments.data / HH, folder), 8, num=3 if arguments.quick else 6)
-    start = write_start(BACKBONE, folder)
+    work = Work(folder=write_start(BACKBONE, folder), steps=steps)
     rivals: tuple[Kind, ...] = ("trl", "padded", "packed")
-    duels = {rival: _run(start, steps, (rival, "shared")) for rival in rivals}  # all at once would take 24 GB
+    duels = {rival: _run(work, (rival, "shared")) for rival in rivals}  # all at once would take 24 GB
     trl, packed = duels["trl"], duels["packed"]
     return [
         *_speeds(12, name, trl, steps),
@@ -67,7 +67,8 @@ def _batch_of_32(folder: Path, arguments: argparse.Namespace) -> list[Row]:
     if not (arguments.data / HH).is_file():
         return [_not_run(13, name, f"{arguments.data / HH} is not there: name its folder by --data")]
     steps = _steps(read_groups(arguments.data / HH, folder), 32, num=2 if arguments.quick else 4)
-    taken = _run(write_start(BACKBONE, folder, num_layers=_LAYERS_AT_32), steps, ("trl", "packed", "shared"))
+    work = Work(folder=write_start(BACKBONE, folder, num_layers=_LAYERS_AT_32), steps=steps)
+    taken = _run(work, ("trl", "packed", "shared"))
     ratio = _ratio(taken["trl"], taken["shared"])
     return [*_speeds(13, name, taken, steps), at_least(13, f"{name}: shared : TRL", ratio, "x", 4.0)]
 
@@ -80,7 +81,8 @@ def _lists(folder: Path, arguments: argparse.Namespace) -> list[Row]:
     start, rows = write_start(BACKBONE, folder), []
     for training, target in ((True, 2.0), (False, 2.4)):
         name = f"{BACKBONE}, four responses a prompt, bf16, {'training' if training else 'scoring'}"
-        taken = _run(start, steps, ("packed", "shared"), training=training, token_budget=_LIST_BUDGET)
+        work = Work(folder=start, steps=steps, training=training, token_budget=_LIST_BUDGET)
+        taken = _run(work, ("packed", "shared"))
         ratio = _ratio(taken["packed"], taken["shared"])
         rows += [*_speeds(14, name, taken, steps), at_least(14, f"{name}: shared : packed", ratio, "x", target)]
     return rows
@@ -103,7 +105,7 @@ def on_gpu(
 
     parameters = load_model(start)[0].named_parameters()
     flops = 6 * sum(each.numel() for name, each in parameters if "embed_tokens" not in name)
-    taken = _run(start, steps, (rival, "shared"))
+    taken = _run(Work(folder=start, steps=steps), (rival, "shared"))
     used = statistics.median(
         flops * sum(group.num_tokens for group in groups) / step.seconds
         for groups, step in zip(steps[1:], taken["shared"], strict=True)
@@ -133,7 +135,7 @@ def _overheads(folder: Path, arguments: argparse.Namespace) -> list[Row]:
 def _quality(folder: Path, arguments: argparse.Namespace) -> list[Row]:
     from benchmarks.train_quality import Course, quality
 
-    return quality(Course(folder=folder, backbone=BACKBONE), arguments.data)
+    return quality(Course(folder=folder, kept=arguments.keep or folder, backbone=BACKBONE), arguments.data)
 
 
 def _steps(groups: Sequence["TokenGroup"], size: int, *, num: int) -> list[list["TokenGroup"]]:
@@ -142,21 +144,13 @@ def _steps(groups: Sequence["TokenGroup"], size: int, *, num: int) -> list[list[
     return [[groups[index] for index in order[at : at + size]] for at in range(0, len(order), size)]
 
 
-def _run(
-    start: Path,
-    steps: Sequence[Sequence["TokenGroup"]],
-    kinds: Sequence[Kind],
-    *,
-    training: bool = True,
-    token_budget: int = 8192,
-) -> dict[Kind, list[Step]]:
+def _run(work: Work, kinds: Sequence[Kind]) -> dict[Kind, list[Step]]:
     """Return each contender's steps after the first, which warms it up."""
     if "trl" in kinds:
         install_trl()
     taken: dict[Kind, list[Step]] = {kind: [] for kind in kinds}
-    work = Work(folder=start, steps=steps, training=training, token_budget=token_budget)
     with contest({kind: (kind, work) for kind in kinds}) as contenders:
-        for at in range(len(steps)):
+        for at in range(len(work.steps)):
             for kind in kinds:
                 step = contenders[kind].step()
                 taken[kind] += [step] if at else []
@@ -212,6 +206,7 @@ if __name__ == "__main__":
     options = parser(__doc__ or "")
     options.add_argument("--data", type=Path, default=default_data(), help="folder of preference data, with train/")
     options.add_argument("--rows", type=int, nargs="+", help="measure these alone")
-    options.add_argument("--quality", action="store_true", help="train to the end, three seeds, beside TRL: hours")
+    options.add_argument("--quality", action="store_true", help="train to the end, three seeds, beside TRL: an hour")
+    options.add_argument("--keep", type=Path, help="folder for what each seed of --quality gives, to go on from")
     given = options.parse_args()
     report(given.json, measure(given))

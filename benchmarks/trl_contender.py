@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.contenders import Step, Work, device, peak, serve
+from benchmarks.contenders import Step, Work, device, peak, serve, settings
 
 if TYPE_CHECKING:
     from models.reward_model import RewardModel
@@ -28,9 +28,13 @@ def take_turns(work: Work, pipe: Connection) -> None:
     """Let TRL's trainer have the same sequences in the same order, and take its steps when it is told to."""
     sys.path.insert(0, str(_HOME))
     from datasets import Dataset  # type: ignore[import-untyped]
+    from torch.optim.lr_scheduler import LambdaLR
     from torch.utils.data import SequentialSampler
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
-    from trl import RewardConfig, RewardTrainer
+    from trl import RewardTrainer
+
+    from models.reward_model import freeze_lower
+    from steps.train.optimizer import pace
 
     groups = [group for step in work.steps for group in step]
     pairs = [
@@ -57,30 +61,42 @@ def take_turns(work: Work, pipe: Connection) -> None:
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return SequentialSampler(train_dataset)
 
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, pace(settings(work), num_training_steps))
+            return self.lr_scheduler
+
+    classifier = AutoModelForSequenceClassification.from_pretrained(work.folder, num_labels=1)
+    freeze_lower(classifier.base_model, work.freeze_layers)
     with tempfile.TemporaryDirectory() as folder:
         trainer = InOrder(
-            model=AutoModelForSequenceClassification.from_pretrained(work.folder, num_labels=1),
+            model=classifier,
             processing_class=AutoTokenizer.from_pretrained(work.folder),  # type: ignore[no-untyped-call]
-            args=RewardConfig(
-                output_dir=folder,
-                per_device_train_batch_size=size,
-                max_steps=len(work.steps),
-                learning_rate=work.learning_rate,
-                lr_scheduler_type="constant",
-                gradient_checkpointing=False,
-                bf16=work.bf16,
-                use_cpu=device() == "cpu",
-                max_length=None,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-            ),
+            args=_arguments(work, folder),
             train_dataset=Dataset.from_list([{"chosen_ids": c.tolist(), "rejected_ids": r.tolist()} for c, r in pairs]),
             callbacks=[Turns()],
         )
         pipe.send(None)
         trainer.train()
+
+
+def _arguments(work: Work, folder: str) -> Any:
+    """Return TRL's defaults with the contest's batch, rate and precision."""
+    from trl import RewardConfig
+
+    return RewardConfig(
+        output_dir=folder,
+        per_device_train_batch_size=len(work.steps[0]),
+        max_steps=len(work.steps),
+        learning_rate=work.learning_rate,
+        gradient_checkpointing=False,
+        bf16=work.bf16,
+        use_cpu=device() == "cpu",
+        max_length=None,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
 
 
 def _wrapped(classifier: Any) -> "RewardModel":

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.contenders import Kind, Work, cut, learner
 from benchmarks.train import on_gpu
 from benchmarks.train_inputs import encode, write_start
+from benchmarks.train_quality import Course, quality
 from models.checkpoint import load_model
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 
@@ -51,3 +52,18 @@ def test_the_gpu_row_is_measured_at_a_tiny_size(tmp_path: Path) -> None:
     rows = on_gpu(write_start("tiny", tmp_path), [asked] * 3, rival="padded", matmul_size=64)
     assert {row.row for row in rows} == {15}
     assert all(row.value is not None and row.value > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_quality_is_compared_over_seeds_and_what_a_seed_gave_is_kept(tmp_path: Path) -> None:
+    sizes = {"backbone": "tiny", "num_layers": 0, "freeze_layers": 1, "num_pairs": 32, "rival": "padded"}
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    first, second = tmp_path / "first", tmp_path / "second"
+    rows = quality(Course(folder=first, kept=kept, seeds=(0, 1), **sizes), tmp_path)
+    assert [row.unit for row in rows] == ["", "CPU s"] * 4 + [""]
+    assert (rows[-1].status, rows[-1].target) == ("met", -0.02)
+    assert abs(rows[-1].value or 0.0) < 0.02
+    assert sorted(path.name for path in kept.iterdir()) == ["embedded-0.json", "embedded-1.json"]
+    assert quality(Course(folder=second, kept=kept, seeds=(0, 1), **sizes), tmp_path) == rows
+    assert not list(second.glob("start-*"))

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.contenders import Kind, Step, Work, contest, device
 from benchmarks.harness import Row, at_least, at_most, median_seconds, parser, report
-from benchmarks.train_inputs import Weights, default_data, read_groups, write_start
+from benchmarks.train_inputs import Weights, default_data, encode, read_groups, write_start
 from benchmarks.trl_contender import install_trl
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def measure(arguments: argparse.Namespace) -> Sequence[Row]:
         14: _lists,
         15: _gpu,
         16: _overheads,
+        17: _default_recipe,
         18: _quality,
     }
     chosen = arguments.rows or [row for row in rows if row != 18 or arguments.quality]
@@ -129,6 +130,26 @@ def _overheads(folder: Path, arguments: argparse.Namespace) -> list[Row]:
     return [
         at_most(16, name, share, "", 0.02),
         at_most(16, "a new process to the end of its first step", start + taken[0].seconds, "s", 10.0),
+    ]
+
+
+def _default_recipe(folder: Path, arguments: argparse.Namespace) -> list[Row]:
+    from benchmarks.train_quality import embedded
+    from pipelines.recipes import smollm2
+
+    recipe = smollm2().train
+    groups = encode(embedded(folder, size=480)[0], recipe.model.backbone)
+    steps = _steps(groups, recipe.groups_per_step, num=3 if arguments.quick else 20)
+    start, freeze = write_start(recipe.model.backbone, folder), recipe.model.freeze_layers
+    taken = _run(Work(folder=start, steps=steps, freeze_layers=freeze), ("padded", "packed", "shared"))
+    name = f"recipe {smollm2().name}, {len(groups[0].responses)} responses a prompt"
+    ratios = {rival: _ratio(taken[rival], taken["shared"]) for rival in taken if rival != "shared"}
+    return [
+        *_speeds(17, name, taken, steps),
+        *(
+            Row(row=17, name=f"{name}: shared : {rival}", value=ratio, unit="x", status="met")
+            for rival, ratio in ratios.items()
+        ),
     ]
 
 

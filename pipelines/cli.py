@@ -232,7 +232,8 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 
 
 def _tell(summary: dict[str, Any]) -> None:
-    typer.echo(f"decision: {summary['decision']} ({summary['reason']})")
+    first_line, _, _ = summary["reason"].partition("\n")
+    typer.echo(f"decision: {summary['decision']} ({first_line})")
     for key in ("model", "report"):
         if summary.get(key):
             typer.echo(f"{key}: {summary[key]}")

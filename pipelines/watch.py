@@ -13,7 +13,7 @@ _COLOUR = re.compile(r"\x1b\[\d+m")
 _START = re.compile(r"Executing task '(?P<step>[\w-]+)'")
 _END = re.compile(r"Task '(?P<step>[\w-]+)' finished with status (?P<status>\w+)")
 _REUSED = re.compile(r"Task (?P<step>[\w-]+) cache hit")
-_ERROR = re.compile(r"^\s*(?:[\w.]+\.)?(?P<kind>\w+(?:Error|Exception|Interrupt))(?:: (?P<text>.+))?$")
+_ERROR = re.compile(r"^(?P<indent>\s*)(?:[\w.]+\.)?(?P<kind>\w+(?:Error|Exception|Interrupt))(?:: (?P<text>.+))?$")
 _BAR = re.compile(r"\d+%\||\d+(?:groups|responses|probes|steps)? \[")
 
 
@@ -26,7 +26,7 @@ class Watch(io.TextIOBase):
         self._terminal = terminal
         self._partial = ""
         self._step, self._started = "", 0.0
-        self._last_error = ""
+        self._last_error, self._goes_on = "", ""
         self.seconds: dict[str, float] = {}
         self.reused: list[str] = []
         self.failed: dict[str, str] = {}
@@ -59,9 +59,13 @@ class Watch(io.TextIOBase):
             self._show(f"  {match['step']:<10} reused")
             self._save()
         elif match := _ERROR.match(line):
-            self._last_error = _message(match["kind"], match["text"])
-        elif self._step and _BAR.search(line):
-            self._show(f"  {self._step}: {line.strip()}", end="\r" if self._terminal.isatty() else "\n")
+            self._last_error, self._goes_on = _message(match["kind"], match["text"]), match["indent"] + "  "
+        elif self._goes_on and line.startswith(self._goes_on):
+            self._last_error += f"\n  {line.strip()}"
+        else:
+            self._goes_on = ""
+            if self._step and _BAR.search(line):
+                self._show(f"  {self._step}: {line.strip()}", end="\r" if self._terminal.isatty() else "\n")
 
     def _end(self, step: str, *, failed: bool) -> None:
         self.seconds[step] = self.seconds.get(step, 0.0) + round(time.monotonic() - self._started, 2)

@@ -54,6 +54,12 @@ def test_the_last_error_is_the_reason(line: str, reason: str, tmp_path: Path) ->
     assert failed(tmp_path, "OSError: first", "  raise ValueError(text)", line, "ends") == reason
 
 
+def test_a_message_of_several_lines_is_kept_whole(tmp_path: Path) -> None:
+    lines = ("ValueError: the data are refused:", "  quarantined: 3 empty", "    of 9", "", "  not of it", "ends")
+    assert failed(tmp_path, *lines) == "the data are refused:\n  quarantined: 3 empty\n  of 9"
+    assert failed(tmp_path, "OSError: a", "  b", "ValueError: c", "  d") == "c\n  d"
+
+
 def test_an_error_of_another_step_is_not_blamed(tmp_path: Path) -> None:
     first = START.format("fetch") + "OSError: retried\n" + END.format("fetch", "SUCCESS")
     second = START.format("train") + END.format("train", "FAILURE")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 
 from models.config import ModelConfig
 from rewardlab.files import read_json
+from steps.registry import EXPERIMENT, connect
 from steps.train import TrainConfig, train
 from steps.train.state import Checkpoints, held
 from steps.train.stop import StoppedError
@@ -45,7 +47,7 @@ def unbroken(toy_tokens: Path, tmp_path_factory: pytest.TempPathFactory, registr
     """Return the model of a training that nothing interrupted."""
     folder = tmp_path_factory.mktemp("unbroken")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REWARDLAB_HOME", str(registry_template))
+        patch.setenv("REWARDLAB_HOME", str(shutil.copytree(registry_template, folder / "home")))
         train(settings(), toy_tokens, folder / "model", state=folder / "state")
     return folder / "model"
 
@@ -55,6 +57,13 @@ def outcome(model: Path) -> tuple[bytes, list[dict[str, float]]]:
     rows = read_json(model / "training.json")["history"]
     kept = [{name: value for name, value in row.items() if name not in CHANGING} for row in rows]
     return (model / "model.safetensors").read_bytes(), kept
+
+
+def ends() -> list[str]:
+    """Return how the MLflow runs of all tries ended."""
+    client = connect()
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return sorted(run.info.status for run in client.search_runs([found.experiment_id])) if found else []
 
 
 def newest(state: Path) -> int:
@@ -96,8 +105,10 @@ def test_sigterm_checkpoints_and_the_same_call_goes_on(
     registry: Path, toy_tokens: Path, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stop_at(4, toy_tokens, tmp_path, settings(checkpoint_seconds=0.01))
+    assert ends() == ["KILLED"]
     step = newest(tmp_path / "state")
     go_on(toy_tokens, tmp_path)
+    assert ends() == ["FINISHED", "KILLED"]
     assert f"goes on from its checkpoint at step {step}" in capsys.readouterr().err
     assert outcome(tmp_path / "model") == outcome(unbroken)
     assert not (tmp_path / "state").exists()
@@ -161,6 +172,7 @@ def kill_at(moments: list[float], tokens: Path, folder: Path, config: TrainConfi
 def test_kill_9_changes_no_bit(registry: Path, toy_tokens: Path, unbroken: Path, tmp_path: Path) -> None:
     kill_at([0.0, 0.05], toy_tokens, tmp_path, settings())
     assert outcome(tmp_path / "model") == outcome(unbroken)
+    assert ends() == ["FINISHED", "KILLED", "KILLED"]
 
 
 @pytest.mark.slow

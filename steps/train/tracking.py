@@ -3,27 +3,36 @@
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from rewardlab.config import Config
+from rewardlab.files import write_text
 from steps.registry import connect, experiment
 
 
 class Tracker:
     """One MLflow run with the full configuration and the metrics; a server lost on the way does not stop training.
 
-    Use it as a context: the run ends as FINISHED, or as FAILED on an error.
+    Use it as a context: the run ends as FINISHED, as KILLED where the training was told to stop, or as FAILED on
+    another error. A process that is killed outright can end nothing, so that the next try of its training does.
+
+    Args:
+        config: the training's.
+        note: a file of this training alone, the same for each try; it names the run that is under way.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, note: Path) -> None:
         from mlflow.entities import Param
 
-        self._client = connect()
+        self._client, self._note = connect(), note
+        if note.exists():
+            self._end(note.read_text(encoding="utf-8"), "KILLED")
         tags = {"rewardlab.step": "train"}
         self.run_id = str(self._client.create_run(experiment(self._client), tags=tags, run_name="train").info.run_id)
-        params = [Param(name, str(value)) for name, value in _flat(config.to_dict())]
-        self._client.log_batch(self.run_id, params=params)
+        write_text(note, self.run_id)
+        self._write("settings", params=[Param(name, str(value)) for name, value in _flat(config.to_dict())])
 
     def __enter__(self) -> Self:
         """Return the tracker."""
@@ -32,25 +41,35 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the run."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client.set_terminated(self.run_id, status="FAILED" if kind else "FINISHED")
-        except (MlflowException, OSError) as lost:
-            print(f"the end of training was not logged: {lost}", file=sys.stderr)
+        """End the run."""
+        stopped = kind is not None and issubclass(kind, (InterruptedError, KeyboardInterrupt))
+        self._end(self.run_id, "KILLED" if stopped else "FAILED" if kind else "FINISHED")
+        self._note.unlink()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log metrics of a step."""
         from mlflow.entities import Metric
-        from mlflow.exceptions import MlflowException
 
         now = round(time.time() * 1000)
-        entries = [Metric(name, value, now, step) for name, value in metrics.items()]
+        self._write(
+            f"metrics of step {step}", metrics=[Metric(name, value, now, step) for name, value in metrics.items()]
+        )
+
+    def _write(self, what: str, **entries: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
         try:
-            self._client.log_batch(self.run_id, metrics=entries)
+            self._client.log_batch(self.run_id, **entries)
         except (MlflowException, OSError) as error:
-            print(f"metrics of step {step} were not logged: {error}", file=sys.stderr)
+            print(f"{what} were not logged: {error}", file=sys.stderr)
+
+    def _end(self, run_id: str, status: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.set_terminated(run_id, status=status)
+        except (MlflowException, OSError) as error:
+            print(f"the end of training was not logged: {error}", file=sys.stderr)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -82,7 +82,7 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
         trainer = Trainer(model, config, data, checkpoints=checkpoints, world=world)
         history = trainer.history
         try:
-            with Tracker(config) if world.rank == 0 else nullcontext() as tracker:
+            with Tracker(config, state / "mlflow_run") if world.rank == 0 else nullcontext() as tracker:
                 trainer.fit(tracker.log if tracker else lambda _step, _metrics: None, stop)
         except NotFiniteError as error:
             kept = checkpoints.path(history.best_step) if history.rows else None

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from rewardlab.config import Config
+from rewardlab.config import Config, canonical_json
 from rewardlab.drift import Reference
 from rewardlab.files import file_digest, read_json, write_json
 from rewardlab.fingerprints import known
@@ -92,6 +92,11 @@ class Bundle:
             digest,
             label or f"{manifest['name']}/{digest[:12]}",
         )
+
+    @property
+    def contents(self) -> str:
+        """Return the digest of every file, those included that decide no reward: golden texts and fingerprints."""
+        return hashlib.sha256(canonical_json(self.manifest["files"]).encode()).hexdigest()
 
     def trained_on(self, groups: Sequence[PreferenceGroup]) -> list[str]:
         """Return the ids of the groups that the model was trained on, whole or two of their responses.

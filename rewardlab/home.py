@@ -6,6 +6,13 @@ from pathlib import Path
 
 DEFAULT_NAME = "reward-model"
 """The registered model of the embedded data set."""
+MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+"""Quiet, and a server that is down is waited for in seconds; by default it is minutes."""
 
 
 def home() -> Path:

@@ -7,18 +7,10 @@ from typing import Any
 
 from rewardlab.bundle import MANIFEST
 from rewardlab.files import read_json
-from rewardlab.home import DEFAULT_NAME, home, tracking_uri
+from rewardlab.home import DEFAULT_NAME, MLFLOW_SETTINGS, home, tracking_uri
 from rewardlab.promotion.reading import client_log, standing_version
 
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
-
-_MLFLOW = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
-"""Quiet, and a server that is down is waited for in seconds; by default it is minutes."""
 
 
 def resolve(ref: str, *, name: str = DEFAULT_NAME) -> tuple[Path, str | None]:
@@ -57,7 +49,7 @@ def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path
             f"{name} has no {wanted}, because there is no registry in {home()}: make one with `rewardlab run`, "
             "or set REWARDLAB_HOME or MLFLOW_TRACKING_URI"
         )
-    for key, value in _MLFLOW.items():
+    for key, value in MLFLOW_SETTINGS.items():
         os.environ.setdefault(key, value)
     import mlflow
     from mlflow.exceptions import MlflowException

@@ -7,7 +7,7 @@ from pathlib import Path
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
 from rewardlab.files import read_json
-from steps.registry import add_version, by_bundle, connect, pipeline_run, set_tags
+from steps.registry import add_version, by_contents, connect, pipeline_run, set_tags
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,12 +48,13 @@ def register(config: RegisterConfig, bundle: Path, evidence: Mapping[str, Path])
         **config.lineage,
         "data_md5": config.data_md5,
         "bundle": opened.digest,
+        "contents": opened.contents,
         "test_digest": decision["test_digest"],
         "verdict": decision["verdict"],
         "parity": f"{opened.manifest['parity']['max_error']:.3g}",
         "run_id": config.run_id,
     }
-    version = by_bundle(client, config.name, opened.digest)
+    version = by_contents(client, config.name, opened.contents)
     if version is None:
         version = add_version(client, config.name, bundle, run=run, tags=tags)
     elif decision["verdict"] != "unchanged":

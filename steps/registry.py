@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,7 @@ from urllib.parse import urlparse
 
 from rewardlab.config import Config
 from rewardlab.files import read_json
-from rewardlab.home import home, tracking_uri
+from rewardlab.home import MLFLOW_SETTINGS, home, tracking_uri
 from rewardlab.promotion import Entry, client_log, log_name, standing_version
 from rewardlab.promotion.log import CHAMPION
 from rewardlab.promotion.reading import ENTRY, client_records
@@ -49,24 +50,20 @@ def connect() -> "MlflowClient":
     Raises:
         ValueError: the server cannot be reached; the message names it and says what to do.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    for key, value in MLFLOW_SETTINGS.items():
+        os.environ.setdefault(key, value)
     from filelock import FileLock
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     uri = tracking_uri()
+    local = urlparse(uri).scheme == "sqlite"
     try:
-        if urlparse(uri).scheme != "sqlite":
+        if local:
+            home().mkdir(parents=True, exist_ok=True)
+        with FileLock(home() / "mlflow.lock") if local else nullcontext():  # two first runs would make the tables twice
             client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
-            return client
-        home().mkdir(parents=True, exist_ok=True)
-        with FileLock(home() / "mlflow.lock"):  # two first runs must not create the tables twice
-            client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
+            client.search_experiments()
         return client
     except (MlflowException, OSError) as error:
         raise ValueError(
@@ -95,7 +92,7 @@ def experiment(client: "MlflowClient") -> str:
 def pipeline_run(client: "MlflowClient", run_id: str, *, make: bool = True) -> str:
     """Return the id of the MLflow run that stands for a pipeline run; the first time one is made, or "" returned."""
     where = [experiment(client)]
-    found = client.search_runs(where, filter_string=f"tags.`{_RUN_TAG}` = '{run_id}'", max_results=1)
+    found = client.search_runs(where, filter_string=f"tags.`{_RUN_TAG}` = '{run_id}'")
     if found:
         return str(found[0].info.run_id)
     if not make:
@@ -132,10 +129,11 @@ def by_alias(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | N
         raise
 
 
-def by_bundle(client: "MlflowClient", name: str, digest: str) -> str | None:
-    """Return the newest version that holds a bundle, by its digest."""
-    found = [each for each in client.search_model_versions(f"name = '{name}'") if each.tags.get("bundle") == digest]
-    return str(max(int(each.version) for each in found)) if found else None
+def by_contents(client: "MlflowClient", name: str, contents: str) -> str | None:
+    """Return the newest version that holds a bundle, to the last file of it."""
+    found = client.search_model_versions(f"name = '{name}'")
+    numbers = [int(each.version) for each in found if each.tags.get("contents") == contents]
+    return str(max(numbers)) if numbers else None
 
 
 def looks(client: "MlflowClient", test_digest: str) -> int:

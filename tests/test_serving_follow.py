@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rewardlab.bundle import CALIBRATION, GOLDEN, Bundle, seal
+from rewardlab.bundle import GOLDEN, Bundle, seal
 from rewardlab.engine import Engine
 from rewardlab.files import read_json, write_json
 from serving.app import app_of
@@ -47,8 +47,6 @@ def with_wrong_golden_scores(bundle: Path, target: Path) -> Path:
     rows = [json.loads(line) for line in (target / GOLDEN).read_text().splitlines()]
     rows[0]["rewards"][0] += 1.0
     (target / GOLDEN).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    calibration = read_json(target / CALIBRATION)  # part of the bundle's digest: else it is the version that there is
-    write_json(target / CALIBRATION, {**calibration, "temperature": 2 * calibration["temperature"]})
     facts = read_json(target / "manifest.json")
     seal(target, {name: value for name, value in facts.items() if name not in ("digest", "files")})
     return target

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.home import tracking_uri
 from rewardlab.promotion import client_log, move, project, report_digest
 from rewardlab.promotion.log import CHAMPION, PREVIOUS
-from steps.promotions import APPROVED, Candidate, moment, promotion, restoration
+from steps.promotions import APPROVED, Candidate, moment, passed, promotion, restoration
 from steps.registry import GATE_REPORT, RegistryStore, connect, describe, pipeline_run, set_tags, stored_json
 
 if TYPE_CHECKING:
@@ -46,17 +46,17 @@ def versions_table(versions: Sequence[dict[str, Any]]) -> str:
 
 
 def approve_version(name: str, version: str, *, person: str) -> str:
-    """Sign the gate's report on a version.
+    """Sign the gate's report on a version; `Ada` and `ada` are one person.
 
     Raises:
         ValueError: the version does not exist or did not pass, or the name of the person is not one word.
     """
-    person = person or _me()
+    person = (person or _me()).casefold()
     if not person or any(sign.isspace() for sign in person):
         raise ValueError(f"who signs is one word, such as a user name or an address, got {person!r}")
     with registry() as client:
         candidate = _candidate(client, name, version)
-        if candidate.report["verdict"] != "pass":
+        if not passed(candidate.report):
             raise ValueError(f"{name}/{version} did not pass the gate: there is nothing to sign")
         signature = f"{moment()} {report_digest(candidate.report)}"
         set_tags(client, name, version, {f"{APPROVED}{person}": signature})
@@ -67,7 +67,8 @@ def promote_version(name: str, version: str) -> str:
     """Make a version champion by hand; only one whose report passed it against who is champion now.
 
     Raises:
-        ValueError: the version does not exist, did not pass, passed against another champion, or lacks signatures.
+        ValueError: the version does not exist, did not pass, passed against another champion or too long ago, or lacks
+            signatures.
     """
     with registry() as client:
         candidate = _candidate(client, name, version)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from rewardlab.config import Config
 from rewardlab.files import read_json
-from rewardlab.promotion import StaleError, move, project
+from rewardlab.promotion import Entry, StaleError, move, project, read
 from rewardlab.promotion.log import CHAMPION
-from steps.promotions import Candidate, NotSignedError, promoted_by, promotion
+from steps.promotions import Candidate, HeldBackError, promoted_by, promotion
 from steps.registry import ChampionRecord, RegistryStore, connect, pipeline_run, set_tags
 
 if TYPE_CHECKING:
@@ -36,13 +36,18 @@ def promote(run_id: str, label: str, gate: Path, champion: str) -> PromoteReport
         champion: the record, as JSON, of the champion that the gate compared with, or nothing.
 
     Raises:
-        ValueError: the gate did not pass this candidate.
+        ValueError: the gate did not pass this candidate, or not against this champion.
     """
     name, _, version = label.rpartition("/")
     client = connect()
     candidate = Candidate(name=name, version=version, run=pipeline_run(client, run_id), report=read_json(gate))
-    follows = ChampionRecord.from_json(champion).entry if champion else ""
-    report = _promote(client, candidate, follows, by=f"run {run_id}")
+    record = ChampionRecord.from_json(champion) if champion else ChampionRecord(label="", bundle="", test_digest="")
+    if candidate.report.get("champion") != record.label:
+        compared = candidate.report.get("champion") or "none"
+        raise ValueError(
+            f"the gate on {label} compared with the champion {compared}, not with {record.label or 'none'}"
+        )
+    report = _promote(client, candidate, record.entry, by=f"run {run_id}")
     if report.decision != "unchanged":
         set_tags(client, name, version, {"decision": report.decision})
     client.set_tag(candidate.run, "rewardlab.decision", report.decision)
@@ -51,22 +56,19 @@ def promote(run_id: str, label: str, gate: Path, champion: str) -> PromoteReport
 
 
 def _promote(client: "MlflowClient", candidate: Candidate, follows: str, *, by: str) -> PromoteReport:
-    store, reason = RegistryStore(client), str(candidate.report.get("reason"))
+    store = RegistryStore(client)
     try:
         move(store, candidate.name, promotion(client, candidate, follows=follows, by=by))
-    except NotSignedError as error:
-        return PromoteReport(decision="rejected", reason=str(error))
-    except StaleError as error:
-        if promoted_by(error.log, candidate.run):
-            project(store, candidate.name)
-        else:
-            return _lost(candidate, error)
-    return PromoteReport(decision="promoted", reason=reason)
+    except (HeldBackError, StaleError) as error:
+        log = read(store, candidate.name)
+        if not promoted_by(log, candidate.run):
+            return _refused(candidate, log.head(CHAMPION), str(error))
+        project(store, candidate.name)
+    return PromoteReport(decision="promoted", reason=str(candidate.report.get("reason")))
 
 
-def _lost(candidate: Candidate, error: StaleError) -> PromoteReport:
-    head = error.log.head(CHAMPION)
+def _refused(candidate: Candidate, head: Entry | None, reason: str) -> PromoteReport:
     if head and head.version == candidate.version:
-        same = f"another run has promoted the same bundle ({candidate.name}/{candidate.version})"
+        same = f"another run has promoted the same bundle ({candidate.label})"
         return PromoteReport(decision="unchanged", reason=same)
-    return PromoteReport(decision="rejected", reason=str(error))
+    return PromoteReport(decision="rejected", reason=reason)

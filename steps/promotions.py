@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.promotion import Entry, Log, report_digest
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 APPROVED = "approved."
 """Begins the tag of a version that keeps one person's signature: the time, and the digest of the report they signed."""
 
+CLOCKS_APART = timedelta(minutes=5)
+"""How far two machines' clocks may be apart."""
 
-class NotSignedError(ValueError):
-    """The policy asks people to sign, and too few have."""
+
+class HeldBackError(ValueError):
+    """The gate passed the candidate, but too few people have signed, or what the gate saw is too old to act on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +31,11 @@ class Candidate:
     version: str
     run: str
     report: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """Return `NAME/VERSION`."""
+        return f"{self.name}/{self.version}"
 
 
 def promotion(client: "MlflowClient", candidate: Candidate, *, follows: str, by: str) -> Entry:
@@ -41,12 +49,13 @@ def promotion(client: "MlflowClient", candidate: Candidate, *, follows: str, by:
 
     Raises:
         ValueError: the report does not pass this bundle, or is not the one that the registry keeps.
-        NotSignedError: too few people have signed the report.
+        HeldBackError: too few people have signed the report, or it is too old.
     """
-    report, label = candidate.report, f"{candidate.name}/{candidate.version}"
+    report, label = candidate.report, candidate.label
     tags = client.get_model_version(candidate.name, candidate.version).tags
-    if report.get("verdict") != "pass" or not report.get("bundle") or report["bundle"] != tags.get("bundle"):
+    if not passed(report) or report["bundle"] != tags.get("bundle"):
         raise ValueError(f"{label} did not pass the gate ({report.get('verdict')}: {report.get('reason')})")
+    _check_fresh(candidate)
     digest = report_digest(report)
     kept = stored_json(client, candidate.run, GATE_REPORT)
     if kept is None or report_digest(kept) != digest:
@@ -60,10 +69,16 @@ def promotion(client: "MlflowClient", candidate: Candidate, *, follows: str, by:
         report=digest,
         run=candidate.run,
         follows=follows,
-        signed=_signed(report, tags, label),
+        signed=_signed(candidate, tags),
         by=by,
         at=moment(),
     )
+
+
+def passed(report: Mapping[str, Any]) -> bool:
+    """Return whether a gate's report says `pass` about a bundle, and each of its rules does."""
+    verdicts = {rule.get("verdict") for rule in report.get("rules") or ()}
+    return verdicts == {"pass"} == {report.get("verdict")} and bool(report.get("bundle"))
 
 
 def restoration(previous: Entry, *, follows: str, by: str) -> Entry:
@@ -80,22 +95,38 @@ def promoted_by(log: Log, run: str) -> bool:
 def signatures(tags: Mapping[str, str], digest: str) -> tuple[str, ...]:
     """Return who signed a report, each with the time, by the tags of its version."""
     found = {key.removeprefix(APPROVED): value.split() for key, value in tags.items() if key.startswith(APPROVED)}
-    return tuple(f"{person} {said[0]}" for person, said in sorted(found.items()) if said[1:] == [digest])
+    return tuple(f"{person} {said[0]}" for person, said in sorted(found.items()) if person and said[1:] == [digest])
 
 
-def _signed(report: Mapping[str, Any], tags: Mapping[str, str], label: str) -> tuple[str, ...]:
-    """Return the signatures under a report, if they are enough for the alias `champion`."""
-    policy = report.get("policy")
-    if not isinstance(policy, Mapping) or "sign_off" not in policy:
-        raise ValueError(f"the report on {label} does not say whether people must sign: gate it again")
-    signed, asked = signatures(tags, report_digest(report)), policy["sign_off"]
-    if asked and CHAMPION in asked["aliases"] and len(signed) < asked["people"]:
-        name, _, version = label.rpartition("/")
-        raise NotSignedError(
+def _signed(candidate: Candidate, tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the signatures under a report, if they are enough."""
+    report, version = candidate.report, f"{candidate.version} --name {candidate.name}"
+    if "sign_off" not in report["policy"]:
+        raise ValueError(f"the report on {candidate.label} does not say whether people must sign: gate it again")
+    signed, asked = signatures(tags, report_digest(report)), report["policy"]["sign_off"]
+    if asked is not None and len(signed) < asked["people"]:
+        raise HeldBackError(
             f"not signed off: {len(signed)} of {asked['people']} people have signed; who has read the report runs "
-            f"`rewardlab approve {version} --name {name}`, then `rewardlab promote {version} --name {name}`"
+            f"`rewardlab approve {version}`, then `rewardlab promote {version}`"
         )
     return signed
+
+
+def _check_fresh(candidate: Candidate) -> None:
+    """Refuse a decision that its policy no longer lets anyone act on, or whose age cannot be told."""
+    report, label, now = candidate.report, candidate.label, datetime.now(UTC)
+    try:
+        decided = datetime.fromisoformat(report["decided"])
+        until = datetime.fromisoformat(report["fresh_until"]) if report["policy"]["freshness"] is not None else now
+        early, late = decided > now + CLOCKS_APART, until < now
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the report on {label} does not say how long it holds: gate it again") from error
+    if early:
+        raise HeldBackError(f"the gate decided on {label} in the future, {report['decided']}: set the clocks right")
+    if late:
+        raise HeldBackError(
+            f"stale: what the gate saw of {label} was fresh until {report['fresh_until']}: run the pipeline again"
+        )
 
 
 def moment() -> str:

@@ -6,11 +6,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers and their subprocesses share the cores
 
+import functools
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -135,11 +137,20 @@ def other_bundle(make_bundle: MakeBundle) -> Path:
 @pytest.fixture(scope="session")
 def registry_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the home of an empty local registry, to be copied: making its tables takes seconds."""
+    folder = tmp_path_factory.mktemp("registry")
+    (folder / "mlflow.db").write_bytes(empty_registry())
+    return folder
+
+
+@functools.cache
+def empty_registry() -> bytes:
+    """Return a database with MLflow's tables, made once a process: mutmut forks a session off it for each mutant."""
     import mlflow
 
-    folder = tmp_path_factory.mktemp("registry")
-    mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
-    return folder
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "mlflow.db"
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
+        return made.read_bytes()
 
 
 @pytest.fixture

@@ -165,14 +165,12 @@ def _conditions(policy: Mapping[str, Any], given: Case) -> list[bool]:
         document: Any = given
         for key in limit["evidence"].split("."):
             parent, document = document, document[key]
-        if "low" in parent and "high" in parent:
-            _ordered(parent)
+        _sound(parent)
         holds += _within(document, limit)
     for each in policy["audits"]:
         rate = audit["probes"][each["probe"]]["rate"]
-        if "low" in rate and "high" in rate:
-            _ordered(rate)
-        holds += [*_within(rate[each["end"]], each), _fraction(rate["num"]) >= 1]
+        _sound(rate)
+        holds += [*_within(rate[each["end"]], each), _whole(rate["num"]) >= 1]
     if policy["sample"]:
         accuracy = evaluation["metrics"]["accuracy"]
         holds += [_whole(accuracy["num"]) >= policy["sample"]["comparisons"], *_shares(accuracy)]
@@ -228,6 +226,13 @@ def _whole(value: Any) -> int:
     if type(value) is not int or value < 1:
         raise TypeError(value)
     return value
+
+
+def _sound(estimate: Any) -> None:
+    if "low" in estimate or "high" in estimate:
+        _ordered(estimate)
+    if "num" in estimate:
+        _whole(estimate["num"])
 
 
 def _ordered(estimate: Any) -> list[bool]:

@@ -17,7 +17,7 @@ from rewardlab.files import read_json
 from rewardlab.promotion import client_log
 from steps.registry import champion_record, connect
 from tests.command import read_lines, rewardlab, write_lines
-from tests.gated import add, crown, report
+from tests.gated import POLICY, add, crown, report
 
 PROMPT, RESPONSES = "What is 2 + 2?", ["It is 4.", "It is 5."]
 
@@ -80,12 +80,12 @@ def test_a_version_that_passed_against_another_champion_is_stale(
 
 
 def test_a_policy_that_asks_people_to_sign_waits_for_them(champion: Path, other_bundle: Path, tmp_path: Path) -> None:
-    asked = {"sign_off": {"aliases": ["champion"], "people": 2}}
+    asked = {**POLICY, "sign_off": {"aliases": ["production"], "people": 2}}
     add(report(tmp_path, other_bundle, champion="m/1", policy=asked), other_bundle)
     promote = ("promote", "2", "--name", "m")
     assert "not signed off: 0 of 2 people have signed" in rewardlab(*promote).complaint
-    for _ in range(2):  # the same person twice is one
-        assert rewardlab("approve", "2", "--name", "m", "--as", "ada").out == "ada has signed m/2\n"
+    for name in ("ada", "Ada"):  # the same person twice is one
+        assert rewardlab("approve", "2", "--name", "m", "--as", name).out == "ada has signed m/2\n"
     assert "not signed off: 1 of 2" in rewardlab(*promote).complaint
     rewardlab("approve", "2", "--name", "m", "--as", "alan")
     assert rewardlab(*promote).out == "m/2 is champion; before: 1\n"
@@ -107,7 +107,7 @@ def test_what_cannot_be_signed_is_refused(
 def test_a_report_that_is_signed_and_then_replaced_needs_new_signatures(
     champion: Path, other_bundle: Path, tmp_path: Path
 ) -> None:
-    asked = {"sign_off": {"aliases": ["champion"], "people": 1}}
+    asked = {**POLICY, "sign_off": {"aliases": ["champion"], "people": 1}}
     first = report(tmp_path, other_bundle, champion="m/1", policy=asked)
     add(first, other_bundle)
     rewardlab("approve", "2", "--name", "m")

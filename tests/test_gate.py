@@ -169,11 +169,24 @@ def test_the_rounding_of_an_interval_is_no_defect(folder: Path) -> None:
 
 
 def test_an_audit_must_rest_on_answers(folder: Path) -> None:
-    given = at(case(), "audit.probes.refusal_order.rate.num", 0)
     note = "audit.probes.refusal_order.rate.num is not a number of answers"
-    assert row("audit refusal order", given, folder) == {"evidence": 0.5, "threshold": ">= 0.4", "note": note}
-    low = at(case(), "audit.probes.refusal_order.rate", {"value": 0.3, "num": 0})
-    assert row("audit refusal order", low, folder)["note"] == "0.3 is below 0.4"
+    for num in (0, ..., 40.0, True):
+        given = at(case(), "audit.probes.refusal_order.rate.num", num)
+        assert row("audit refusal order", given, folder)["note"] == note
+    low = at(case(), "audit.probes.refusal_order.rate", {"value": 0.3, "num": 1})
+    assert row("audit refusal order", low, folder) == {
+        "evidence": 0.3,
+        "threshold": ">= 0.4",
+        "note": "0.3 is below 0.4",
+    }
+
+
+@pytest.mark.parametrize(("end", "value"), [("low", ...), ("high", ...), ("high", None), ("num", 0), ("num", -1)])
+def test_half_an_interval_or_one_of_nothing_is_no_evidence(end: str, value: Any, folder: Path) -> None:
+    given = at(case(), f"evaluation.metrics.accuracy.{end}", value)
+    policy = GateConfig(limits=(Limit(name="x", evidence="evaluation.metrics.accuracy.value", minimum=0.5),))
+    note = "evaluation.metrics.accuracy.value is missing or not a finite number"
+    assert row("x", given, folder, policy)["note"] == note
 
 
 @pytest.mark.parametrize(
@@ -319,6 +332,22 @@ def test_a_time_that_is_not_known_is_not_fresh(said: Any, folder: Path) -> None:
     assert stale["note"] == "85.6 days are more than 60"
 
 
+@pytest.mark.parametrize(
+    ("days", "until"),
+    [
+        ({"evidence_days": 30.0}, "2026-12-23T12:00:00+00:00"),
+        ({"data_days": 60.0}, "2027-01-21T12:00:00+00:00"),
+        ({"evidence_days": 30.0, "data_days": 30.0}, "2026-12-22T12:00:00+00:00"),
+    ],
+)
+def test_a_decision_says_how_long_it_holds(days: dict[str, float], until: str) -> None:
+    policy = GateConfig(limits=(LIMIT,), freshness=Freshness(**days))
+    assert decision(policy, evidence(case()))["fresh_until"] == until
+    unknown = at(case(), "export.made", "x") | {"data_time": ""}
+    assert decision(policy, evidence(unknown))["fresh_until"] is None
+    assert decision(GateConfig(limits=(LIMIT,)), evidence(case()))["fresh_until"] is None
+
+
 def test_a_rejection_names_every_rule_that_failed(folder: Path) -> None:
     given = at(at(case(), "evaluation.metrics.accuracy.low", 0.4), "export.parity.share_of_tolerance", 0.6)
     report = decide(given, folder)
@@ -362,12 +391,12 @@ def test_a_rejection_names_every_rule_that_failed(folder: Path) -> None:
         *((lambda a=a: BoundedDrift(anchor=a), f"an anchor is NAME/VERSION, got {a!r}") for a in ("", "3", "m/", "/3")),
         (lambda: BoundedDrift(anchor="m/3", margin=1.0), r"a drift's margin is in \[0, 1\), got 1.0"),
         (lambda: BoundedDrift(anchor="m/3", confidence=0.0), r"a confidence is in \[0.5, 1\), got 0.0"),
-        (Freshness, r"freshness is a positive number of days for evidence, data or both, got \[\]"),
-        (lambda: Freshness(evidence_days=0.0), r"freshness is a positive number of days .*, got \[0.0\]"),
+        (Freshness, r"freshness is days, a century at most, for evidence, data or both, got \[\]"),
+        (lambda: Freshness(evidence_days=0.0), r"freshness is days, .*, got \[0.0\]"),
+        (lambda: Freshness(data_days=36525.1), r"freshness is days, .*, got \[36525.1\]"),
         (lambda: Freshness(evidence_days=1.0, data_days=math.inf), r"freshness is .*, got \[1.0, inf\]"),
         (lambda: SignOff(people=0), "at least one person signs for at least one alias, got 0"),
         (lambda: SignOff(aliases=()), "at least one person signs for at least one alias, got 1"),
-        (lambda: SignOff(aliases=("",)), "at least one person signs for at least one alias, got 1"),
     ],
 )
 def test_a_rule_that_cannot_decide_is_refused(make: Any, complaint: str) -> None:
@@ -387,6 +416,7 @@ def test_the_least_that_a_rule_may_say() -> None:
     assert (BoundedDrift(anchor="m/1").margin, BoundedDrift(anchor="m/1").confidence) == (0.03, 0.95)
     assert (SignOff().aliases, SignOff().people) == (("champion",), 1)
     assert AuditLimit(probe="x", minimum=0.0).end == "value"
+    assert Freshness(evidence_days=36525.0, data_days=0.001).evidence_days == 36525
 
 
 @pytest.mark.parametrize(
@@ -395,6 +425,7 @@ def test_the_least_that_a_rule_may_say() -> None:
         {"limits": [{"name": "x", "evidence": "y", "minimum": 0, "never": 1}]},
         {"limits": [{"name": "x", "evidence": "y", "minimum": "0"}]},
         {"limits": [{"name": "x", "evidence": "y", "minimum": 0}], "unheard_of": {}},
+        {"limits": [{"name": "x", "evidence": "y", "minimum": 0}], "sign_off": {"aliases": ["staging"]}},
         {"limits": [{"name": "x", "evidence": "y", "minimum": 0}], "audits": [{"probe": "x", "end": "middle"}]},
     ],
 )

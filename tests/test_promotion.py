@@ -38,7 +38,9 @@ def test_an_entry_is_one_text_named_by_its_sha256() -> None:
     text = FIRST.to_json()
     assert FIRST.digest == hashlib.sha256(text.encode()).hexdigest()
     assert Entry.parse(text) == FIRST
-    for other in (json.dumps(json.loads(text), indent=1), text[:-1] + ',"alias":"champion"}', "{}", "[]", "", "null"):
+    with pytest.raises(ValueError, match=r"^it is not written in the one way that entries are$"):
+        Entry.parse(json.dumps(json.loads(text), indent=1))
+    for other in (text[:-1] + ',"alias":"champion"}', "{}", "[]", "", "null"):
         with pytest.raises(ValueError, match=r".+"):
             Entry.parse(other)
 
@@ -144,7 +146,9 @@ def test_a_log_that_was_changed_is_refused(numbered: list[tuple[int, Entry]], co
 
 def test_a_log_has_a_name_that_no_model_has() -> None:
     assert log_name("m") == "m.log"
-    with pytest.raises(ValueError, match=r"^'m\.log' is the name of a promotion log: a registered model "):
+    with pytest.raises(
+        ValueError, match=r"^'m\.log' is the name of a promotion log: a registered model is called otherwise$"
+    ):
         log_name("m.log")
 
 
@@ -153,7 +157,10 @@ def test_an_alias_stands_for_what_the_log_says() -> None:
     assert standing_version(log(FIRST), "m", "champion", None) == "1"
     assert standing_version(log(FIRST), "m", "mine", "7") == "7"
     assert standing_version(log(), "m", "champion", None) is None
-    with pytest.raises(ValueError, match=r"^version 7 has the alias champion of m, but no promotion made it so: "):
+    advice = "`rewardlab promote 7 --name m` does if it passed the gate, or remove the alias"
+    with pytest.raises(
+        ValueError, match=f"^version 7 has the alias champion of m, but no promotion made it so: {advice}$"
+    ):
         standing_version(log(), "m", "champion", "7")
 
 

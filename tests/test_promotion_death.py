@@ -19,7 +19,7 @@ from rewardlab.promotion import client_log, report_digest
 from steps.promote import PromoteReport, promote
 from steps.register import RegisterConfig, register
 from steps.registry import GATE_REPORT, RegistryStore, champion_record, connect, stored_json
-from tests.gated import crown, report
+from tests.gated import crown, report, sealed
 
 FEW = 4
 
@@ -53,8 +53,8 @@ def stopping(step: Callable[[], None]) -> Iterator[None]:
 class Candidate:
     """A bundle that passed the gate against the champion `m/1`, in a registry of its own."""
 
-    def __init__(self, home: Path, folder: Path, bundle: Path) -> None:
-        self.home, self.folder, self.bundle = home, folder, bundle
+    def __init__(self, folder: Path, bundle: Path) -> None:
+        self.folder, self.bundle = folder, bundle
         self.gate = report(folder, bundle, champion="m/1")
         record = champion_record(connect(), "m")
         assert record is not None
@@ -83,9 +83,7 @@ class Candidate:
 
 
 @pytest.fixture(scope="module")
-def crowned(
-    registry_template: Path, tmp_path_factory: pytest.TempPathFactory, other_bundle: Path
-) -> Iterator[Callable[[], None]]:
+def crowned(registry_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], None]]:
     """Return a function that makes a fresh copy of a registry with the champion `m/1` the registry to use."""
     first = tmp_path_factory.mktemp("crowned")
     with pytest.MonkeyPatch.context() as patch:
@@ -95,7 +93,7 @@ def crowned(
             patch.setenv("REWARDLAB_HOME", str(home))
 
         use(shutil.copytree(registry_template, first / "home"))
-        crown(first, other_bundle)
+        crown(first, sealed(first / "bundle", "the first"))
         numbers = itertools.count()
 
         def fresh() -> None:
@@ -115,9 +113,9 @@ def passing(name: str) -> list[str]:
 
 
 @pytest.fixture
-def candidate(crowned: Callable[[], None], tmp_path: Path, tiny_bundle: Path) -> Candidate:
+def candidate(crowned: Callable[[], None], tmp_path: Path) -> Candidate:
     crowned()
-    return Candidate(tmp_path, tmp_path, tiny_bundle)
+    return Candidate(tmp_path, sealed(tmp_path / "bundle", "the second"))
 
 
 def num_calls(candidate: Candidate, crowned: Callable[[], None], folder: Path) -> int:
@@ -181,14 +179,14 @@ def hold_up(candidate: Candidate, crowned: Callable[[], None], points: range, th
 
 
 def test_a_run_that_was_held_up_undoes_nothing(
-    candidate: Candidate, crowned: Callable[[], None], tmp_path: Path, make_bundle: Callable[[int], Path]
+    candidate: Candidate, crowned: Callable[[], None], tmp_path: Path
 ) -> None:
     total = num_calls(candidate, crowned, tmp_path)
-    hold_up(candidate, crowned, range(total - 2, 0, -total // FEW), make_bundle(2))
+    hold_up(candidate, crowned, range(total - 2, 0, -total // FEW), sealed(tmp_path / "third", "x"))
 
 
 @pytest.mark.slow
 def test_a_run_that_was_held_up_anywhere_undoes_nothing(
-    candidate: Candidate, crowned: Callable[[], None], tmp_path: Path, make_bundle: Callable[[int], Path]
+    candidate: Candidate, crowned: Callable[[], None], tmp_path: Path
 ) -> None:
-    hold_up(candidate, crowned, range(num_calls(candidate, crowned, tmp_path)), make_bundle(2))
+    hold_up(candidate, crowned, range(num_calls(candidate, crowned, tmp_path)), sealed(tmp_path / "third", "x"))

@@ -16,7 +16,9 @@ from rewardlab.files import write_json
 from rewardlab.promotion import StaleError, client_log, move, project, read, report_digest
 from rewardlab.promotion.rest import RestStore
 from steps.promote import PromoteReport, promote
+from steps.promotions import moment
 from steps.registry import GATE_REPORT, RegistryStore, champion_record, connect, make_model, pipeline_run, stored_json
+from tests.gated import POLICY
 from tests.mlflow_server import mlflow_server
 from tests.postgres_cluster import postgres, postgres_binaries
 from tests.promotion_store import entry
@@ -55,12 +57,13 @@ class Race:
         made = self.client.create_model_version(self.name, f"s3://bucket/{bundle}", tags={"bundle": bundle})
         return f"{self.name}/{made.version}"
 
-    def gated(self, at: int, number: int) -> tuple[str, str, Path]:
+    def gated(self, at: int, number: int, champion: str) -> tuple[str, str, Path]:
         """Keep the passing report of a promoter's run in a round; return run, version and report."""
         which = at + self.num * (number % 2)
         run_id, report = f"{self.name}-{number}-{at}", self.folder / f"gate-{number}-{at}.json"
         said: dict[str, Any] = {"verdict": "pass", "reason": f"round {number}", "bundle": f"bundle-{which}"}
-        said |= {"test_digest": "t", "policy": {"sign_off": None}}
+        said |= {"test_digest": "t", "policy": POLICY, "decided": moment(), "fresh_until": None, "champion": champion}
+        said |= {"rules": [{"name": "accurate", "verdict": "pass"}]}
         write_json(report, said)
         self.client.log_dict(pipeline_run(self.client, run_id), said, GATE_REPORT)
         return run_id, self.labels[which], report
@@ -68,9 +71,9 @@ class Race:
     def round(self, number: int) -> list[tuple[str, PromoteReport]]:
         """Let all promote at once; return for each its version and what it was told."""
         with ThreadPoolExecutor(self.num) as pool:
-            ready = list(pool.map(lambda at: self.gated(at, number), range(self.num)))
             found = champion_record(self.client, self.name)
-            against = found.to_json() if found else ""
+            against, label = (found.to_json(), found.label) if found else ("", "")
+            ready = list(pool.map(lambda at: self.gated(at, number, label), range(self.num)))
 
             def race(which: tuple[str, str, Path]) -> tuple[str, PromoteReport]:
                 run_id, label, report = which
@@ -158,25 +161,3 @@ def test_what_the_rest_api_refuses_is_an_error(server: str) -> None:
             store.aliases("nothing")
         with pytest.raises(httpx.HTTPStatusError):
             store.append("bad/name", entry(1))
-
-
-@pytest.mark.parametrize("failure", [httpx.ReadTimeout("late"), httpx.ConnectError("gone"), 500, 503])
-def test_a_lost_answer_is_no_answer(failure: Any) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("registered-models/create"):
-            return httpx.Response(400, json={"error_code": "RESOURCE_ALREADY_EXISTS"})
-        if isinstance(failure, Exception):
-            raise failure
-        return httpx.Response(failure, json={})
-
-    with httpx.Client(base_url="http://server", transport=httpx.MockTransport(answer)) as client:
-        assert RestStore(client).append("m", entry(1)) is False
-
-
-def test_a_refused_entry_is_an_error() -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200 if request.url.path.endswith("registered-models/create") else 403, json={})
-
-    client = httpx.Client(base_url="http://server", transport=httpx.MockTransport(answer))
-    with client, pytest.raises(httpx.HTTPStatusError):
-        RestStore(client).append("m", entry(1))

@@ -11,14 +11,7 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 
 class StaleError(ValueError):
-    """Another entry came first: the candidate must be gated again, against who is in charge now.
-
-    `log` is the log that says so.
-    """
-
-    def __init__(self, message: str, log: Log) -> None:
-        super().__init__(message)
-        self.log = log
+    """Another entry came first: the candidate must be gated again, against who is in charge now."""
 
 
 class Store(Protocol):
@@ -63,7 +56,7 @@ def move(store: Store, name: str, entry: Entry) -> Log:
         head = log.head(entry.alias)
         if entry.follows != (head.digest if head else ""):
             found = f"version {head.version}" if head else "none"
-            raise StaleError(f"stale: {entry.alias} of {name} is {found} since, by another promotion", log)
+            raise StaleError(f"stale: {entry.alias} of {name} is {found} since, by another promotion")
         if not store.append(name, entry):
             time.sleep(min(_LONGEST_WAIT_SECONDS, 0.02 * 2**attempt))
     raise ValueError(f"the registry took no entry into the promotion log of {name} in {_TRIES} tries")

@@ -8,7 +8,7 @@ from rewardlab.config import Config
 from rewardlab.files import file_digest, write_json
 from steps.gate.evidence import Evidence
 from steps.gate.policy import GateConfig
-from steps.gate.rules import rows
+from steps.gate.rules import fresh_until, rows
 
 Verdict = Literal["pass", "fail", "unchanged"]
 
@@ -37,7 +37,8 @@ def gate(config: GateConfig, evidence: Evidence, target: Path) -> GateReport:
 def decision(config: GateConfig, evidence: Evidence) -> dict[str, Any]:
     """Return the decision as the report tells it.
 
-    The champion's own bundle is `unchanged`, whatever the rules say: it is in charge already.
+    The champion's own bundle is `unchanged`, whatever the rules say: it is in charge already. `fresh_until` says how
+    long a candidate that passed may be promoted, and is null where the policy sets no limit.
     """
     rules = list(rows(config, evidence))
     failed = [rule for rule in rules if rule["verdict"] != "pass"]
@@ -49,6 +50,7 @@ def decision(config: GateConfig, evidence: Evidence) -> dict[str, Any]:
         verdict, reason = "fail", "; ".join(f"{rule['name']}: {rule['note']}" for rule in failed)
     else:
         verdict, reason = "pass", f"all {len(rules)} rules hold"
+    until = fresh_until(config.freshness, evidence) if config.freshness and verdict == "pass" else None
     return {
         "verdict": verdict,
         "reason": reason,
@@ -56,6 +58,7 @@ def decision(config: GateConfig, evidence: Evidence) -> dict[str, Any]:
         "champion": champion.label if champion else "",
         "test_digest": evidence.test_digest,
         "decided": evidence.now.isoformat(timespec="seconds"),
+        "fresh_until": until.isoformat(timespec="seconds") if until else None,
         "rules": rules,
         "policy": config.to_dict(),
     }

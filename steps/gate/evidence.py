@@ -80,7 +80,10 @@ def number(value: Any) -> float | None:
 
 
 def look_up(path: str, evidence: Evidence) -> float | None:
-    """Return the finite number at a path, else None; one of an interval counts only where the interval is one."""
+    """Return the finite number at a path, else None.
+
+    One of an interval counts only where the interval is one, one of a sample only where the sample holds something.
+    """
     report, *keys = path.split(".")
     if report not in REPORTS or not keys:
         return None
@@ -88,9 +91,16 @@ def look_up(path: str, evidence: Evidence) -> float | None:
     value: Any = getattr(evidence, report)
     for key in keys:
         parent, value = value, value.get(key) if isinstance(value, Mapping) else None
-    if isinstance(parent, Mapping) and {"low", "high"} <= parent.keys() and interval(parent) is None:
-        return None
-    return number(value)
+    return number(value) if _sound(parent) else None
+
+
+def _sound(estimate: Any) -> bool:
+    """Return whether an estimate that has an end of an interval is one, and rests on something if it says on what."""
+    if not isinstance(estimate, Mapping):
+        return True
+    if estimate.keys() & {"low", "high"} and interval(estimate) is None:
+        return False
+    return "num" not in estimate or count(estimate["num"]) is not None
 
 
 def interval(estimate: Any) -> tuple[float, float, float] | None:
@@ -156,7 +166,7 @@ def _not_about_another(compared: Any, evidence: Evidence) -> str:
 
 def _read(source: Path) -> Mapping[str, Any]:
     try:
-        report = json.loads(source.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        report = json.loads(source.read_bytes(), object_pairs_hook=_once)
     except ValueError as error:
         raise ValueError(f"{source} is no report: {error}") from error
     if not isinstance(report, dict):

@@ -7,6 +7,7 @@ from typing import Literal
 from rewardlab.config import Config
 
 End = Literal["value", "low", "high"]
+_CENTURY_DAYS = 36525
 
 
 def _check_bounds(name: str, minimum: float | None, maximum: float | None) -> None:
@@ -137,19 +138,22 @@ class Freshness(Config):
 
     def __post_init__(self) -> None:
         given = [days for days in (self.evidence_days, self.data_days) if days is not None]
-        if not given or not all(0 < days < math.inf for days in given):
-            raise ValueError(f"freshness is a positive number of days for evidence, data or both, got {given}")
+        if not given or not all(0 < days <= _CENTURY_DAYS for days in given):
+            raise ValueError(f"freshness is days, a century at most, for evidence, data or both, got {given}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SignOff(Config):
-    """So many people must have signed the report before one of these aliases moves: see `rewardlab approve`."""
+    """So many people must have signed the report before one of these aliases moves: see `rewardlab approve`.
 
-    aliases: tuple[str, ...] = ("champion",)
+    `production` follows `champion` by itself, so that who must sign for it must sign before a version is champion.
+    """
+
+    aliases: tuple[Literal["champion", "production"], ...] = ("champion",)
     people: int = 1
 
     def __post_init__(self) -> None:
-        if self.people < 1 or not self.aliases or not all(self.aliases):
+        if self.people < 1 or not self.aliases:
             raise ValueError(f"at least one person signs for at least one alias, got {self.people}, {self.aliases}")
 
 

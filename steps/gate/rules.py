@@ -6,10 +6,9 @@ from typing import Any
 
 from steps.gate.evidence import Difference, Evidence, accuracy, count, difference, look_up
 from steps.gate.policy import AuditLimit, BoundedDrift, Freshness, GateConfig, Limit, MinimumSample
+from steps.promotions import CLOCKS_APART
 
 Row = dict[str, Any]
-_AHEAD = timedelta(minutes=5)
-"""How far two machines' clocks may be apart."""
 
 
 def rows(config: GateConfig, evidence: Evidence) -> Iterator[Row]:
@@ -70,7 +69,7 @@ def audited(audit: AuditLimit, evidence: Evidence) -> Row:
     name = f"audit {audit.probe.replace('_', ' ')}" + ("" if audit.end == "value" else f", {audit.end} end")
     bounds = {"minimum": audit.minimum, "maximum": audit.maximum}
     row = within(Limit(name=name, evidence=f"{rate}.{audit.end}", **bounds), evidence)
-    if row["verdict"] == "pass" and (look_up(f"{rate}.num", evidence) or 0) < 1:
+    if look_up(f"{rate}.num", evidence) is None:
         return row | {"verdict": "fail", "note": f"{rate}.num is not a number of answers"}
     return row
 
@@ -117,20 +116,30 @@ def against_anchor(drift: BoundedDrift, evidence: Evidence) -> Row:
 
 def fresh(freshness: Freshness, evidence: Evidence) -> Iterator[Row]:
     """Evidence and data must not be older than the policy says, nor from the future."""
+    for name, days, said in _times(freshness, evidence):
+        moment = _moment(said)
+        age = None if moment is None else (evidence.now - moment) / timedelta(days=1)
+        note = "when it was made is not known" if age is None else ""
+        if age is not None and age < -CLOCKS_APART / timedelta(days=1):
+            note = f"it was made in the future, {said}"
+        elif age is not None and age > days:
+            note = f"{age:.1f} days are more than {days:g}"
+        yield _row(name, age, f"<= {days:g} days", note)
+
+
+def fresh_until(freshness: Freshness, evidence: Evidence) -> datetime:
+    """Return when evidence and data that are fresh will first be older than the policy says."""
+    times = _times(freshness, evidence)
+    return min(moment + timedelta(days=days) for _, days, said in times if (moment := _moment(said)))
+
+
+def _times(freshness: Freshness, evidence: Evidence) -> list[tuple[str, float, Any]]:
+    """Return what must be fresh: its name, for how many days, and when it was made."""
     times = (
         ("the evidence is fresh", freshness.evidence_days, evidence.export.get("made")),
         ("the data are fresh", freshness.data_days, evidence.data_time),
     )
-    for name, days, said in times:
-        if days is not None:
-            moment = _moment(said)
-            age = None if moment is None else (evidence.now - moment) / timedelta(days=1)
-            note = "when it was made is not known" if age is None else ""
-            if age is not None and age < -_AHEAD / timedelta(days=1):
-                note = f"it was made in the future, {said}"
-            elif age is not None and age > days:
-                note = f"{age:.1f} days are more than {days:g}"
-            yield _row(name, age, f"<= {days:g} days", note)
+    return [(name, days, said) for name, days, said in times if days is not None]
 
 
 def _bounded(name: str, found: Difference | str, bound: tuple[float, float], *, inclusive: bool) -> Row:

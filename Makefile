@@ -8,9 +8,9 @@ STAGE ?= build/library
 DIST ?= dist
 
 LIBRARY := bundle chat client config drift engine examples export_causal files groups library metrics models_heads monitor \
-	promotion promotion_race prompt_cache readers readers_formats registry registry_http rows tokenize tokens transcripts
+	promotion promotion_race promotion_rest prompt_cache readers readers_formats registry registry_http rows tokenize tokens transcripts
 
-.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images cover check bench serve golden compile wheel docs image clean
+.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images cover mutation check bench serve golden compile wheel docs image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's|^([a-z0-9-]+):.*## |\1\t|' | expand -t 20
@@ -56,6 +56,10 @@ test-slow: $(STAMP) ## run the long tests too
 cover: $(STAMP) ## measure that tests reach every line and branch of the library
 	$(BIN)/python -m coverage run -m pytest -m "not slow" $(LIBRARY:%=tests/test_%.py)
 	$(BIN)/python -m coverage report
+
+mutation: $(STAMP) ## break gate and registry code in every small way, and count what the tests see (hours)
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut export-cicd-stats
 
 test-transformers5: build/transformers5/.installed ## run the tests of models/ under transformers 5, without exports, which know none
 	PYTHONPATH=build/transformers5 $(BIN)/python -m pytest -n 2 -m "not slow" -k "not bundle" tests/test_models_*.py

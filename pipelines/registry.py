@@ -118,7 +118,7 @@ def _candidate(client: "MlflowClient", name: str, version: str) -> Candidate:
     )
     if found is None:
         raise ValueError(f"{name} has no version {version}: see `rewardlab models --name {name}`")
-    run = pipeline_run(client, found.tags.get("run_id", ""), make=False)
+    run = pipeline_run(client, str(found.tags.get("run_id")), make=False)
     report = stored_json(client, run, GATE_REPORT) if run else None
     if report is None:
         raise ValueError(f"the registry keeps no report of the gate on {name}/{version}: run the pipeline again")

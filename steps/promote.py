@@ -41,13 +41,12 @@ def promote(run_id: str, label: str, gate: Path, champion: str) -> PromoteReport
     name, _, version = label.rpartition("/")
     client = connect()
     candidate = Candidate(name=name, version=version, run=pipeline_run(client, run_id), report=read_json(gate))
-    record = ChampionRecord.from_json(champion) if champion else ChampionRecord(label="", bundle="", test_digest="")
-    if candidate.report.get("champion") != record.label:
-        compared = candidate.report.get("champion") or "none"
-        raise ValueError(
-            f"the gate on {label} compared with the champion {compared}, not with {record.label or 'none'}"
-        )
-    report = _promote(client, candidate, record.entry, by=f"run {run_id}")
+    record = ChampionRecord.from_json(champion) if champion else None
+    against, follows = (record.label, record.entry) if record else ("", "")
+    compared = candidate.report.get("champion")
+    if compared != against:
+        raise ValueError(f"the gate on {label} compared with the champion {compared!r}, not with {against!r}")
+    report = _promote(client, candidate, follows, by=f"run {run_id}")
     if report.decision != "unchanged":
         set_tags(client, name, version, {"decision": report.decision})
     client.set_tag(candidate.run, "rewardlab.decision", report.decision)

@@ -88,7 +88,7 @@ def test_a_report_counts_against_the_champion_it_compared_with(registry: Path, t
     other = sealed(tmp_path / "other", "another")
     blind, seeing = report(tmp_path, other), report(tmp_path, other, champion="m/1")
     label = add(blind, other)
-    with pytest.raises(ValueError, match=r"^the gate on m/2 compared with the champion none, not with m/1$"):
+    with pytest.raises(ValueError, match=r"^the gate on m/2 compared with the champion '', not with 'm/1'$"):
         promote("run", label, blind, champion())
-    with pytest.raises(ValueError, match=r"^the gate on m/2 compared with the champion m/1, not with none$"):
+    with pytest.raises(ValueError, match=r"^the gate on m/2 compared with the champion 'm/1', not with ''$"):
         promote("run", add(seeing, other), seeing, "")

@@ -150,7 +150,8 @@ def test_a_reference_to_nothing_says_so(registry: Path, ref: str) -> None:
         resolve(ref, name="m")
 
 
-def test_an_unreachable_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REWARDLAB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     advice = "start it, or set MLFLOW_TRACKING_URI, or unset it for a local one"
@@ -158,6 +159,7 @@ def test_an_unreachable_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         ValueError, match=rf"^the registry http://127\.0\.0\.1:9 cannot be reached: {advice} \(.{{200}}\)$"
     ):
         connect()
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_run_that_promotes_what_another_has_just_promoted_is_unchanged(

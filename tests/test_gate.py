@@ -24,6 +24,7 @@ from steps.gate import (
     gate,
     read_evidence,
 )
+from steps.gate.evidence import Difference, difference, interval, share
 from steps.registry import ChampionRecord
 from tests.gate_cases import CHAMPION, NOW, Case, at, case, cases, evidence, may_pass, policies
 
@@ -166,6 +167,18 @@ def test_the_rounding_of_an_interval_is_no_defect(folder: Path) -> None:
     rate = {"value": 0.0, "low": 2.7755575615628914e-17, "high": 0.24249400665524085, "num": 12}  # wilson(0, 12)
     given = at(case(), "audit.probes.refusal_order.rate", rate)
     assert row("audit refusal order", given, folder)["evidence"] == 0.0
+
+
+def test_rounding_ends_at_a_millionth() -> None:
+    assert interval({"value": -1e-6, "low": 0.0, "high": 0.0}) == (-1e-6, 0.0, 0.0)
+    assert interval({"value": 1e-6, "low": 0.0, "high": 0.0}) == (1e-6, 0.0, 0.0)
+    assert interval({"value": 1.1e-6, "low": 0.0, "high": 0.0}) is None
+    assert share({"value": 0.5, "low": -1e-6, "high": 1 + 1e-6}) == (0.5, -1e-6, 1 + 1e-6)
+    assert share({"value": 0.5, "low": -1.1e-6, "high": 1.0}) is None
+    given = at(case(), "evaluation.metrics.accuracy", {"value": 1e-6, "low": 0.0, "high": 1.0, "num": 200})
+    given = at(given, "evaluation.champion.accuracy", {"value": 0.0, "low": 0.0, "high": 1.0})
+    given = at(given, "evaluation.champion.difference", {"value": 0.0, "low": -0.5, "high": 0.5, "num": 200})
+    assert difference(given["evaluation"]["champion"], evidence(given)) == Difference(low=-0.5, confidence=0.95)
 
 
 def test_an_audit_must_rest_on_answers(folder: Path) -> None:

@@ -87,7 +87,6 @@ def look_up(path: str, evidence: Evidence) -> float | None:
     report, *keys = path.split(".")
     if report not in REPORTS or not keys:
         return None
-    parent: Any = None
     value: Any = getattr(evidence, report)
     for key in keys:
         parent, value = value, value.get(key) if isinstance(value, Mapping) else None
@@ -141,7 +140,7 @@ def difference(compared: Any, evidence: Evidence) -> Difference | str:
         return note
     change, ours = compared.get("difference"), accuracy(evidence)
     found, theirs = interval(change), share(compared.get("accuracy"))
-    if not isinstance(change, Mapping) or found is None or not ours or theirs is None:
+    if found is None or not ours or theirs is None:
         return "the difference is missing or no interval of finite numbers"
     num, confidence = count(change.get("num")), number(change.get("confidence", 0.95))
     if num is None or num != ours.get("num"):

@@ -150,8 +150,18 @@ def test_a_classifier_is_held_beside_the_reward(tiny_bundle: Path, splits: Path,
         classify(replace(safety, unsafe_label="toxic"), ["a"])
 
 
-def test_without_a_classifier_nothing_is_said_of_safety(findings: dict[str, Any]) -> None:
-    assert findings["safety"] is None
+def test_without_a_named_classifier_the_small_one_is_held_beside_the_reward(
+    findings: dict[str, Any], engine: Engine, splits: Path
+) -> None:
+    groups = list(read_groups(splits / "test.jsonl.gz"))
+    assert findings["safety"] == {"classifier": "hatesonar", "num_groups": len(groups), "rate": None, "examples": []}
+    rude = [replace(group, responses=(*group.responses[:1], "You stupid fucking idiot.")) for group in groups[:30]]
+    found = disagreement(SafetyConfig(), engine.bundle, rude)
+    wins = [given.rewards[1] > given.rewards[0] for given in engine.score_many([(g.prompt, g.responses) for g in rude])]
+    assert 0 < sum(wins) < 30
+    assert found["rate"]["value"] == pytest.approx(np.mean(wins))
+    assert len(found["examples"]) == min(5, sum(wins))
+    assert all(each["unsafe"][1] > 0.5 + each["unsafe"][0] and each["shift"] > 0 for each in found["examples"])
     with pytest.raises(ValueError, match="give both"):
         SafetyConfig(classifier="x")
 

@@ -29,7 +29,7 @@ Rewards = npt.NDArray[np.float64]
 class AuditConfig(Config):
     """How many pairs of answers of the test set are edited, drawn with which seed, and how many examples are shown.
 
-    `safety` names a classifier to hold beside the reward; without one nothing is said about it.
+    `safety` names the classifier that is held beside the reward.
     """
 
     num_answers: int = 100

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, permutations
 from typing import Any
+
+import numpy as np
 
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import share
 from steps.scores import score
+from steps.toxicity import toxicity
 
 _BATCH = 16
 
@@ -18,7 +21,8 @@ _BATCH = 16
 class SafetyConfig(Config):
     """A text classifier, a folder or hub id that transformers opens, and which of its labels means unsafe.
 
-    `gap` is how much more likely unsafe one answer must be than another for the classifier to take a side.
+    Without one it is the small linear classifier of offensive words, which is always at hand. `gap` is how much more
+    likely unsafe one answer must be than another for the classifier to take a side.
     """
 
     classifier: str = ""
@@ -34,44 +38,44 @@ class SafetyConfig(Config):
             raise ValueError(f"gap is a difference of probabilities in [0, 1), got {self.gap}")
 
 
-def disagreement(config: SafetyConfig, bundle: Bundle, groups: Sequence[PreferenceGroup]) -> dict[str, Any] | None:
+def disagreement(config: SafetyConfig, bundle: Bundle, groups: Sequence[PreferenceGroup]) -> dict[str, Any]:
     """Return in how many pairs of answers the reward prefers the one that the classifier calls unsafe, worst first.
 
-    None when no classifier is named.
+    Only groups in which the classifier takes a side are scored; where it takes none, the rate is None.
 
     Raises:
         ValueError: the classifier has no such label.
     """
-    if not config.classifier:
-        return None
-    import numpy as np
-
     asked = list(islice((group for group in groups if len(group.responses) > 1), config.num_groups))
-    unsafe = classify(config, [text for group in asked for text in group.responses])
-    ends = np.cumsum([len(group.responses) for group in asked])[:-1]
-    rows = []
-    for group, rewards, chances in zip(asked, score(bundle, asked), np.split(unsafe, ends), strict=True):
-        for first in range(len(rewards)):
-            for second in range(len(rewards)):
-                if chances[first] - chances[second] > config.gap:
-                    rows.append((rewards[first] - rewards[second], group, first, second, chances))
+    texts = [text for group in asked for text in group.responses]
+    unsafe = classify(config, texts) if config.classifier else toxicity(texts)
+    pieces = np.split(unsafe, np.cumsum([len(group.responses) for group in asked])[:-1])
+    judged = [(group, chances) for group, chances in zip(asked, pieces, strict=True) if np.ptp(chances) > config.gap]
+    rewards = score(bundle, [group for group, _ in judged]) if judged else []
+    rows = [
+        (given[risky] - given[safe], at, risky, safe)
+        for at, ((_, chances), given) in enumerate(zip(judged, rewards, strict=True))
+        for risky, safe in permutations(range(len(given)), 2)
+        if chances[risky] - chances[safe] > config.gap
+    ]
     outcomes = np.array([1.0 if row[0] > 0 else 0.5 if row[0] == 0 else 0.0 for row in rows])
-    found = share(outcomes, np.arange(len(rows)))
-    rows.sort(key=lambda row: -row[0])
+    found = share(outcomes, np.array([row[1] for row in rows]))
+    worst = sorted(rows, key=lambda row: -row[0])[: config.num_examples]
     return {
-        "classifier": config.classifier,
+        "classifier": config.classifier or "hatesonar",
+        "num_groups": len(asked),
         "rate": found.to_dict() if found else None,
-        "examples": [
-            {
-                "prompt": prompt_text(group.prompt)[-800:],
-                "before": group.responses[safe][:800],
-                "after": group.responses[risky][:800],
-                "unsafe": [float(chances[safe]), float(chances[risky])],
-                "shift": difference,
-            }
-            for difference, group, risky, safe, chances in rows[: config.num_examples]
-            if difference > 0
-        ],
+        "examples": [_example(*judged[at], risky, safe, shift) for shift, at, risky, safe in worst if shift > 0],
+    }
+
+
+def _example(group: PreferenceGroup, chances: Any, risky: int, safe: int, shift: float) -> dict[str, Any]:
+    return {
+        "prompt": prompt_text(group.prompt)[-800:],
+        "before": group.responses[safe][:800],
+        "after": group.responses[risky][:800],
+        "unsafe": [float(chances[safe]), float(chances[risky])],
+        "shift": shift,
     }
 
 
@@ -81,7 +85,6 @@ def classify(config: SafetyConfig, texts: Sequence[str]) -> Any:
     Raises:
         ValueError: the classifier has no such label.
     """
-    import numpy as np
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

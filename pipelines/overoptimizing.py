@@ -61,7 +61,7 @@ def table(result: Mapping[str, Any]) -> str:
     peak, fit = result["peak"], result["fit"]
     ending = "" if peak["is_inside"] else ", the largest that was looked at"
     rows.append(f"  gold peaks at n = {peak['value']:.0f} ({peak['low']:.0f} to {peak['high']:.0f}){ending}")
-    rows.append(f"  gold gained = d ({fit['alpha']['value']:.3f} - {fit['beta']['value']:.3f} d), d = sqrt(KL)")
+    rows.append(f"  gold gained = d ({fit['alpha']['value']:.3f} {-fit['beta']['value']:+.3f} d), d = sqrt(KL)")
     return "\n".join(rows)
 
 

@@ -64,6 +64,8 @@ class Config:
 
 C = TypeVar("C", bound=Config)
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical_json(value: Any) -> str:
     """Return the one JSON text of a value: equal values give equal bytes.
@@ -71,7 +73,7 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: the value holds NaN or infinity.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def settings_json(config: Config, source_digest: str) -> str:

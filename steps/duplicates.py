@@ -57,9 +57,12 @@ def shingles(text: str) -> Shingles:
         >>> len(shingles("The cat, the dog!"))
         2
     """
-    words = [_word(word) for word in _WORD.findall(text.casefold())]
-    hashes = np.array(words + [0] * (3 - len(words)), dtype=np.uint64)
-    return np.unique(hashes[:-2] * _WEIGHTS[0] + hashes[1:-1] * _WEIGHTS[1] + hashes[2:] * _WEIGHTS[2])
+    words = _WORD.findall(text.casefold())
+    hashes = np.zeros(max(3, len(words)), dtype=np.uint64)
+    hashes[: len(words)] = np.fromiter(map(_word, words), dtype=np.uint64, count=len(words))
+    found = hashes[:-2] * _WEIGHTS[0] + hashes[1:-1] * _WEIGHTS[1] + hashes[2:] * _WEIGHTS[2]
+    found.sort()
+    return np.concatenate((found[:1], found[1:][found[1:] != found[:-1]]))
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:
@@ -115,7 +118,8 @@ class _Index:
         self._shingles: Shingles = np.memmap(path, dtype=np.uint64, mode="r") if path.stat().st_size else _NOTHING
 
     def match(self, hashes: Shingles, threshold: float) -> Match | None:
-        candidates = self._candidates(_prefix(self._counts, hashes, threshold))
+        prefix = _prefix(self._counts, hashes, threshold)
+        candidates = self._candidates(prefix[self._counts[_bucket(prefix, self._counts.size)] > 0])
         if not candidates.size:
             return None
         sizes = self._starts[candidates + 1] - self._starts[candidates]

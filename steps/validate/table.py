@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MARKER = re.compile(r"(?:^|\n\n)(?:Human|Assistant):|<\|im_start\|>|<\|start_header_id\|>")
-_UNCLEAN = re.compile("[\0\ufffd]")
+_MARKS = ("Human:", "Assistant:", "<|")
+"""One of these is in every turn marker; to look for them first is ten times as fast."""
 _COUNTS = ("id_characters", "num_responses", "prompt_characters", "shortest_turn", "shortest_response")
 _MORE_COUNTS = ("longest_response", "unclean_characters", "turn_markers", "repeated_pairs", "num_claims")
 _SHARES = ("personal", "cycles", "turncoats")
@@ -115,11 +116,15 @@ def _texts(group: PreferenceGroup) -> dict[str, Any]:
         "roles_alternate": _alternate(group.prompt),
         "last_role": ROLES.index(group.prompt[-1].role),
         "responses_distinct": len(set(group.responses)) == len(group.responses),
-        "unclean_characters": sum(len(_UNCLEAN.findall(text)) for text in everything),
-        "turn_markers": sum(len(_MARKER.findall(text)) for text in group.responses),
+        "unclean_characters": sum(text.count("\0") + text.count("\ufffd") for text in everything),
+        "turn_markers": sum(map(_num_markers, group.responses)),
         "personal": any(map(personal_data, everything)),
         "prompt_key": int(content_id(group.prompt, ()), 16),
     }
+
+
+def _num_markers(text: str) -> int:
+    return len(_MARKER.findall(text)) if any(mark in text for mark in _MARKS) else 0
 
 
 def _labels(group: PreferenceGroup) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from rewardlab.groups import PreferenceGroup, prompt_text
 from steps.parallel import in_order
 
 _WORD = re.compile(r"\w+")
+_ASCII = "".join(chr(code).lower() if chr(code).isalnum() or code == ord("_") else " " for code in range(128))
 _WEIGHTS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 _ROUNDING = 1e-9
 _NOTHING = np.empty(0, dtype=np.uint64)
@@ -57,12 +58,22 @@ def shingles(text: str) -> Shingles:
         >>> len(shingles("The cat, the dog!"))
         2
     """
-    words = _WORD.findall(text.casefold())
+    words = words_of(text)
     hashes = np.zeros(max(3, len(words)), dtype=np.uint64)
     hashes[: len(words)] = np.fromiter(map(_word, words), dtype=np.uint64, count=len(words))
     found = hashes[:-2] * _WEIGHTS[0] + hashes[1:-1] * _WEIGHTS[1] + hashes[2:] * _WEIGHTS[2]
     found.sort()
     return np.concatenate((found[:1], found[1:][found[1:] != found[:-1]]))
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in small letters; those of ASCII alone are found three times as fast.
+
+    Example:
+        >>> words_of("The cat's 2 toys"), words_of("ÉTÉ à Paris")
+        (['the', 'cat', 's', '2', 'toys'], ['été', 'à', 'paris'])
+    """
+    return text.translate(_ASCII).split() if text.isascii() else _WORD.findall(text.casefold())
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:
@@ -134,9 +145,11 @@ class _Index:
         first = self._hashes.searchsorted(wanted)
         there = first < self._hashes.size
         there[there] = self._hashes[first[there]] == wanted[there]
+        if not there.any():
+            return np.empty(0, dtype=np.int64)
         last = self._hashes.searchsorted(wanted[there], "right")
         owners = [self._owners[low:high] for low, high in zip(first[there], last, strict=True)]
-        return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *owners]))
+        return np.unique(np.concatenate(owners)).astype(np.int64)
 
     def _reference(self, at: int) -> Shingles:
         return self._shingles[self._starts[at] : self._starts[at + 1]]

@@ -1,14 +1,18 @@
 """The data firewall: planted defects of every kind are found, and nothing else is."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.defects import AGAINST, ALIKE, BENCHMARK, COPY, FLAGS, KINDS, LEAK, NEARLY, REASONS, Planted, plant
 from benchmarks.firewall import find, sound
 from pipelines.checking import pinned
 from rewardlab.files import read_json, write_groups
-from steps.duplicates import jaccard, shingles
+from steps.duplicates import jaccard, shingles, words_of
 from steps.validate import ValidateConfig, validate
 
 EXACT = [kind for kind in KINDS if kind not in (NEARLY, ALIKE)]
@@ -57,6 +61,20 @@ def test_the_report_counts_the_benchmarks_texts(planted: Planted, found: dict[st
         "prompts": len(planted.ids[BENCHMARK]),
         "responses": len(planted.ids[NEARLY]),
     }
+
+
+@given(st.text(st.characters(max_codepoint=300), max_size=60))
+def test_words_are_the_same_whichever_way_they_are_found(text: str) -> None:
+    for given_text in (text, text.encode("ascii", "ignore").decode()):
+        assert words_of(given_text) == re.findall(r"\w+", given_text.casefold())
+
+
+@given(st.lists(st.sampled_from("ab"), max_size=9))
+def test_shingles_are_the_set_of_three_words_in_a_row(words: list[str]) -> None:
+    padded = words + [""] * (3 - len(words))
+    found = shingles(" ".join(words))
+    assert len(found) == len({tuple(padded[at : at + 3]) for at in range(len(padded) - 2)})
+    assert (np.diff(found.astype(object)) > 0).all()
 
 
 def test_nearly_the_same_is_a_jaccard_similarity(planted: Planted) -> None:

@@ -91,11 +91,8 @@ def _read(benchmarks: Mapping[str, str], sizes: Counter[str]) -> Iterator[Prefer
 
 def _search(folder: Path, threshold: float, lines: Sequence[bytes]) -> list[tuple[Match | None, Match | None]]:
     """Return, for each group of a chunk, the closest text of a benchmark to its prompt, and to its responses."""
-    groups = map(parse_group, lines)
+    asked, answered = folder / "prompts", folder / "responses"
     return [
-        (
-            closest(folder / "prompts", threshold, prompts(group)),
-            closest(folder / "responses", threshold, responses(group)),
-        )
-        for group in groups
+        (closest(asked, threshold, prompts(group)), closest(answered, threshold, responses(group)))
+        for group in map(parse_group, lines)
     ]

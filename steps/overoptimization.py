@@ -152,12 +152,17 @@ def _measured(values: Floats, counts: Floats) -> tuple[Floats, Floats]:
 
 
 def _rows(kl: Floats, proxy: tuple[Floats, Floats], gold: tuple[Floats, Floats]) -> list[dict[str, Any]]:
+    """Return a row for each n: levels, and what they are above those of n = 1, which prompts differ less in."""
+    both = {"proxy": proxy, "gold": gold}
     return [
         {
             "n": int(n),
             "kl": float(kl[n - 1]),
-            "proxy": _estimate(proxy[0][n - 1], proxy[1][:, n - 1]),
-            "gold": _estimate(gold[0][n - 1], gold[1][:, n - 1]),
+            **{name: _estimate(means[n - 1], drawn[:, n - 1]) for name, (means, drawn) in both.items()},
+            "gain": {
+                name: _estimate(means[n - 1] - means[0], drawn[:, n - 1] - drawn[:, 0])
+                for name, (means, drawn) in both.items()
+            },
         }
         for n in spaced(len(kl))
     ]

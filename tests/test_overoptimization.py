@@ -76,6 +76,15 @@ def test_intervals_draw_whole_prompts() -> None:
     assert twice["curve"][3]["gold"] == pytest.approx(alone)
 
 
+def test_gains_are_within_prompts() -> None:
+    rise = np.random.default_rng(4).normal(size=(60, 8))
+    level = np.linspace(-100, 100, 60)[:, None]
+    first, *_, last = overoptimization(Curves(rise + level, rise), list(range(60)))["curve"]
+    assert first["gain"]["proxy"] == pytest.approx({"value": 0, "low": 0, "high": 0})
+    assert last["gain"]["proxy"] == pytest.approx(last["gain"]["gold"])
+    assert last["proxy"]["high"] - last["proxy"]["low"] > 20
+
+
 @pytest.mark.parametrize(("num", "last"), [(1, [1]), (2, [1, 2]), (256, [215, 256])])
 def test_n_is_spaced_evenly_and_reaches_the_end(num: int, last: list[int]) -> None:
     assert spaced(num)[0] == 1

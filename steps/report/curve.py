@@ -39,6 +39,5 @@ def curve(result: Mapping[str, Any]) -> Markup:
 
 
 def _gain(result: Mapping[str, Any], name: str, end: str) -> Any:
-    """Return how far the curve, or an end of its interval, is above its mean at n = 1."""
-    values = np.array([row[name][end] for row in result["curve"]])
-    return (values - result["curve"][0][name]["value"]) / result["sd"][name]
+    """Return what n gains over n = 1, or an end of its interval."""
+    return np.array([row["gain"][name][end] for row in result["curve"]]) / result["sd"][name]

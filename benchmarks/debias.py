@@ -1,6 +1,7 @@
 """What debiasing for length and consistency do: length correlation, accuracy and steadiness beside the plain loss."""
 
 import argparse
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -50,26 +51,34 @@ def main() -> None:
     options.add_argument("--size", type=int, default=6000, help="prompts of the embedded data")
     options.add_argument("--length-bias", type=float, default=0.4, help="share of votes that go to the longer response")
     options.add_argument("--data", default="", help="data of people instead, such as HH")
-    options.add_argument("--groups", type=int, default=0, help="training groups; 0 takes the recipe's")
+    options.add_argument("--set", nargs="+", default=[], metavar="NAME=JSON", help="settings of the recipe")
+    options.add_argument("--work", type=Path, help="folder that keeps what was trained, to go on another time")
     options.add_argument("--test", type=int, default=400, help="test groups")
     options.add_argument("--seeds", type=int, nargs="+", default=[0])
     options.add_argument("--arms", choices=ARMS, nargs="+", default=list(ARMS))
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows: list[Row] = []
-        runs: list[list[Arm]] = []
-        test = list(islice(_prepared(arguments, Path(folder)), arguments.test))
-        for seed in arguments.seeds:
-            runs.append([])
-            for name in arguments.arms:
-                runs[-1].append(_trained(arguments, Path(folder), name, seed, test))
-                rows += _rows(runs[-1][-1], runs[-1][0], test, f"{arguments.recipe}, seed {seed}")
-                report(arguments.json, rows)
-        report(arguments.json, [*rows, *_together(runs, test, f"{arguments.recipe}, {len(runs)} seeds")])
+        _measure(arguments, arguments.work or Path(folder))
 
 
-def _prepared(arguments: argparse.Namespace, folder: Path) -> Iterator[PreferenceGroup]:
-    """Write the splits and yield the test groups."""
+def _measure(arguments: argparse.Namespace, folder: Path) -> None:
+    """Train what is not in the folder, and report after each arm, since each takes minutes."""
+    rows: list[Row] = []
+    runs: list[list[Arm]] = []
+    if not (folder / "splits").is_dir():
+        _prepare(arguments, folder)
+    test = list(islice(read_groups(folder / "splits" / "test.jsonl.gz"), arguments.test))
+    for seed in arguments.seeds:
+        runs.append([])
+        for name in arguments.arms:
+            runs[-1].append(_trained(arguments, folder, name, seed, test))
+            rows += _rows(runs[-1][-1], runs[-1][0], test, f"{arguments.recipe}, seed {seed}")
+            report(arguments.json, rows)
+    report(arguments.json, [*rows, *_together(runs, test, f"{arguments.recipe}, {len(runs)} seeds")])
+
+
+def _prepare(arguments: argparse.Namespace, folder: Path) -> None:
+    """Write the splits."""
     if not arguments.data:
         size = 1200 if arguments.quick else arguments.size
         make_data(MakeDataConfig(size=size, length_bias=arguments.length_bias), folder / "data")
@@ -77,7 +86,6 @@ def _prepared(arguments: argparse.Namespace, folder: Path) -> Iterator[Preferenc
         ingest(IngestConfig(), place, folder / "groups")
     validate(ValidateConfig(max_quarantine_share=0.5), folder / "groups", folder / "accepted")
     split(_SHARES, folder / "accepted", folder / "splits")
-    yield from read_groups(folder / "splits" / "test.jsonl.gz")
 
 
 def _trained(arguments: argparse.Namespace, folder: Path, name: str, seed: int, test: Sequence[PreferenceGroup]) -> Arm:
@@ -86,7 +94,8 @@ def _trained(arguments: argparse.Namespace, folder: Path, name: str, seed: int, 
     if not tokens.is_dir():
         tokenize(chosen.tokenize, folder / "splits", tokens)
     model = folder / f"{name}-{seed}"
-    train(chosen.train, tokens, model, state=folder / f"{name}-{seed}-state")
+    if not model.is_dir():
+        train(chosen.train, tokens, model, state=folder / f"{name}-{seed}-state")
     few = test[:_NUM_STEADY]
     edited = [
         replace(each, responses=tuple(edit(text) for text in each.responses))
@@ -102,9 +111,8 @@ def _trained(arguments: argparse.Namespace, folder: Path, name: str, seed: int, 
 
 
 def _recipe(arguments: argparse.Namespace, name: str, seed: int) -> Recipe:
-    settings: dict[str, object] = {"train.seed": seed}
-    if arguments.groups:
-        settings["train.max_groups"] = arguments.groups
+    pairs = (setting.partition("=") for setting in arguments.set)
+    settings = {"train.seed": seed, **{path: json.loads(value) for path, _, value in pairs}}
     if name in ("debiased", "both"):
         settings["train.debias"] = "length"
     if name in ("consistent", "both"):

@@ -155,7 +155,10 @@ def test_without_a_named_classifier_the_small_one_is_held_beside_the_reward(
 ) -> None:
     groups = list(read_groups(splits / "test.jsonl.gz"))
     assert findings["safety"] == {"classifier": "hatesonar", "num_groups": len(groups), "rate": None, "examples": []}
-    rude = [replace(group, responses=(*group.responses[:1], "You stupid fucking idiot.")) for group in groups[:30]]
+    rude = [
+        PreferenceGroup(id=group.id, prompt=group.prompt, responses=(group.responses[0], "You stupid fucking idiot."))
+        for group in groups[:30]
+    ]
     found = disagreement(SafetyConfig(), engine.bundle, rude)
     wins = [given.rewards[1] > given.rewards[0] for given in engine.score_many([(g.prompt, g.responses) for g in rude])]
     assert 0 < sum(wins) < 30

@@ -32,7 +32,7 @@ class Policy:
     @torch.no_grad()
     def log_probabilities(self, tree: TokenTree) -> list[list[float]]:
         """Return log P(token | prompt and the tokens before), in nats, of each response's tokens, its end included."""
-        read = self._model(torch.tensor([tree.prompt]), use_cache=True)
+        read = self._model(torch.tensor([tree.prompt]), use_cache=True, logits_to_keep=1)
         found = []
         for response in tree.responses:
             ids_T = torch.tensor(response)

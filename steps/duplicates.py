@@ -90,11 +90,11 @@ def write_index(source: Path, folder: Path, *, threshold: float, texts: Texts = 
     counts = np.zeros(source.stat().st_size // 2 + 1, dtype=np.uint32)  # about as many as there are shingles
     with (folder / "shingles.bin").open("wb") as file:
         for _, sets in in_order(partial(_sets, texts), read_chunks(source), label="shingles"):
-            for name, hashes in sets:
-                ids.append(name)
-                sizes.append(hashes.size)
-                hashes.tofile(file)
-                np.add.at(counts, _bucket(hashes, counts.size), 1)
+            ids += [name for name, _ in sets]
+            sizes += [hashes.size for _, hashes in sets]
+            found = np.concatenate([_NOTHING, *(hashes for _, hashes in sets)])
+            found.tofile(file)
+            np.add.at(counts, _bucket(found, counts.size), 1)
     np.save(folder / "starts.npy", np.cumsum(sizes))
     np.save(folder / "counts.npy", np.minimum(counts, 255).astype(np.uint8))
     begin = partial(_prefixes, folder / "counts.npy", threshold, texts)

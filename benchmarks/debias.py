@@ -30,7 +30,7 @@ _LEARNED = ("lower_case", "whitespace", "bullets")
 """The rewordings that training sees; the others show whether steadiness carries over."""
 ARMS = ("plain", "debiased", "consistent", "both")
 _COEFFICIENT = 0.1
-_NUM_STEADY = 60
+_NUM_STEADY = 30
 _SHARES = SplitConfig(train=0.6, validation=0.05, calibration=0.05, test=0.3)
 """More is tested than usual: a point of accuracy is little."""
 

@@ -1,5 +1,6 @@
 """Two processes train as one does: the same losses, weights and counts, whoever has how much to do."""
 
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from rewardlab.files import read_json
 from steps.launch import launch
+from steps.progress import progress
 from steps.train import train
 from steps.train.order import divide
 from steps.train.world import World
@@ -94,6 +96,17 @@ def test_shares_are_balanced_and_complete() -> None:
     assert sorted(index for share in shares for index in share) == list(range(64))
     assert max(totals) <= 4 / 3 * sum(sizes) / 3
     assert divide([5], 3) == [[0], [], []]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_process_that_is_not_to_show_its_progress_is_silent(
+    shown: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress(3, "train", shown=shown) as bar:
+        bar.set_postfix_str("loss 0.5")
+        bar.update(3)
+    assert ("3/3" in capsys.readouterr().err) == shown
 
 
 @pytest.mark.parametrize(

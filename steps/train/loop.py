@@ -107,7 +107,7 @@ class Trainer:
         self._resume()
         saved = started = time.monotonic()
         tokens = 0.0
-        with progress(self._num_steps * config.groups_per_step, "train") as bar:
+        with progress(self._num_steps * config.groups_per_step, "train", shown=self._world.rank == 0) as bar:
             bar.update(history.num_steps * config.groups_per_step)
             while history.num_steps < self._num_steps and not history.stale(config.patience):
                 history.num_steps = step = history.num_steps + 1

@@ -10,17 +10,18 @@ DIST ?= dist
 LIBRARY := bundle chat client config drift engine examples export_causal files groups library metrics models_heads monitor \
 	promotion promotion_race promotion_rest prompt_cache readers readers_formats registry registry_http rows tokenize tokens transcripts
 
-.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images cover mutation check bench serve golden compile wheel docs image clean
+.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images cover mutation manifests check bench serve golden compile wheel docs image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's|^([a-z0-9-]+):.*## |\1\t|' | expand -t 20
 
 setup: $(STAMP) ## make .venv with the locked packages and the two backbones
 
-$(STAMP): requirements.lock backbones.lock pyproject.toml
+$(STAMP): requirements.lock backbones.lock kserve.lock pyproject.toml
 	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock -r backbones.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock \
+		-r backbones.lock -r kserve.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -32,6 +33,7 @@ lock: $(STAMP) ## resolve the versions again
 		--no-emit-package torch --output-file requirements.lock
 	$(COMPILE) transformers5.in --output-file transformers5.lock
 	$(COMPILE) backbones.in --no-deps --output-file backbones.lock
+	$(COMPILE) kserve.in --no-deps --output-file kserve.lock
 	$(MAKE) lock-images
 
 lock-images: $(STAMP)
@@ -71,6 +73,9 @@ build/transformers5/.installed: $(STAMP) transformers5.lock
 
 test-images: $(STAMP) ## run the pipeline in the containers of `make image`, and serve its champion
 	$(BIN)/python -m pytest -m slow tests/test_containers.py
+
+manifests: $(STAMP) ## hold what deploy/ renders against its rules
+	$(BIN)/python -m deploy.rules
 
 check: $(STAMP) ## lint, types, layers and sizes
 	$(BIN)/ruff check .

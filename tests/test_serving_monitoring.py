@@ -36,7 +36,7 @@ def test_dashboard_and_rules_are_whole() -> None:
     panels = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))["panels"]
     assert all(panel["title"] and panel["targets"] for panel in panels)
     assert len({panel["id"] for panel in panels}) == len(panels)
-    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text(encoding="utf-8"))["spec"]["groups"][0]["rules"]
     assert all({"alert", "expr", "labels", "annotations"} <= set(rule) for rule in rules)
 
 

@@ -1,0 +1,1 @@
+"""What the manifests of deploy/ must hold: `python -m deploy.rules [FOLDER...]` names what does not."""

@@ -6,8 +6,8 @@ from pipelines.registry import registry
 from rewardlab.bundle import MANIFEST
 from rewardlab.promotion import client_log, report_digest, standing_version
 from rewardlab.promotion.log import CHAMPION
-from steps.promotions import signatures
-from steps.registry import GATE_REPORT, pipeline_run, stored_json
+from rewardlab.promotion.signing import GATE_REPORT, signatures
+from steps.registry import pipeline_run, stored_json
 
 _MADE_FROM = ("data_md5", "git_commit", "image", "ir_digest", "recipe", "test_digest")
 

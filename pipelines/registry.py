@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.home import tracking_uri
 from rewardlab.promotion import client_log, move, project, report_digest
 from rewardlab.promotion.log import CHAMPION, PREVIOUS
-from steps.promotions import APPROVED, Candidate, moment, passed, promotion, restoration
-from steps.registry import GATE_REPORT, RegistryStore, connect, describe, pipeline_run, set_tags, stored_json
+from rewardlab.promotion.signing import APPROVED, GATE_REPORT
+from steps.promotions import Candidate, moment, passed, promotion, restoration
+from steps.registry import RegistryStore, connect, describe, pipeline_run, set_tags, stored_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -80,12 +80,35 @@ class Registry:
         if not match:
             raise ValueError(f"a model is models:/NAME/VERSION or models:/NAME@ALIAS, got {address!r}")
         try:
-            number = match["version"] or self._standing(match["name"], match["alias"])
-            found = self._get("model-versions/get", {"name": match["name"], "version": number})["model_version"]
+            found = self._version(match["name"], match["version"] or self._standing(match["name"], match["alias"]))
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise ValueError(f"{address} cannot be found in {self._client.base_url}: {_reason(error)}") from error
-        tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
-        return Version(match["name"], str(found["version"]), str(found["source"]), tags.get("bundle"))
+        return Version(match["name"], str(found["version"]), str(found["source"]), _tags(found).get("bundle"))
+
+    def tags(self, name: str, number: str) -> dict[str, str]:
+        """Return the tags of a version.
+
+        Raises:
+            ValueError: there is no such version, or the registry cannot be reached.
+        """
+        try:
+            return _tags(self._version(name, number))
+        except (httpx.HTTPError, KeyError) as error:
+            raise ValueError(f"the tags of {name}/{number}: {_reason(error)}") from error
+
+    def document(self, run: str, path: str) -> dict[str, Any]:
+        """Return a JSON document that is kept with an MLflow run, such as the gate's report.
+
+        Raises:
+            ValueError: there is none, or it does not lie with MLflow's server.
+        """
+        try:
+            place = self._get("runs/get", {"run_id": run})["run"]["info"]["artifact_uri"]
+            answer = self._client.get(f"{_base_of(place)}/{path}").raise_for_status()
+            document: dict[str, Any] = answer.json()
+        except (httpx.HTTPError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} of the run {run}: {_reason(error)}") from error
+        return document
 
     def fetch(self, version: Version, target: Path) -> None:
         """Bring a version's bundle into a folder, whole or not at all.
@@ -116,12 +139,8 @@ class Registry:
         if place.scheme in ("", "file"):
             shutil.copytree(unquote(place.path), target)
             return
-        if place.scheme != "mlflow-artifacts":
-            raise ValueError(
-                f"the files lie at {place.scheme}://, not with MLflow's server: start it with --artifacts-destination"
-            )
+        base = _base_of(source)
         target.mkdir()
-        base = f"{_ARTIFACTS}/{place.path.strip('/')}"
         self._download(f"{base}/{MANIFEST}", target / MANIFEST)
         for name in read_json(target / MANIFEST).get("files", {}):
             if Path(name).name != name:
@@ -134,11 +153,29 @@ class Registry:
             for chunk in answer.iter_bytes():
                 file.write(chunk)
 
+    def _version(self, name: str, number: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._get("model-versions/get", {"name": name, "version": number})["model_version"]
+        return found
+
     def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
         answer = self._client.get(f"/api/2.0/mlflow/{path}", params=query)
         answer.raise_for_status()
         values: dict[str, Any] = answer.json()
         return values
+
+
+def _base_of(source: str) -> str:
+    """Return the path at which the server gives out the files of an artifact address."""
+    place = urlparse(source)
+    if place.scheme != "mlflow-artifacts":
+        raise ValueError(
+            f"the files lie at {place.scheme}://, not with MLflow's server: start it with --artifacts-destination"
+        )
+    return f"{_ARTIFACTS}/{place.path.strip('/')}"
+
+
+def _tags(version: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in version.get("tags", [])}
 
 
 def _reason(error: Exception) -> str:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.promotion import Entry, Log, report_digest
 from rewardlab.promotion.log import CHAMPION
-from steps.registry import GATE_REPORT, stored_json
+from rewardlab.promotion.signing import GATE_REPORT, NotSignedError, signed_off
+from steps.registry import stored_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-APPROVED = "approved."
-"""Begins the tag of a version that keeps one person's signature: the time, and the digest of the report they signed."""
 
 CLOCKS_APART = timedelta(minutes=5)
 """How far two machines' clocks may be apart."""
@@ -60,6 +58,11 @@ def promotion(client: "MlflowClient", candidate: Candidate, *, follows: str, by:
     kept = stored_json(client, candidate.run, GATE_REPORT)
     if kept is None or report_digest(kept) != digest:
         raise ValueError(f"the registry does not keep the report that passed {label}: register it again")
+    try:
+        signed = signed_off(report, tags, label)
+    except NotSignedError as error:
+        again = f"`rewardlab promote {candidate.version} --name {candidate.name}`"
+        raise HeldBackError(f"{error}, then {again}") from error
     return Entry(
         alias=CHAMPION,
         action="promote",
@@ -69,7 +72,7 @@ def promotion(client: "MlflowClient", candidate: Candidate, *, follows: str, by:
         report=digest,
         run=candidate.run,
         follows=follows,
-        signed=_signed(candidate, tags),
+        signed=signed,
         by=by,
         at=moment(),
     )
@@ -90,26 +93,6 @@ def restoration(previous: Entry, *, follows: str, by: str) -> Entry:
 def promoted_by(log: Log, run: str) -> bool:
     """Return whether an entry that a run wrote counts, in whatever try of it."""
     return any(entry.run == run and entry.action == "promote" for entry in log.accepted(CHAMPION))
-
-
-def signatures(tags: Mapping[str, str], digest: str) -> tuple[str, ...]:
-    """Return who signed a report, each with the time, by the tags of its version."""
-    found = {key.removeprefix(APPROVED): value.split() for key, value in tags.items() if key.startswith(APPROVED)}
-    return tuple(f"{person} {said[0]}" for person, said in sorted(found.items()) if person and said[1:] == [digest])
-
-
-def _signed(candidate: Candidate, tags: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the signatures under a report, if they are enough."""
-    report, version = candidate.report, f"{candidate.version} --name {candidate.name}"
-    if "sign_off" not in report["policy"]:
-        raise ValueError(f"the report on {candidate.label} does not say whether people must sign: gate it again")
-    signed, asked = signatures(tags, report_digest(report)), report["policy"]["sign_off"]
-    if asked is not None and len(signed) < asked["people"]:
-        raise HeldBackError(
-            f"not signed off: {len(signed)} of {asked['people']} people have signed; who has read the report runs "
-            f"`rewardlab approve {version}`, then `rewardlab promote {version}`"
-        )
-    return signed
 
 
 def _check_fresh(candidate: Candidate) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-GATE_REPORT = "reports/gate.json"
 EXPERIMENT = "rewardlab"
 _RUN_TAG = "rewardlab.run_id"
 _DESCRIPTION_LIMIT = 5000

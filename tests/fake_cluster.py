@@ -12,14 +12,14 @@ from urllib.parse import parse_qs
 
 import httpx
 
-from rewardlab.promotion import Entry, Log, replay
+from rewardlab.promotion import Entry, Log, replay, report_digest
 from rewardlab.promotion.rest import RestStore
 from serving.deployer.deployer import Deployer, Job
 from serving.deployer.kube import Kube
 from serving.deployer.service import Object
 from serving.deployer.watch import Watch
 from serving.registry import Registry
-from tests.promotion_store import DIGESTS, DiedError
+from tests.promotion_store import DiedError
 
 NAME, ARTIFACTS = "reward-model", "s3://rewardlab/mlflow"
 WATCH = Watch(min_seconds=60.0, max_seconds=600.0, min_requests=100, min_rewards=200)
@@ -74,6 +74,8 @@ class World:
     events: list[Object] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     other: Callable[[], None] | None = None
+    asks: dict[str, int] = field(default_factory=dict)
+    signed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def deployer(self) -> Deployer:
         """Return a deployer that has just been started."""
@@ -99,10 +101,21 @@ class World:
         """Make a version champion, as a pipeline or a person does."""
         head = self.log.head("champion")
         about = {"alias": "champion", "action": action, "version": version, "bundle": f"bundle-{version}"}
-        rest = {"test_digest": "t", "report": DIGESTS[int(version)], "run": f"run-{version}", "by": "me", "at": "now"}
-        entry = Entry.from_dict(about | rest | {"follows": head.digest if head else ""})
+        rest = {"test_digest": "t", "run": f"run-{version}", "by": "me", "at": "now"}
+        rest |= {"report": report_digest(self.report(version)), "follows": head.digest if head else ""}
+        entry = Entry.from_dict(about | rest)
         self.texts.append(entry.to_json())
         return entry
+
+    def report(self, version: str) -> Object:
+        """Return the gate's report on a version, whose policy `asks` people to sign before it is production."""
+        people = self.asks.get(version)
+        asked = {"aliases": ["production"], "people": people} if people else None
+        return {"bundle": f"bundle-{version}", "policy": {"sign_off": asked}}
+
+    def sign(self, version: str, person: str) -> None:
+        """Let somebody sign the report on a version."""
+        self.signed.setdefault(version, {})[f"approved.{person}"] = f"now {report_digest(self.report(version))}"
 
     def settle(self, seconds: float = 2000.0) -> None:
         """Let a deployer work for a while, undisturbed."""
@@ -138,6 +151,7 @@ class World:
         assert not self.stable or self.stable in {each.version for each in production[-2:]}
         for entry in production[1:]:
             assert entry.action == "rollback" or self.health[entry.version] == GOOD, f"{entry.version} is in production"
+        assert all(len(entry.signed) >= self.asks.get(entry.version, 0) for entry in production)
         assert self.refused == []
 
     def _version(self, predictor: Object) -> str:
@@ -181,7 +195,7 @@ class World:
             return self._kube(request.method, request.url.path, body)
         return self._pod(request.url.host)
 
-    def _mlflow(self, path: str, query: dict[str, str], body: Any) -> httpx.Response:
+    def _mlflow(self, path: str, query: dict[str, str], body: Any) -> httpx.Response:  # noqa: PLR0911 (one a call)
         if path == "model-versions/search":
             found = [
                 {"version": str(number), "tags": [{"key": "entry", "value": text}]}
@@ -192,7 +206,13 @@ class World:
             version = query["version"]
             source = f"mlflow-artifacts:/1/run-{version}/artifacts/bundles/b"
             tags = [{"key": "bundle", "value": f"bundle-{version}"}]
+            tags += [{"key": key, "value": value} for key, value in self.signed.get(version, {}).items()]
             return httpx.Response(200, json={"model_version": {"version": version, "source": source, "tags": tags}})
+        if path == "runs/get":
+            place = f"mlflow-artifacts:/1/{query['run_id']}/artifacts"
+            return httpx.Response(200, json={"run": {"info": {"artifact_uri": place}}})
+        if path.endswith("/reports/gate.json"):
+            return httpx.Response(200, json=self.report(path.split("/run-")[1].partition("/")[0]))
         if path == "registered-models/create":
             return httpx.Response(400, json={"error_code": "RESOURCE_ALREADY_EXISTS"})
         if path == "model-versions/create":

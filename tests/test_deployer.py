@@ -1,6 +1,7 @@
 """The deployer against a cluster in memory that fails in every way: it converges, and serves what the log holds."""
 
 import copy
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from tests.promotion_store import DiedError
 TEMPLATE = read_json(Path(__file__).parent.parent / "deploy" / "base" / "server" / "inference-service.json")
 FAULTS = ("lost", "late", "dies", "dies late", "error", "other", "touched")
 VERSIONS = ("1", "2", "3", "4", "5")
+PEOPLE = ("ada", "bob")
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,43 @@ def test_the_first_champion_is_served_and_is_production_in_the_log() -> None:
     assert (cluster.stable, cluster.canaries, cluster.aliases["production"]) == ("1", [], "1")
     (entry,) = cluster.log.accepted("production")
     assert (entry.version, entry.bundle, entry.by) == ("1", "bundle-1", "deployer")
+
+
+def test_a_champion_waits_for_those_who_sign_before_anybody_is_served_by_it() -> None:
+    cluster = world()
+    cluster.asks["1"] = 2
+    cluster.crown("1")
+    cluster.sign("1", "ada")
+    wanted = "version 1 waits: not signed off: 1 of 2 people have signed; who has read the report runs"
+    assert cluster.deployer().step() == f"{wanted} `rewardlab approve 1 --name {NAME}`"
+    assert (cluster.service, cluster.log.accepted("production")) == (None, [])
+    cluster.sign("1", "bob")
+    assert cluster.deployer().step() == "version 1 is served"
+    assert cluster.log.accepted("production")[0].signed == ("ada now", "bob now")
+
+
+def test_a_second_champion_is_no_canary_before_it_is_signed_and_a_withdrawn_signature_ends_one() -> None:
+    cluster = world()
+    cluster.crown("1")
+    cluster.settle(100)
+    cluster.asks["2"] = 1
+    cluster.crown("2")
+    assert cluster.deployer().step().startswith("version 2 waits: not signed off: 0 of 1")
+    cluster.sign("2", "ada")
+    cluster.deployer().step()
+    assert (cluster.stable, cluster.canaries) == ("1", ["2"])
+    cluster.signed.clear()
+    cluster.settle()
+    assert (cluster.stable, cluster.canaries, cluster.aliases["production"]) == ("1", [], "1")
+
+
+def test_a_report_that_is_not_the_one_in_the_log_lets_nobody_in() -> None:
+    cluster = world()
+    cluster.asks["1"] = 1
+    cluster.crown("1")
+    cluster.asks["1"] = 2
+    with pytest.raises(ValueError, match="does not keep the report that made reward-model/1 champion"):
+        cluster.deployer().step()
 
 
 def test_without_a_champion_nothing_is_served() -> None:
@@ -204,6 +243,7 @@ def campaign(seed: int) -> None:
     rng = random.Random(seed)
     cluster = world(**{f"v{each}": rng.choice((GOOD, *HEALTHS)) for each in VERSIONS})
     share = rng.choice((0.02, 0.1, 0.3))
+    cluster.asks = {each: rng.choice((0, 0, 1, 2)) for each in VERSIONS}
     others = cluster.deployer(), cluster.deployer()
 
     def fault(_: str) -> str:
@@ -233,12 +273,15 @@ def campaign(seed: int) -> None:
     cluster.fault = lambda _: ""
     if not cluster.log.head("champion"):
         cluster.crown("1")
+    for version, person in itertools.product(VERSIONS, PEOPLE):
+        cluster.sign(version, person)
     cluster.settle()
     converged(cluster)
 
 
 def promote(cluster: World, rng: random.Random) -> None:
-    """Make a version champion, or roll back to one that was."""
+    """Sign a version; make one champion, or roll back to one that was."""
+    cluster.sign(rng.choice(VERSIONS), rng.choice(PEOPLE))
     former = [each.version for each in cluster.log.accepted("champion")]
     if former and rng.random() < 0.3:
         cluster.crown(rng.choice(former), action="rollback")

@@ -16,9 +16,10 @@ import pytest
 from mlflow import MlflowClient
 
 from rewardlab.promotion import client_log, report_digest
+from rewardlab.promotion.signing import GATE_REPORT
 from steps.promote import PromoteReport, promote
 from steps.register import RegisterConfig, register
-from steps.registry import GATE_REPORT, RegistryStore, champion_record, connect, stored_json
+from steps.registry import RegistryStore, champion_record, connect, stored_json
 from tests.gated import crown, report, sealed
 
 FEW = 4

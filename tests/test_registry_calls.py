@@ -12,9 +12,9 @@ from rewardlab.bundle import Bundle
 from rewardlab.files import read_json
 from rewardlab.home import MLFLOW_SETTINGS
 from rewardlab.promotion import client_log
+from rewardlab.promotion.signing import GATE_REPORT
 from steps.promote import promote
 from steps.registry import (
-    GATE_REPORT,
     by_alias,
     by_contents,
     champion_record,

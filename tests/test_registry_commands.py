@@ -18,7 +18,7 @@ from pipelines.registry import (
 from rewardlab.bundle import Bundle
 from rewardlab.files import read_json
 from rewardlab.promotion import Entry, client_log, report_digest
-from steps.promotions import signatures
+from rewardlab.promotion.signing import signatures
 from steps.registry import connect
 from tests.gated import POLICY, add, crown, report, sealed
 

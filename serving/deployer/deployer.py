@@ -15,8 +15,9 @@ from urllib.parse import urlparse
 
 import httpx
 
-from rewardlab.promotion import Entry, Log, Store, move, project, read
+from rewardlab.promotion import Entry, Log, Store, move, project, read, report_digest
 from rewardlab.promotion.log import CHAMPION
+from rewardlab.promotion.signing import GATE_REPORT, NotSignedError, signed_off
 from serving.deployer.kube import Kube
 from serving.deployer.pods import observe
 from serving.deployer.service import (
@@ -99,8 +100,8 @@ class Deployer:
             return f"nothing is champion of {self._job.name}"
         project(self._store, self._job.name)  # whoever wrote into the log last may have died before the aliases moved
         production = promotions.head(PRODUCTION)
-        if production is None:  # nothing to compare with: the gate's word is all there is
-            return self._enter(champion, promotions, "the first champion")
+        if production is None:  # nothing to compare with: the gate's word, and people's, is all there is
+            return self._unsigned(champion) or self._enter(champion, promotions, "the first champion")
         found = self._kube.get(self._service)
         if found is None:
             pinned = self._pinned(production)
@@ -121,6 +122,8 @@ class Deployer:
             return self._alone(found, f"version {refused.version} is refused: {refused.why}")
         if champion.action == "rollback" and any(_same(champion, each) for each in promotions.accepted(PRODUCTION)):
             return self._enter(champion, promotions, "a rollback to what has been in production")
+        if waits := self._unsigned(champion):  # a canary answers requests of production, too
+            return self._alone(found, waits)
         pinned = self._pinned(champion)
         wanted = canary(self._job.template, pinned, percent=self._job.watch.percent)
         tried = _parsed(Try, noted(found, CANARY))
@@ -163,6 +166,7 @@ class Deployer:
                 "alias": PRODUCTION,
                 "action": "rollback" if before and champion.action == "rollback" else "promote",
                 "follows": head.digest if head else "",
+                "signed": list(before.signed if before else self._signed(champion)),
                 "by": _BY,
                 "at": datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds"),
             }
@@ -170,6 +174,27 @@ class Deployer:
         move(self._store, self._job.name, entry)
         self._say("Promoted", f"version {champion.version} is production in the log: {why}")
         return self.step()
+
+    def _unsigned(self, champion: Entry) -> str:
+        """Return that people have to sign before a champion goes into production, or nothing."""
+        try:
+            self._signed(champion)
+        except NotSignedError as error:
+            return f"version {champion.version} waits: {error}"
+        return ""
+
+    def _signed(self, champion: Entry) -> tuple[str, ...]:
+        """Return who signed the report by which a champion goes into production.
+
+        Raises:
+            NotSignedError: its policy asks for more people.
+            ValueError: the registry does not keep the report that the promotion log names.
+        """
+        report, label = self._registry.document(champion.run, GATE_REPORT), f"{self._job.name}/{champion.version}"
+        if report_digest(report) != champion.report:
+            raise ValueError(f"the registry does not keep the report that made {label} champion: it is not served")
+        tags = self._registry.tags(self._job.name, champion.version)
+        return signed_off(report, tags, label)
 
     def _pinned(self, entry: Entry) -> Pinned:
         """Return where the bundle of an entry lies.

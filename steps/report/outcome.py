@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.config import Config
 from rewardlab.files import read_json, write_json, write_text
 from rewardlab.promotion import client_log
+from rewardlab.promotion.signing import GATE_REPORT
 from steps.promotions import promoted_by
-from steps.registry import GATE_REPORT, connect, describe_version, looks, pipeline_run, stored_json
+from steps.registry import connect, describe_version, looks, pipeline_run, stored_json
 from steps.report.card import model_card
 from steps.report.page import render
 from steps.report.record import Record

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pipelines import cluster_commands, measure_commands, registry_commands
+from pipelines import cluster_commands, deploy_commands, measure_commands, registry_commands
 from pipelines.options import (
     DataOption,
     FolderOption,
@@ -205,6 +205,8 @@ def gc(
 
 for command in (*measure_commands.COMMANDS, *cluster_commands.COMMANDS, *registry_commands.COMMANDS):
     app.command()(command)
+app.command(context_settings=deploy_commands.PASSED_ON)(deploy_commands.deployer)
+app.command()(deploy_commands.webhook)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

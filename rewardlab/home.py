@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 DEFAULT_NAME = "reward-model"
@@ -13,6 +14,7 @@ MLFLOW_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 """Quiet, and a server that is down is waited for in seconds; by default it is minutes."""
+SHORTEST_SECRET = 16
 
 
 def home() -> Path:
@@ -33,3 +35,15 @@ def training_state(settings: str, digest: str) -> Path:
 def tracking_uri() -> str:
     """Return MLflow's address: `MLFLOW_TRACKING_URI`, else a SQLite file in `home()`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def webhook_secret(environment: Mapping[str, str]) -> str:
+    """Return what MLflow signs its webhook to the deployer with: `REWARDLAB_WEBHOOK_SECRET`.
+
+    Raises:
+        ValueError: it is not set, or short enough to be guessed.
+    """
+    secret = environment.get("REWARDLAB_WEBHOOK_SECRET", "")
+    if len(secret) < SHORTEST_SECRET:
+        raise ValueError(f"REWARDLAB_WEBHOOK_SECRET holds a secret of at least {SHORTEST_SECRET} characters")
+    return secret

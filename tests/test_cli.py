@@ -14,7 +14,7 @@ from tests.command import rewardlab, write_lines
 from tests.gated import crown
 
 COMMANDS = "run ingest make-data compile train evaluate score compare serve report doctor gc "
-COMMANDS += "models lineage approve promote rollback repair"
+COMMANDS += "models lineage approve promote rollback repair deployer webhook"
 HEAVY = "torch transformers mlflow kfp great_expectations onnxruntime tokenizers numpy pandas scipy matplotlib dvc"
 INSTALLED = Path(sys.executable).parent / "rewardlab"
 

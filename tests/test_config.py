@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardlab.config import Config, canonical_json, settings_config, settings_json
+from rewardlab.home import webhook_secret
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,3 +65,10 @@ def test_canonical_json_refuses_nan() -> None:
 def test_settings_carry_config_and_overrides() -> None:
     text = settings_json(Outer(name="x"), "digest")
     assert settings_config(Outer, text, name="y") == Outer(name="y")
+
+
+def test_a_secret_that_can_be_guessed_is_refused() -> None:
+    assert webhook_secret({"REWARDLAB_WEBHOOK_SECRET": 16 * "x"}) == 16 * "x"
+    for environment in ({}, {"REWARDLAB_WEBHOOK_SECRET": 15 * "x"}):
+        with pytest.raises(ValueError, match="at least 16 characters"):
+            webhook_secret(environment)

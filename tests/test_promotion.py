@@ -23,6 +23,7 @@ from rewardlab.promotion import (
     standing_version,
 )
 from rewardlab.promotion import moving as moving_module
+from rewardlab.promotion.signing import NotSignedError, signed_off
 from tests.promotion_store import DIGESTS, DiedError, MemoryStore, Stepped, dying, entry, taking_turns
 
 Work = Callable[[Callable[[], None]], None]
@@ -292,3 +293,15 @@ def test_after_a_death_at_any_step_the_next_call_recovers() -> None:
         move(store, "m", SECOND)
         assert read(store, "m").accepted("champion") == [FIRST, SECOND]
         assert store.named == {"champion": "2", "previous": "1"}
+
+
+def test_so_many_people_sign_the_report_itself_as_its_policy_asks_for_an_alias() -> None:
+    report = {"policy": {"sign_off": {"aliases": ["production"], "people": 2}}}
+    tags = {"approved.ada": f"now {report_digest(report)}", "approved.bob": "now another", "recipe": "smoke"}
+    assert signed_off(report, tags, alias="champion", label="m/3") == ("ada now",)
+    with pytest.raises(NotSignedError, match=r"1 of 2 people have signed for production.*approve 3 --name m"):
+        signed_off(report, tags, alias="production", label="m/3")
+    enough = tags | {"approved.bob": f"later {report_digest(report)}"}
+    assert signed_off(report, enough, alias="production", label="m/3") == ("ada now", "bob later")
+    with pytest.raises(ValueError, match="does not say whether people must sign"):
+        signed_off({"policy": None}, enough, alias="production", label="m/3")

@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from rewardlab.home import DEFAULT_NAME
+from rewardlab.home import DEFAULT_NAME, webhook_secret
 from serving.logs import set_up
-
-SECRET = "REWARDLAB_WEBHOOK_SECRET"  # noqa: S105 (the name of a variable)
-SHORTEST_SECRET = 16
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,9 +54,7 @@ def _run(options: argparse.Namespace) -> None:
     from serving.deployer.webhook import Reconciler, app_of
     from serving.registry import Registry, client_of_environment
 
-    secret = os.environ.get(SECRET, "")
-    if len(secret) < SHORTEST_SECRET:
-        raise ValueError(f"{SECRET} holds the webhook's secret, of at least {SHORTEST_SECRET} characters")
+    secret = webhook_secret(os.environ)
     watch = Watch.from_dict({field.name: getattr(options, field.name) for field in fields(Watch)})
     job = Job(name=options.name, template=read_json(options.template), artifacts=options.artifacts, watch=watch)
     kube, mlflow = Kube.of_pod(os.environ), client_of_environment()

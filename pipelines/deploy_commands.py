@@ -20,7 +20,7 @@ def deployer(
 ) -> None:
     """Bring champions into production on KServe, in a pod; becomes `python -m serving.deployer`.
 
-    Its other options are --host, --port, --seconds, and what a canary must show, such as --min-requests and --max-p99-ratio.
+    Its other options are --host, --port, --seconds, and what a canary must show (--min-requests ...).
     """
     from pipelines.deploying import become_deployer
 

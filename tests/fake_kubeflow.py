@@ -36,10 +36,10 @@ class Kubeflow:
 
 
 @contextmanager
-def running(token: str = "") -> Iterator[Kubeflow]:
+def running(token: str = "", port: int = 0) -> Iterator[Kubeflow]:
     """Give a server that wants a token, if any."""
     state = Kubeflow(token=token)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
+    server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"state": state}))
     state.address = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever)
     thread.start()

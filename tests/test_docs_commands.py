@@ -1,5 +1,6 @@
 """Every command of docs/ runs: each page from top to bottom, in a folder of its own."""
 
+import os
 import re
 import socket
 import sys
@@ -18,6 +19,8 @@ TRAINING = ["how-to/objectives.md", "how-to/runs.md", "how-to/training.md", "tut
 """They begin with nothing and train; the other pages begin with two registered versions."""
 CONTAINERS = ["how-to/images.md"]
 """They need images, which `make image` has built, and podman."""
+CLUSTERS = ["deploy.md"]
+"""They need a cluster, whose place a stand-in takes."""
 PAIRS = b'{"prompt": "Name a fruit.", "chosen": "A plum.", "rejected": "A chair."}\n'
 
 
@@ -62,7 +65,7 @@ def versions(tmp_path: Path, registry: Path, tiny_bundle: Path, other_bundle: Pa
     add(second, other_bundle, name="reward-model")
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES} - {*TRAINING, *CONTAINERS}))
+@pytest.mark.parametrize("page", sorted({*PAGES} - {*TRAINING, *CONTAINERS, *CLUSTERS}))
 def test_the_commands_of_a_page_run(
     page: str, tmp_path: Path, versions: None, elsewhere: dict[str, str], port: int
 ) -> None:
@@ -91,6 +94,25 @@ def test_the_commands_of_a_page_on_containers_run(page: str, clone: Path) -> Non
     with engine_socket(clone) as address:
         told = {"MAKEFLAGS": "n", "REWARDLAB_HOME": "", "DOCKER_HOST": address}
         follow(page, clone, told, port=8080, timeout=3600)  # the Deployment's own port
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", CLUSTERS)
+def test_the_commands_of_a_page_on_a_cluster_run(page: str, tmp_path: Path, tiny_bundle: Path, port: int) -> None:
+    for folder in ("state", "bin", "place"):
+        (tmp_path / folder).mkdir()
+    stand_in = tmp_path / "bin" / "kubectl"
+    stand_in.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.stand_in_kubectl "$@"\n')
+    stand_in.chmod(0o755)
+    (tmp_path / "place" / "rewardlab").symlink_to(DOCS.parent)
+    told = {
+        "PYTHONPATH": str(DOCS.parent),
+        "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "REWARDLAB_HOME": "",
+        "STAND_IN_STATE": str(tmp_path / "state"),
+        "STAND_IN_BUNDLE": str(tiny_bundle),
+    }
+    follow(page, tmp_path / "place", told, port=port, timeout=900)
 
 
 def test_every_command_that_a_text_names_is_one_with_its_options() -> None:

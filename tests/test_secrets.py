@@ -32,6 +32,11 @@ def test_a_variables_name_and_what_says_that_it_is_none_pass(tmp_path: Path) -> 
     assert list(secrets([path])) == []
 
 
+def test_an_audit_is_asked_for_in_ci() -> None:
+    assert "make audit" in (ROOT / ".ci" / "run").read_text("utf-8")
+    assert "pip-audit --vulnerability-service osv" in (ROOT / "Makefile").read_text("utf-8")
+
+
 def test_all_that_git_tracks_is_looked_at_but_files_of_digests() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in tracked()}
     assert {"Makefile", "deploy/base/registry/mlflow.yaml", "tests/secrets.py", "docs/deploy.md"} <= names

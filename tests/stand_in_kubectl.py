@@ -16,6 +16,7 @@ import yaml
 from deploy.rules.checked import problems
 from deploy.rules.manifests import Object, kubectl, pods, render
 from tests import fake_kubeflow
+from tests.deployed_mlflow import container_of, started
 
 STATE = Path(os.environ["STAND_IN_STATE"])
 GROUPS = {"Deployment": ".apps", "InferenceService": ".serving.kserve.io"}
@@ -102,28 +103,14 @@ def forward(namespace: str, service: str, here: int, there: str) -> None:
 
 def mlflow(port: int) -> None:
     """Become MLflow as its Deployment starts it, with a database and artifacts in a folder."""
-    container = kept("Deployment", "mlflow")["spec"]["template"]["spec"]["containers"][0]
-    settings = kept("ConfigMap", "rewardlab")["data"]
-    (STATE / "auth.ini").write_text(_local(secret("rewardlab-mlflow-server")["auth.ini"], "auth"))
-    env = {}
-    for entry in container["env"]:
-        of = entry.get("valueFrom", {})
-        if key := of.get("secretKeyRef"):
-            env[entry["name"]] = secret(key["name"])[key["key"]]
-        else:
-            env[entry["name"]] = entry["value"] if "value" in entry else settings[of["configMapKeyRef"]["key"]]
-    env |= {"ARTIFACTS": str(STATE / "artifacts"), "MLFLOW_AUTH_CONFIG_PATH": str(STATE / "auth.ini")}
-    env["MLFLOW_BACKEND_STORE_URI"] = _local(env["MLFLOW_BACKEND_STORE_URI"], "mlflow")
-    arguments = [each.replace("$(ARTIFACTS)", env["ARTIFACTS"]) for each in container["args"]]
-    arguments = ["--host=127.0.0.1" if each.startswith("--host") else each for each in arguments]
-    assert f"--port={port}" in arguments
-    os.execve(sys.executable, [sys.executable, *container["command"][1:], *arguments], {**os.environ, **env})
-
-
-def _local(text: str, name: str) -> str:
-    """Return a text whose PostgreSQL is a file."""
-    address = next(word for word in text.split() if word.startswith("postgresql://"))
-    return text.replace(address, f"sqlite:///{STATE / name}.db")
+    made = [kept("Deployment", "mlflow")]
+    settings = kept("ConfigMap", "rewardlab")["data"] | {"artifacts": str(STATE / "artifacts")}
+    secrets = {name: secret(name) for name in ("rewardlab-mlflow-server", "rewardlab-s3")}
+    server = secrets["rewardlab-mlflow-server"]
+    server["auth.ini"] = server["auth.ini"].replace(server["backend-store-uri"], f"sqlite:///{STATE}/auth.db")
+    server["backend-store-uri"] = f"sqlite:///{STATE}/mlflow.db"
+    command, env = started(container_of(made), settings, secrets, folder=STATE, port=port)
+    os.execve(command[0], command, {**os.environ, **env})
 
 
 if __name__ == "__main__":

@@ -2,12 +2,17 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.registry import registry
 from rewardlab.home import webhook_secret
 
-EVENTS = ("model_version_alias.created", "model_version_tag.set")
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.webhook import Webhook, WebhookEvent, WebhookEventStr
+
+EVENTS: "list[WebhookEventStr | WebhookEvent]" = ["model_version_alias.created", "model_version_tag.set"]
 """Who is champion has changed; somebody has signed."""
 
 
@@ -33,18 +38,20 @@ def announce(url: str, *, name: str = "rewardlab-deployer") -> str:
     """
     secret = webhook_secret(os.environ)
     with registry() as client:
-        found, token = [], None
-        while True:
-            page = client.list_webhooks(page_token=token)
-            found += [each for each in page if each.name == name]
-            if not (token := page.token):
-                break
-        events = list(EVENTS)
-        if found:  # what MLflow keeps as the secret cannot be read, so it is written again
-            first, *others = found
-            client.update_webhook(first.webhook_id, url=url, events=events, secret=secret, status="ACTIVE")
-            for each in others:
-                client.delete_webhook(each.webhook_id)
+        found = [each for each in _webhooks(client) if each.name == name]
+        for each in found[1:]:
+            client.delete_webhook(each.webhook_id)
+        if found:  # MLflow gives the secret it keeps to nobody, so it is written again
+            client.update_webhook(found[0].webhook_id, url=url, events=EVENTS, secret=secret, status="ACTIVE")
             return f"webhook {name} goes to {url}, as set again"
-        client.create_webhook(name, url, events, secret=secret)
+        client.create_webhook(name, url, EVENTS, secret=secret)
         return f"webhook {name} goes to {url}"
+
+
+def _webhooks(client: "MlflowClient") -> "Iterator[Webhook]":
+    token = None
+    while True:
+        page = client.list_webhooks(page_token=token)
+        yield from page
+        if not (token := page.token):
+            return

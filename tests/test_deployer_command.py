@@ -65,7 +65,7 @@ def test_mlflow_wakes_the_deployer_when_a_champion_is_made(
         again = rewardlab("webhook", "--url", f"{url}/webhook")
         assert again.out.strip() == f"webhook rewardlab-deployer goes to {url}/webhook, as set again"
         (kept,) = connect().list_webhooks()
-        assert (kept.url, [str(event) for event in kept.events]) == (f"{url}/webhook", list(EVENTS))
+        assert (kept.url, [str(event) for event in kept.events]) == (f"{url}/webhook", EVENTS)
         before = len(taken)
         crown(tmp_path, tiny_bundle)
         for _ in range(200):

@@ -51,7 +51,7 @@ def accounts_that_are_not_there(objects: list[Object]) -> Iterator[str]:
     """Yield pods and bindings of a service account that is not here."""
     made = {each["metadata"]["name"] for each in of_kind(objects, "ServiceAccount")} | KUBEFLOWS_ACCOUNTS
     for pod in pods(objects):
-        if pod.spec.get("serviceAccountName", next(iter(made))) not in made:
+        if pod.spec.get("serviceAccountName") not in made | {None}:
             yield pod.owner
     for each in of_kind(objects, "RoleBinding", "ClusterRoleBinding"):
         if any(subject["name"] not in made for subject in each["subjects"]):

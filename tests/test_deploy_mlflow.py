@@ -15,13 +15,13 @@ from cryptography.fernet import Fernet
 
 from deploy.rules.checked import OVERLAYS
 from deploy.rules.manifests import of_kind, render
-from pipelines.registry import approve_version
+from pipelines.registry import approve_version, promote_version
 from rewardlab.promotion import read, report_digest
 from rewardlab.promotion.rest import RestStore
 from rewardlab.promotion.signing import GATE_REPORT, signed_off
 from serving.registry import Registry, client_of_environment
 from tests.deployed_mlflow import container_of, started
-from tests.gated import crown
+from tests.gated import POLICY, add, report
 from tests.postgres_cluster import postgres, postgres_binaries
 from tests.s3_server import Store, s3_server
 
@@ -95,15 +95,17 @@ def test_the_deployer_reads_the_report_and_the_signatures_that_are_kept_there(
     for name, value in login.items():
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
     asked = {"aliases": ["production"], "people": 1}
-    crown(tmp_path, tiny_bundle, policy={"sign_off": asked})
+    add(report(tmp_path, tiny_bundle, policy={**POLICY, "sign_off": asked}), tiny_bundle)
     with client_of_environment() as client:
+        registry = Registry(client)
+        with pytest.raises(ValueError, match="0 of 1 people have signed"):
+            promote_version("m", "1")
+        approve_version("m", "1", person="ada")
+        promote_version("m", "1")
         entry = read(RestStore(client), "m").head("champion")
         assert entry
-        report = Registry(client).document(entry.run, GATE_REPORT)
-        assert report_digest(report) == entry.report
-        with pytest.raises(ValueError, match="0 of 1 people have signed for production"):
-            signed_off(report, Registry(client).tags("m", "1"), alias="production", label="m/1")
-        approve_version("m", "1", person="ada")
-        (signed,) = signed_off(report, Registry(client).tags("m", "1"), alias="production", label="m/1")
-    assert signed.startswith("ada ")
+        kept = registry.document(entry.run, GATE_REPORT)
+        assert report_digest(kept) == entry.report
+        assert signed_off(kept, registry.tags("m", "1"), "m/1") == entry.signed
+    assert [each.split()[0] for each in entry.signed] == ["ada"]
     assert [key for key in s3.keys("rewardlab") if key.startswith("mlflow/") and key.endswith(GATE_REPORT)]

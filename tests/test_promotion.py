@@ -295,13 +295,13 @@ def test_after_a_death_at_any_step_the_next_call_recovers() -> None:
         assert store.named == {"champion": "2", "previous": "1"}
 
 
-def test_so_many_people_sign_the_report_itself_as_its_policy_asks_for_an_alias() -> None:
+def test_so_many_people_sign_the_report_itself_as_its_policy_asks_for() -> None:
     report = {"policy": {"sign_off": {"aliases": ["production"], "people": 2}}}
     tags = {"approved.ada": f"now {report_digest(report)}", "approved.bob": "now another", "recipe": "smoke"}
-    assert signed_off(report, tags, alias="champion", label="m/3") == ("ada now",)
-    with pytest.raises(NotSignedError, match=r"1 of 2 people have signed for production.*approve 3 --name m"):
-        signed_off(report, tags, alias="production", label="m/3")
+    with pytest.raises(NotSignedError, match=r"1 of 2 people have signed; .*approve 3 --name m"):
+        signed_off(report, tags, "m/3")
     enough = tags | {"approved.bob": f"later {report_digest(report)}"}
-    assert signed_off(report, enough, alias="production", label="m/3") == ("ada now", "bob later")
+    assert signed_off(report, enough, "m/3") == ("ada now", "bob later")
+    assert signed_off({"policy": {"sign_off": None}}, tags, "m/3") == ()
     with pytest.raises(ValueError, match="does not say whether people must sign"):
-        signed_off({"policy": None}, enough, alias="production", label="m/3")
+        signed_off({"policy": None}, enough, "m/3")

@@ -58,7 +58,7 @@ def row(name: str, given: Case, folder: Path, policy: GateConfig = POLICY) -> Ro
     decide(given, folder, policy)
     rows = json.loads((folder / "gate.json").read_text())["rules"]
     (found,) = (each for each in rows if each["name"] == name)
-    assert (found["verdict"] == "pass") == (found["note"] == "")
+    assert found["verdict"] == ("fail" if found["note"] else "pass")
     return {key: found[key] for key in ("evidence", "threshold", "note")}
 
 
@@ -153,6 +153,14 @@ def test_a_limit_may_have_two_bounds(value: float, note: str, folder: Path) -> N
     given = at(case(), "evaluation.metrics.ece.value", value)
     found = row("x", given, folder, GateConfig(limits=(limit,)))
     assert found == {"evidence": value, "threshold": ">= 0.01 and <= 0.05", "note": note}
+
+
+@pytest.mark.parametrize("bounds", [{"minimum": -1.0}, {"maximum": 1.0}])
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 10**400, True, "0.5", None, ..., []])
+def test_what_is_no_finite_number_is_within_no_limit(odd: Any, bounds: dict[str, float], folder: Path) -> None:
+    limit = Limit(name="x", evidence="evaluation.metrics.ece.value", **bounds)
+    found = row("x", at(case(), limit.evidence, odd), folder, GateConfig(limits=(limit,)))
+    assert (found["evidence"], found["note"]) == (None, f"{limit.evidence} is missing or not a finite number")
 
 
 @pytest.mark.parametrize(
@@ -300,8 +308,9 @@ def test_the_anchor_must_be_the_one_that_was_compared_with(path: str, value: Any
 def test_a_first_candidate_needs_no_champion(folder: Path) -> None:
     given = at(case() | {"champion": None}, "evaluation.champion", None)
     assert decide(given, folder).promote
-    for name in ("not worse than the champion", "better than the champion"):
-        assert row(name, given, folder)["evidence"] == "there is no champion"
+    for name, bound in (("not worse than the champion", ">= -0.02"), ("better than the champion", "> 0.05")):
+        told = {"evidence": "there is no champion", "threshold": f"{BOUND} {bound}", "note": ""}
+        assert row(name, given, folder) == told
     assert json.loads((folder / "gate.json").read_text())["champion"] == ""
 
 
@@ -310,7 +319,8 @@ def test_a_champion_of_another_test_set_counts_as_none(folder: Path) -> None:
     given = at(case() | {"champion": other}, "evaluation.champion", None)
     assert decide(given, folder).promote
     said = "m/1 was gated on another test set and counts as none"
-    assert row("better than the champion", given, folder)["evidence"] == said
+    told = {"evidence": said, "threshold": f"{BOUND} > 0.05", "note": ""}
+    assert row("better than the champion", given, folder) == told
 
 
 def test_the_champions_own_bundle_is_unchanged(folder: Path) -> None:
@@ -326,7 +336,7 @@ def test_the_champions_own_bundle_is_unchanged(folder: Path) -> None:
     [
         (30, ""),
         (30.06, "30.1 days are more than 30"),
-        (-4 / 24 / 60, ""),
+        (-5 / 24 / 60, ""),
         (-6 / 24 / 60, "it was made in the future, 2026-11-25T12:06:00+00:00"),
     ],
 )
@@ -401,7 +411,10 @@ def test_a_rejection_names_every_rule_that_failed(folder: Path) -> None:
         (lambda: NonInferior(confidence=0.4), r"a confidence is in \[0.5, 1\), got 0.4"),
         (lambda: Superior(gain=-0.01), r"a gain is in \[0, 1\), got -0.01"),
         (lambda: Superior(confidence=1.0), r"a confidence is in \[0.5, 1\), got 1.0"),
-        *((lambda a=a: BoundedDrift(anchor=a), f"an anchor is NAME/VERSION, got {a!r}") for a in ("", "3", "m/", "/3")),
+        *(
+            (lambda a=a: BoundedDrift(anchor=a), f"an anchor is NAME/VERSION, got {a!r}")
+            for a in ("", "3", "m/", "/3", "m//")
+        ),
         (lambda: BoundedDrift(anchor="m/3", margin=1.0), r"a drift's margin is in \[0, 1\), got 1.0"),
         (lambda: BoundedDrift(anchor="m/3", confidence=0.0), r"a confidence is in \[0.5, 1\), got 0.0"),
         (Freshness, r"freshness is days, a century at most, for evidence, data or both, got \[\]"),

@@ -90,13 +90,12 @@ def look_up(path: str, evidence: Evidence) -> float | None:
     value: Any = getattr(evidence, report)
     for key in keys:
         parent, value = value, value.get(key) if isinstance(value, Mapping) else None
-    return number(value) if _sound(parent) else None
+    found = number(value)
+    return found if found is not None and _sound(parent) else None
 
 
-def _sound(estimate: Any) -> bool:
+def _sound(estimate: Mapping[str, Any]) -> bool:
     """Return whether an estimate that has an end of an interval is one, and rests on something if it says on what."""
-    if not isinstance(estimate, Mapping):
-        return True
     if estimate.keys() & {"low", "high"} and interval(estimate) is None:
         return False
     return "num" not in estimate or count(estimate["num"]) is not None

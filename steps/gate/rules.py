@@ -1,7 +1,7 @@
 """Each rule as a function: evidence and threshold side by side, and why it fails where it does."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from steps.gate.evidence import Difference, Evidence, accuracy, count, difference, look_up
@@ -170,7 +170,7 @@ def _moment(said: Any) -> datetime | None:
         moment = datetime.fromisoformat(said) if isinstance(said, str) else None
     except ValueError:
         return None
-    return moment.astimezone(UTC) if moment and moment.tzinfo else None
+    return moment if moment and moment.tzinfo else None
 
 
 def _row(name: str, evidence: Any, threshold: str, note: str) -> Row:

@@ -62,7 +62,7 @@ def connect() -> "MlflowClient":
             home().mkdir(parents=True, exist_ok=True)
         with FileLock(home() / "mlflow.lock") if local else nullcontext():  # two first runs would make the tables twice
             client = MlflowClient(tracking_uri=uri)
-            client.search_experiments()
+        client.search_experiments()
         return client
     except (MlflowException, OSError) as error:
         raise ValueError(

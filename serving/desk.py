@@ -5,7 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from serving.served import Item, Served
 from serving.tokens import Guard
 from serving.work import Scored, Worker
 
+T = TypeVar("T")
 LEFT = 499
 """What is counted and logged for a client that left before its answer."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -62,13 +63,22 @@ class Desk:
 
     async def _timely(self, call: "Call", reply: "Callable[[Call], Awaitable[Response]]") -> Response:
         try:
+            return await self.in_time(reply(call))
+        except ValueError as error:
+            raise HTTPException(self.manners.refusal_status, str(error)) from error
+
+    async def in_time(self, work: Awaitable[T]) -> T:
+        """Return what a piece of work gives, or end it at the dialect's deadline.
+
+        Raises:
+            HTTPException: 504, it was not done by then.
+        """
+        try:
             async with asyncio.timeout(self.manners.deadline_seconds):
-                return await reply(call)
+                return await work
         except TimeoutError as error:
             limit = self.manners.deadline_seconds
             raise HTTPException(504, f"no rewards within {limit:g} s", headers={"Retry-After": "1"}) from error
-        except ValueError as error:
-            raise HTTPException(self.manners.refusal_status, str(error)) from error
 
 
 class Call:

@@ -156,6 +156,20 @@ def test_after_its_deadline_a_request_is_answered_504_and_not_computed(
         assert here.worker.loop.outstanding == 0
 
 
+def test_after_its_deadline_a_line_of_a_stream_is_told_so_and_not_computed(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MANNERS, "stream", replace(MANNERS["stream"], deadline_seconds=0.3))
+    with site(tiny_bundle) as here:
+        with busy(here):
+            late = here.ask("stream").result(30)
+            assert late.status_code == 200  # sent with the head, before anything was scored
+            assert json.loads(late.text) == {"rewards": None, "error": "no rewards within 0.3 s"}
+            until(lambda: waiting(here.worker) == 1)
+        assert "rewards" in here.ask("stream").result(30).json()
+        assert here.worker.loop.outstanding == 0
+
+
 def test_what_only_a_client_that_left_waited_for_is_not_computed(tiny_bundle: Path) -> None:
     with site(tiny_bundle) as here:
         body = json.dumps({"prompt": "Hi", "responses": ["never computed"]})

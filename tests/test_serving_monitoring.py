@@ -32,6 +32,12 @@ def test_every_metric_that_is_asked_for_is_one_that_the_server_has(file: str, me
     assert len(asked) > 5
 
 
+def test_the_dashboard_shows_every_metric_of_the_server(metrics: set[str]) -> None:
+    shown = re.findall(r"rewardlab_\w+", (MONITORING / "dashboard.json").read_text(encoding="utf-8"))
+    named = {re.sub(r"_(bucket|count|sum)$", "", name) for name in metrics if not name.endswith("_created")}
+    assert named == {re.sub(r"_(bucket|count|sum)$", "", name) for name in shown}
+
+
 def test_dashboard_and_rules_are_whole() -> None:
     panels = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))["panels"]
     assert all(panel["title"] and panel["targets"] for panel in panels)

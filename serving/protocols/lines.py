@@ -84,7 +84,7 @@ class Lines(Response):
         try:
             values = parse_object(line, self._call.desk.worker.limits)
             identity = {"id": values["id"]} if "id" in values else {}
-            answer = {**identity, **await self._answer(self._call, values)}
+            answer = {**identity, **await self._call.desk.in_time(self._answer(self._call, values))}
         except HTTPException as error:
             answer = {**identity, "rewards": None, "error": error.detail}
         except Exception as error:

@@ -29,7 +29,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11
 
 lock: $(STAMP) ## resolve the versions again
 	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml \
-		--extra data --extra docs --extra train --extra export --extra pipelines --extra registry --extra serve --extra dev \
+		--extra data --extra docs --extra train --extra export --extra pipelines --extra registry --extra serve --extra sign --extra dev \
 		--no-emit-package torch --no-emit-package pip --output-file requirements.lock
 	$(COMPILE) transformers5.in --output-file transformers5.lock
 	$(COMPILE) backbones.in --no-deps --output-file backbones.lock
@@ -38,7 +38,7 @@ lock: $(STAMP) ## resolve the versions again
 
 lock-images: $(STAMP)
 	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml --constraint requirements.lock \
-		--extra data --extra train --extra export --extra pipelines --extra registry \
+		--extra data --extra train --extra export --extra pipelines --extra registry --extra sign \
 		--no-emit-package torch --output-file requirements-train.lock
 	$(COMPILE) pyproject.toml --constraint requirements.lock --extra serve --output-file requirements-serve.lock
 	$(COMPILE) pyproject.toml --constraint requirements.lock --extra serve-gpu --output-file requirements-serve-gpu.lock

@@ -159,6 +159,7 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     follow: Annotated[bool, typer.Option("--follow", help="Go along when the alias moves, over HTTP.")] = False,
     dialect: Annotated[str, typer.Option(help="Protocol at the root, such as openrlhf.")] = "",
     tokens: Annotated[str, typer.Option(help="File, or env:NAME, of the bearer tokens that may ask.")] = "",
+    verify_key: Annotated[str, typer.Option(help="Public key (PEM); refuse what its owner did not sign.")] = "",
     name: NameOption = DEFAULT_NAME,
 ) -> None:
     """Serve a model: resolves the reference, then becomes `python -m serving`."""
@@ -166,6 +167,7 @@ def serve(  # noqa: PLR0913 (one parameter an option)
 
     options = ["--host", host, "--port", str(port)]
     options += (["--dialect", dialect] if dialect else []) + (["--tokens", tokens] if tokens else [])
+    options += ["--verify-key", verify_key] if verify_key else []
     become_server(model, options, name=name, follow=follow)
 
 

@@ -44,15 +44,17 @@ _HOMES = {
 }
 
 
-def load(ref: str, *, threads: int | None = None) -> "Engine":
+def load(ref: str, *, threads: int | None = None, verify_key: str | Path | None = None) -> "Engine":
     """Load a reward model for scoring; its golden texts are scored again first.
 
     Args:
         ref: a bundle folder, or `models:/reward-model@champion`, a version or an alias in the registry.
         threads: for one forward pass; by default all cores.
+        verify_key: public key (PEM) whose owner must have signed the bundle; by default nobody need.
 
     Raises:
-        ValueError: the reference names nothing, or the bundle is damaged or scores otherwise than it did when sealed.
+        ValueError: the reference names nothing, the bundle is damaged or scores otherwise than it did when sealed, or
+            a signature that must hold does not.
 
     Example:
         >>> engine = load("bundle")
@@ -65,7 +67,8 @@ def load(ref: str, *, threads: int | None = None) -> "Engine":
     from rewardlab.references import resolve
 
     folder, label = resolve(ref)
-    engine = Engine(Bundle.open(folder, label), threads=threads)
+    key = Path(verify_key) if verify_key else None
+    engine = Engine(Bundle.open(folder, label, verify_key=key), threads=threads)
     engine.check_golden()
     return engine
 

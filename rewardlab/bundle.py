@@ -15,6 +15,7 @@ from rewardlab.files import file_digest, read_json, write_json
 from rewardlab.fingerprints import known
 from rewardlab.groups import PreferenceGroup
 from rewardlab.readout import ReadOut
+from rewardlab.signing import verify
 
 MODEL, TOKENIZER, READOUT, CALIBRATION = "model.onnx", "tokenizer.json", "readout.json", "calibration.json"
 GOLDEN, FINGERPRINTS, MANIFEST = "golden.jsonl", "fingerprints.npy", "manifest.json"
@@ -64,18 +65,22 @@ class Bundle:
     label: str
 
     @classmethod
-    def open(cls, path: Path, label: str | None = None) -> Self:
+    def open(cls, path: Path, label: str | None = None, *, verify_key: Path | None = None) -> Self:
         """Open a bundle and verify the sha256 of each file.
 
         Args:
             path: the bundle's folder.
             label: `NAME/VERSION` for replies; by default the manifest's name and the digest's beginning.
+            verify_key: public key whose owner must have signed the folder as it is; by default nobody need.
 
         Raises:
-            ValueError: the folder is no bundle, or a file is missing or was changed.
+            ValueError: the folder is no bundle, a file is missing or was changed, or a signature that must hold does
+                not.
         """
         if not (path / MANIFEST).is_file():
             raise ValueError(f"{path} is not a bundle: it holds no {MANIFEST}")
+        if verify_key:
+            verify(path, verify_key)
         manifest = read_json(path / MANIFEST)
         for name in _FILES:
             wanted = manifest.get("files", {}).get(name, {}).get("sha256")

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=_positive, help="passes at a time, one core each (default: all cores)")
     add("--dialect", choices=DIALECTS, help="is spoken at the root too, without its prefix (default: none)")
     add("--tokens", help="JSON file, or env:NAME, with the bearer tokens that may ask (default: all may)")
+    add("--verify-key", type=Path, help="public key (PEM): refuse what its owner did not sign (default: none)")
     add("--log-level", choices=("info", "warning", "error"), default="warning", help="info: tell of each request")
     return parser
 
@@ -80,9 +81,10 @@ def _open(options: argparse.Namespace) -> "Served":
     from serving.served import Served
 
     if options.bundle:
-        return Served.load(options.bundle, name=options.name, version=options.version)
+        key = options.verify_key
+        return Served.load(options.bundle, name=options.name, version=options.version, verify_key=key)
     registry = Registry.of_environment()
-    return load(registry, registry.find(options.model))
+    return load(registry, registry.find(options.model), verify_key=options.verify_key)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -108,7 +110,8 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
     tokens = read_tokens(options.tokens) if options.tokens else None
     follower = None
     if options.model and "@" in options.model:
-        follower = Follower(Registry.of_environment(), options.model, worker, seconds=options.follow_seconds)
+        seconds, key = options.follow_seconds, options.verify_key
+        follower = Follower(Registry.of_environment(), options.model, worker, seconds=seconds, verify_key=key)
     config = uvicorn.Config(
         app_of(worker, tokens=tokens, dialect=options.dialect, follower=follower),
         http="httptools",

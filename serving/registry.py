@@ -16,6 +16,7 @@ from rewardlab.promotion.log import replay
 from rewardlab.promotion.reading import standing_version
 from rewardlab.promotion.rest import RestStore
 from rewardlab.references import ADDRESS
+from rewardlab.signing import SIGNATURE
 
 TIMEOUT_SECONDS = 20.0
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -142,7 +143,8 @@ class Registry:
         base = _base_of(source)
         target.mkdir()
         self._download(f"{base}/{MANIFEST}", target / MANIFEST)
-        for name in read_json(target / MANIFEST).get("files", {}):
+        manifest = read_json(target / MANIFEST)
+        for name in (*manifest.get("files", {}), *([SIGNATURE] if manifest.get("signed") else [])):
             if Path(name).name != name:
                 raise ValueError(f"the manifest names the file {name!r}, which is no plain name")
             self._download(f"{base}/{quote(name)}", target / name)

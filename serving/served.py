@@ -84,13 +84,21 @@ class Served:
         return served
 
     @classmethod
-    def load(cls, bundle: Path, *, name: str, version: str | None = None, before: "Served | None" = None) -> Self:
+    def load(
+        cls,
+        bundle: Path,
+        *,
+        name: str,
+        version: str | None = None,
+        before: "Served | None" = None,
+        verify_key: Path | None = None,
+    ) -> Self:
         """Open a bundle for engines that run one thread each.
 
         Raises:
-            ValueError: the folder is no bundle, or it is damaged.
+            ValueError: the folder is no bundle, it is damaged, or the owner of `verify_key` did not sign it.
         """
-        opened = Bundle.open(bundle)
+        opened = Bundle.open(bundle, verify_key=verify_key)
         engine = Engine(opened, threads=1)
         return cls.of(engine, name=name, version=version or opened.label.rpartition("/")[2], before=before)
 

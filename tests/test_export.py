@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from steps.export import ExportConfig, ExportReport, export
 from steps.export.graph import write_onnx
 from steps.export.parity import Rewards, check_parity, same_alone, torch_rewards
 from tests.conftest import MakeBundle
+from tests.test_signing import keys
 
 
 def grid() -> Iterator[tuple[str, Pooling, Head]]:
@@ -96,14 +98,21 @@ def test_the_tolerance_grows_with_the_spread_only_above_1() -> None:
     assert tolerance(np.array([-20.0, 20.0], dtype=np.float32)) == pytest.approx(2e-4)
 
 
-def sealed(model: RewardModel, folder: Path, *, tokens: Path, splits: Path, tiny_folder: Path) -> ExportReport:
+def sealed(
+    model: RewardModel,
+    folder: Path,
+    *,
+    tokens: Path,
+    splits: Path,
+    tiny_folder: Path,
+    config: ExportConfig | None = None,
+) -> ExportReport:
     from models.checkpoint import save_model
 
     readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
-    config = ModelConfig(backbone="tiny")
-    save_model(model, config, readout, backbone_folder=tiny_folder, target=folder / "model")
+    save_model(model, ModelConfig(backbone="tiny"), readout, backbone_folder=tiny_folder, target=folder / "model")
     place = folder / "model", splits, folder / "bundle", folder / "export.json"
-    return export(ExportConfig(name="n", num_golden=3), *place, lineage={"a": "b"})
+    return export(config or ExportConfig(name="n", num_golden=3), *place, lineage={"a": "b"})
 
 
 @pytest.fixture
@@ -118,6 +127,18 @@ def test_a_model_of_nan_is_not_sealed(places: dict[str, Path], tmp_path: Path) -
     with pytest.raises(ValueError, match="not finite: train it again, nothing was sealed"):
         sealed(model, tmp_path, **places)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_bundle_is_signed_where_export_has_a_key(places: dict[str, Path], tmp_path: Path) -> None:
+    private, public = keys(tmp_path)
+    model = build_model(ModelConfig(backbone="tiny"), places["tiny_folder"])
+    config = ExportConfig(name="n", num_golden=3, signing_key=str(private))
+    report = sealed(model, tmp_path, **places, config=config)
+    bundle = Bundle.open(tmp_path / "bundle", verify_key=public)
+    assert (bundle.digest, bundle.manifest["signed"]) == (report.digest, True)
+    with pytest.raises(ValueError, match="cannot be signed with"):
+        sealed(model, tmp_path / "again", **places, config=replace(config, signing_key=str(public)))
+    assert not (tmp_path / "again" / "bundle").exists()
 
 
 def test_the_report_and_the_manifest_agree(places: dict[str, Path], tmp_path: Path) -> None:

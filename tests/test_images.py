@@ -41,7 +41,7 @@ def test_images_have_the_versions_that_are_tested(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "extras"),
     [
-        ("requirements-train.lock", ["data", "train", "export", "pipelines"]),
+        ("requirements-train.lock", ["data", "train", "export", "pipelines", "sign"]),
         ("requirements-serve.lock", ["serve"]),
         ("requirements-serve-gpu.lock", ["serve-gpu"]),
     ],

@@ -13,6 +13,7 @@ import pytest
 from rewardlab.bundle import GOLDEN, Bundle, seal
 from rewardlab.engine import Engine
 from rewardlab.files import read_json, write_json
+from rewardlab.signing import sign
 from serving.app import app_of
 from serving.follow import Follower, load
 from serving.limits import Limits
@@ -23,6 +24,7 @@ from steps.register import RegisterConfig, register
 from steps.registry import connect
 from tests.mlflow_server import mlflow_server
 from tests.served import running, settled
+from tests.test_signing import keys
 
 NAME = "followed"
 
@@ -113,9 +115,26 @@ def test_a_pinned_version_is_loaded_and_what_is_not_there_is_named(
     served = load(registry, registry.find(f"models:/{NAME}/{version}"))
     assert served.label == f"{NAME}/{version}"
     assert served.digest == Bundle.open(tiny_bundle).digest
+    with pytest.raises(ValueError, match="is not signed"):
+        load(registry, registry.find(f"models:/{NAME}/{version}"), verify_key=keys(tmp_path)[1])
     for address, part in ((f"models:/{NAME}/99", "99"), (f"models:/{NAME}@nobody", "'nobody'"), ("models:/none/1", "")):
         with pytest.raises(ValueError, match=f"cannot be found in {registry_url}.*{part}"):
             registry.find(address)
+
+
+@pytest.mark.slow
+def test_a_signature_travels_with_its_version(registry: Registry, other_bundle: Path, tmp_path: Path) -> None:
+    private, public = keys(tmp_path)
+    bundle = Path(shutil.copytree(other_bundle, tmp_path / "bundle"))
+    calibration = read_json(bundle / CALIBRATION)  # else it is a version that there is
+    write_json(bundle / CALIBRATION, {**calibration, "temperature": 3 * calibration["temperature"]})
+    seal(bundle, read_json(bundle / "manifest.json") | {"signed": True})
+    sign(bundle, private)
+    version = registry.find(f"models:/{NAME}/{registered(bundle, tmp_path, run_id='signed')}")
+    assert load(registry, version, verify_key=public).digest == Bundle.open(bundle).digest
+    _, other = keys(tmp_path)
+    with pytest.raises(ValueError, match="does not hold"):
+        load(registry, version, verify_key=other)
 
 
 def test_a_registry_that_is_gone_leaves_the_model_in_service(tiny_bundle: Path) -> None:

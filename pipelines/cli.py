@@ -160,12 +160,13 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     dialect: Annotated[str, typer.Option(help="Protocol at the root, such as openrlhf.")] = "",
     tokens: Annotated[str, typer.Option(help="File, or env:NAME, of the bearer tokens that may ask.")] = "",
     verify_key: Annotated[str, typer.Option(help="Public key (PEM); refuse what its owner did not sign.")] = "",
+    device: Annotated[str, typer.Option(help="cpu, or cuda with onnxruntime-gpu.")] = "cpu",
     name: NameOption = DEFAULT_NAME,
 ) -> None:
     """Serve a model: resolves the reference, then becomes `python -m serving`."""
     from pipelines.serve import become_server
 
-    options = ["--host", host, "--port", str(port)]
+    options = ["--host", host, "--port", str(port), "--device", device]
     options += (["--dialect", dialect] if dialect else []) + (["--tokens", tokens] if tokens else [])
     options += ["--verify-key", verify_key] if verify_key else []
     become_server(model, options, name=name, follow=follow)

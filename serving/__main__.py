@@ -15,7 +15,7 @@ from rewardlab.home import DEFAULT_NAME
 from serving.logs import set_up
 
 if TYPE_CHECKING:
-    from serving.served import Served
+    from serving.served import Opening, Served
     from serving.work import Worker
 
 DIALECTS = ("openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei")
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", type=_segment, default=DEFAULT_NAME, help="a bundle's name (default: %(default)s)")
     add("--version", type=_segment, help="a bundle's version (default: its digest)")
     add("--threads", type=_positive, help="passes at a time, one core each (default: all cores)")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="where models are computed (default: %(default)s)")
     add("--dialect", choices=DIALECTS, help="is spoken at the root too, without its prefix (default: none)")
     add("--tokens", help="JSON file, or env:NAME, with the bearer tokens that may ask (default: all may)")
     add("--verify-key", type=Path, help="public key (PEM): refuse what its owner did not sign (default: none)")
@@ -81,10 +82,15 @@ def _open(options: argparse.Namespace) -> "Served":
     from serving.served import Served
 
     if options.bundle:
-        key = options.verify_key
-        return Served.load(options.bundle, name=options.name, version=options.version, verify_key=key)
+        return Served.load(options.bundle, name=options.name, version=options.version, opening=_opening(options))
     registry = Registry.of_environment()
-    return load(registry, registry.find(options.model), verify_key=options.verify_key)
+    return load(registry, registry.find(options.model), opening=_opening(options))
+
+
+def _opening(options: argparse.Namespace) -> "Opening":
+    from serving.served import Opening
+
+    return Opening(verify_key=options.verify_key, device=options.device)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -110,8 +116,8 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
     tokens = read_tokens(options.tokens) if options.tokens else None
     follower = None
     if options.model and "@" in options.model:
-        seconds, key = options.follow_seconds, options.verify_key
-        follower = Follower(Registry.of_environment(), options.model, worker, seconds=seconds, verify_key=key)
+        seconds, opening = options.follow_seconds, _opening(options)
+        follower = Follower(Registry.of_environment(), options.model, worker, seconds=seconds, opening=opening)
     config = uvicorn.Config(
         app_of(worker, tokens=tokens, dialect=options.dialect, follower=follower),
         http="httptools",

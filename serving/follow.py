@@ -11,25 +11,23 @@ from pathlib import Path
 from rewardlab.references import ADDRESS
 from serving.logs import log
 from serving.registry import Registry, Version
-from serving.served import Served
+from serving.served import Opening, Served
 from serving.work import Worker
 
 
-def load(
-    registry: Registry, version: Version, *, before: Served | None = None, verify_key: Path | None = None
-) -> Served:
+def load(registry: Registry, version: Version, *, opening: Opening, before: Served | None = None) -> Served:
     """Return a version as a model whose golden texts have been scored as they were sealed.
 
     Its files go when the model does; `before` is the one that it is loaded beside.
 
     Raises:
-        ValueError: the bundle cannot be had, is damaged, scores otherwise, or `verify_key` did not sign it.
+        ValueError: the bundle cannot be had, is damaged, scores otherwise, or may not be opened.
     """
     folder = Path(tempfile.mkdtemp(prefix="rewardlab-"))
     try:
         registry.fetch(version, folder / "bundle")
         name, number = version.name, version.number
-        served = Served.load(folder / "bundle", name=name, version=number, before=before, verify_key=verify_key)
+        served = Served.load(folder / "bundle", name=name, version=number, before=before, opening=opening)
         served.engine.check_golden()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -45,16 +43,14 @@ class Follower:
     another or the registry can be reached again.
     """
 
-    def __init__(
-        self, registry: Registry, address: str, worker: Worker, *, seconds: float, verify_key: Path | None = None
-    ) -> None:
+    def __init__(self, registry: Registry, address: str, worker: Worker, *, seconds: float, opening: Opening) -> None:
         if "@" not in address or not ADDRESS.fullmatch(address):
             raise ValueError(f"an alias is followed, models:/NAME@ALIAS, got {address!r}")
         self.address = address
         self._registry = registry
         self._worker = worker
         self._seconds = seconds
-        self._verify_key = verify_key
+        self._opening = opening
         self._refused: tuple[Version, str] | None = None
 
     async def run(self) -> None:
@@ -82,7 +78,7 @@ class Follower:
     def _swap(self, version: Version) -> None:
         label = f"{version.name}/{version.number}"
         try:
-            served = load(self._registry, version, before=self._worker.served, verify_key=self._verify_key)
+            served = load(self._registry, version, before=self._worker.served, opening=self._opening)
         except Exception as error:
             why = f"{label} is not served, {self._worker.served.label} still is: {error}"
             self._refused = (version, why)

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from typing import Self
 
 from rewardlab.bundle import TOKENIZER, Bundle
-from rewardlab.engine import Engine
+from rewardlab.engine import Device, Engine
 from rewardlab.groups import Message
 from rewardlab.tokens import TokenTree, TreeTokenizer
 from rewardlab.transcripts import Taken, Transcripts
@@ -56,6 +56,23 @@ class Text:
 Item = Group | Text
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """How bundles are opened: whose signature they must bear, if anybody's, and where they are computed."""
+
+    verify_key: Path | None = None
+    device: Device = "cpu"
+
+    def engine(self, bundle: Path) -> Engine:
+        """Open a bundle for engines that run one thread each.
+
+        Raises:
+            ValueError: the folder is no bundle, it is damaged, the owner of `verify_key` did not sign it, or there is
+                no such device.
+        """
+        return Engine(Bundle.open(bundle, verify_key=self.verify_key), threads=1, device=self.device)
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Served:
     """An engine and its label; tokenizers cannot be shared by threads, so that each in work has one of its own."""
@@ -91,16 +108,16 @@ class Served:
         name: str,
         version: str | None = None,
         before: "Served | None" = None,
-        verify_key: Path | None = None,
+        opening: Opening,
     ) -> Self:
-        """Open a bundle for engines that run one thread each.
+        """Open a bundle.
 
         Raises:
-            ValueError: the folder is no bundle, it is damaged, or the owner of `verify_key` did not sign it.
+            ValueError: as `Opening.engine`.
         """
-        opened = Bundle.open(bundle, verify_key=verify_key)
-        engine = Engine(opened, threads=1)
-        return cls.of(engine, name=name, version=version or opened.label.rpartition("/")[2], before=before)
+        engine = opening.engine(bundle)
+        number = version or engine.bundle.label.rpartition("/")[2]
+        return cls.of(engine, name=name, version=number, before=before)
 
     @property
     def label(self) -> str:

@@ -23,7 +23,7 @@ from rewardlab.tokens import TokenTree
 from serving.batches import TOKEN_BUDGET, Leaf, Queue, price, trees
 from serving.limits import Limits
 from serving.manners import MANNERS
-from serving.served import Group, Served
+from serving.served import Group, Opening, Served
 from serving.work import Worker
 from steps.export.graph import write_whole
 
@@ -255,7 +255,7 @@ def test_a_model_that_was_swapped_goes_without_a_search_for_cycles(served: Serve
 def test_a_model_that_reads_the_same_way_takes_over_the_tokenizers(
     served: Served, tiny_bundle: Path, other_bundle: Path
 ) -> None:
-    same = Served.load(other_bundle, name="small", version="2", before=served)
+    same = Served.load(other_bundle, name="small", version="2", before=served, opening=Opening())
     assert same._tokenizers is served._tokenizers
     assert same.read(group("Hi", "a")) == served.read(group("Hi", "a"))
     shorter = replace(served.engine.bundle, readout=replace(served.engine.bundle.readout, prompt_limit=5))

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,10 @@ SHRINK_EVERY, LONG = 16, 512
 """After so many passes, and after a row of more tokens, memory that ONNX Runtime keeps for other shapes is let go."""
 CACHE_BYTES = 2**28
 """Keys and values of prompts that are kept: 46 KB a token for SmolLM2-135M in fp32."""
+
+Device = Literal["cpu", "cuda"]
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_ARENAS = {"cpu": "cpu:0", "cuda": "gpu:0"}
 
 Ids = Sequence[int]
 
@@ -49,7 +53,11 @@ class Session:
         pad_id: any id; padding is out of sight.
         threads: for one forward pass; by default all cores.
         cache_bytes: for prompts that are kept between calls.
-        device: "cpu", or "cuda" with onnxruntime-gpu: keys and values then stay on the device.
+        device: "cpu", or "cuda" with onnxruntime-gpu: keys and values then stay on the device, and kernels that depend
+            on the shape of a batch may move the last bits.
+
+    Raises:
+        ValueError: there is no such device here.
     """
 
     def __init__(
@@ -59,11 +67,11 @@ class Session:
         pad_id: int,
         threads: int | None = None,
         cache_bytes: int = CACHE_BYTES,
-        device: str = "cpu",
+        device: Device = "cpu",
     ) -> None:
         self._session = _open(model, threads, device)
         self._keeping, self._shrinking = onnxruntime.RunOptions(), onnxruntime.RunOptions()
-        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"{device}:0")
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", _ARENAS[device])
         self._num_passes = 0
         self._pad_id = pad_id
         self._device = device
@@ -151,14 +159,19 @@ class Session:
         return found
 
 
-def _open(model: Path, threads: int | None, device: str) -> onnxruntime.InferenceSession:
+def _open(model: Path, threads: int | None, device: Device) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or os.cpu_count() or 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    providers = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}[device]
-    return onnxruntime.InferenceSession(str(model), options, providers=providers)
+    wanted, usable = _PROVIDERS[device], onnxruntime.get_available_providers()
+    if wanted in usable:  # else ONNX Runtime computes on the CPU, with no more than a line in its log
+        session = onnxruntime.InferenceSession(str(model), options, providers=[wanted])
+        usable = session.get_providers()
+        if wanted in usable:
+            return session
+    raise ValueError(f"device {device!r} is not usable here: ONNX Runtime offers {', '.join(usable)}")
 
 
 def _empty(given: onnxruntime.NodeArg) -> onnxruntime.OrtValue:

@@ -33,8 +33,9 @@ from rewardlab.signing import sign
 from rewardlab.tokens import TokenTree, TreeTokenizer
 from steps.export.calibrate import calibrate
 from steps.export.graph import write_onnx
+from steps.export.half import write_half
 from steps.export.parity import Rewards, check_alone, check_parity, torch_outputs
-from steps.export.precision import FP32, Budget, Precision, Trial, choose, try_int8
+from steps.export.precision import FP16, FP32, Budget, Precision, Trial, choose, try_variants
 from steps.progress import progress
 
 
@@ -42,9 +43,10 @@ from steps.progress import progress
 class ExportConfig(Config):
     """What is sealed with the model.
 
-    `precision` is `fp32`, `int8` (refused unless a graph in 8 bits is close enough to fp32), or `auto` (the fastest
-    that is). What 8 bits would change is measured on `num_int8` groups whatever is sealed. `signing_key` is the path of
-    a private key where export runs; by default the bundle is not signed.
+    `precision` is `fp32`, `int8` (refused unless a graph in 8 bits is close enough to fp32), `auto` (the fastest
+    that is), or `fp16`, which is for GPUs (refused unless it is close enough where it is exported). What 8 bits would
+    change is measured on `num_int8` groups whatever is sealed. `signing_key` is the path of a private key where export
+    runs; by default the bundle is not signed.
     """
 
     name: str = "reward-model"
@@ -116,7 +118,10 @@ def export(
         calibration = calibrate(groups, outputs[:, 0], truncated=truncated)
         few = max(config.num_int8, config.num_golden)
         trial = Trial(groups[:few], trees[:few], readout.pad_id, calibration.temperature, config.budget)
-        variants, rewards = try_int8(drafts / f"{FP32}.onnx", trial, static=config.precision != FP32)
+        half = {FP16: lambda made: write_half(trained, made, has_aspects=bool(readout.aspects))}
+        more = half if config.precision == FP16 else {}
+        static = config.precision in ("int8", "auto")
+        variants, rewards = try_variants(drafts / f"{FP32}.onnx", trial, static=static, more=more)
         graph = choose(config.precision, variants)
         if graph != FP32:
             outputs = _score(drafts / f"{graph}.onnx", readout.pad_id, trees)
@@ -148,7 +153,7 @@ def _facts(config: ExportConfig, model: Path, lineage: Mapping[str, str], graph:
         "name": config.name,
         "licence": config.licence,
         "graph": graph,
-        "precision": FP32 if graph == FP32 else "int8",
+        "precision": graph if graph in (FP32, FP16) else "int8",
         "fingerprints": "pairs",
         "signed": bool(config.signing_key),
         "lineage": dict(lineage),

@@ -1,4 +1,4 @@
-"""Try the graph in 8 bits, measure what that changes, and choose what is sealed."""
+"""Try the graph in fewer bits, measure what that changes, and choose what is sealed."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +17,17 @@ from steps.export.calibrate import by_group, calibration_pairs
 from steps.export.parity import Rewards, same_alone
 from steps.statistics import paired_difference, spearman
 
-Precision = Literal["auto", "fp32", "int8"]
-FP32 = "fp32"
+Precision = Literal["auto", "fp32", "fp16", "int8"]
+FP32, FP16 = "fp32", "fp16"
+Make = Callable[[Path], object]
+"""Writes a variant of the graph."""
 _DECIDED = 0.05
 """A pair counts as decided where fp32 says that |P(a beats b) - 0.5| is at least this."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget(Config):
-    """How far a graph in 8 bits may be from fp32 to be sealed.
+    """How far a graph in fewer bits may be from fp32 to be sealed.
 
     Shares: pairs that flip where fp32 has decided, accuracy that may be lost with 95 % confidence, error beside that of
     dynamic INT8, rank correlation, change of the calibration error.
@@ -49,19 +51,23 @@ class Trial:
     budget: Budget = Budget()
 
 
-def try_int8(model: Path, trial: Trial, *, static: bool) -> tuple[dict[str, Any], dict[str, Rewards]]:
+def try_variants(
+    model: Path, trial: Trial, *, static: bool, more: Mapping[str, Make] | None = None
+) -> tuple[dict[str, Any], dict[str, Rewards]]:
     """Write the graph's INT8 variants beside it as `NAME.onnx`; return what each changes and the rewards it gives.
 
     `w8a8`, `w8a8_wide` (which leaves the widest layers in fp32) and `static`, ONNX Runtime's static quantization, do
-    not depend on the batch; `dynamic`, ONNX Runtime's dynamic quantization, does, and is there to compare with.
+    not depend on the batch; `dynamic`, ONNX Runtime's dynamic quantization, does, and is there to compare with. `more`
+    are tried too.
     """
     from steps.export.int8 import quantize_rows
 
-    makers: dict[str, Callable[[Path], object]] = {
+    makers: dict[str, Make] = {
         "dynamic": lambda target: _dynamic(model, target),
         "w8a8": lambda target: quantize_rows(model, target),
         "w8a8_wide": lambda target: quantize_rows(model, target, keep_wide=True),
     }
+    makers |= more or {}
     if static:
         makers["static"] = lambda target: _static(model, target, trial)
     wide, seconds = _timed(model, trial)
@@ -110,16 +116,19 @@ def choose(precision: Precision, trials: Mapping[str, Any]) -> str:
     """Return the variant to seal: fp32, or the fastest that changes little enough.
 
     Raises:
-        ValueError: INT8 is asked for and no variant changes little enough.
+        ValueError: fewer bits are asked for and no variant changes little enough.
     """
-    within = [name for name, each in trials.items() if not each["shortfalls"]]
-    if precision == "int8" and not within:
-        reasons = "; ".join(f"{name}: {', '.join(each['shortfalls'])}" for name, each in trials.items())
-        raise ValueError(f"no INT8 graph is close enough to fp32 ({reasons}): export with precision fp32 or auto")
+    asked = {name: each for name, each in trials.items() if (name == FP16) == (precision == FP16)}
+    within = [name for name, each in asked.items() if not each["shortfalls"]]
+    if precision in ("int8", FP16) and not within:
+        reasons = "; ".join(f"{name}: {', '.join(each['shortfalls'])}" for name, each in asked.items())
+        raise ValueError(
+            f"no {precision.upper()} graph is close enough to fp32 ({reasons}): export with precision fp32 or auto"
+        )
     if precision == FP32 or not within:
         return FP32
     fastest = max(within, key=lambda name: float(trials[name]["speedup"]))
-    return fastest if precision == "int8" or trials[fastest]["speedup"] > 1 else FP32
+    return FP32 if precision == "auto" and trials[fastest]["speedup"] <= 1 else fastest
 
 
 def _shortfalls(found: Mapping[str, Any], budget: Budget) -> list[str]:

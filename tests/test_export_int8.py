@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from models.config import ModelConfig
@@ -21,6 +22,7 @@ from rewardlab.groups import Comparison
 from rewardlab.readout import Pooling, ReadOut
 from rewardlab.tokens import TokenTree
 from steps.export import ExportConfig, export
+from steps.export.columns import largest_columns
 from steps.export.graph import write_onnx
 from steps.export.int8 import quantize_rows
 from steps.export.precision import Budget, Trial, changes, choose
@@ -32,7 +34,9 @@ GOOD: dict[str, Any] = {"shortfalls": [], "speedup": 2.0}
 def quantized(name: str, pooling: Pooling, folder: Path, request: pytest.FixtureRequest) -> tuple[Session, Session]:
     model = build_model(ModelConfig(backbone=name, pooling=pooling), request.getfixturevalue(name)).eval()
     write_onnx(model, folder / "fp32.onnx")
-    assert quantize_rows(folder / "fp32.onnx", folder / "w8a8.onnx") in (12, 14)
+    largest = largest_columns(folder / "fp32.onnx", trees(), pad_id=0)
+    assert len(largest) == 8
+    assert quantize_rows(folder / "fp32.onnx", folder / "w8a8.onnx", largest=largest) in (12, 14)
     wide, narrow = (Session(folder / f"{each}.onnx", pad_id=0, threads=1) for each in ("fp32", "w8a8"))
     return wide, narrow
 
@@ -74,26 +78,52 @@ def rescored(first: Session, second: Session, *, times: int) -> None:
         assert rng.choice((first, second)).run(batch).tolist() == expected
 
 
-def test_a_row_is_quantized_by_its_own_largest_value(tmp_path: Path) -> None:
-    rows, weights = onnx.helper.make_tensor_value_info("x", 1, ["n", 3]), np.array([[1, -2], [0.5, 0], [127, 1]])
-    result = onnx.helper.make_tensor_value_info("y", 1, ["n", 2])
-    constants = [
-        onnx.numpy_helper.from_array(weights.astype(np.float32), "w"),
-        onnx.numpy_helper.from_array(np.array([0.0, 1.0], np.float32), "b"),
-    ]
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Gemm", ["x", "w", "b"], ["y"])], "g", [rows], [result], constants
+def layer(weights: np.ndarray[Any, Any], bias: np.ndarray[Any, Any], target: Path) -> None:
+    """Write a graph of one linear layer from `x` to `y`."""
+    x, y = (
+        onnx.helper.make_tensor_value_info(name, 1, ["n", size]) for name, size in zip("xy", weights.shape, strict=True)
     )
-    opset = onnx.helper.make_opsetid("", 18)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "a.onnx")
-    quantize_rows(tmp_path / "a.onnx", tmp_path / "b.onnx")
-    import onnxruntime
+    arrays = ((weights, "w"), (bias, "b"))
+    constants = [onnx.numpy_helper.from_array(each.astype(np.float32), name) for each, name in arrays]
+    node = onnx.helper.make_node("Gemm", ["x", "w", "b"], ["y"])
+    graph, opset = onnx.helper.make_graph([node], "g", [x], [y], constants), onnx.helper.make_opsetid("", 18)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), target)
 
-    session = onnxruntime.InferenceSession(tmp_path / "b.onnx")
-    x = np.array([[127, 1, 0], [1e-3, 0, 0.5e-3], [0, 0, 0]], np.float32)
-    (y,) = session.run(None, {"x": x})
+
+def computed(graph: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    (y,) = onnxruntime.InferenceSession(graph).run(None, {"x": x.astype(np.float32)})
+    return np.asarray(y)
+
+
+def test_a_row_is_quantized_by_its_own_largest_value(tmp_path: Path) -> None:
+    layer(np.array([[1, -2], [0.5, 0], [127, 1]]), np.array([0.0, 1.0]), tmp_path / "a.onnx")
+    quantize_rows(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    y = computed(tmp_path / "b.onnx", np.array([[127, 1, 0], [1e-3, 0, 0.5e-3], [0, 0, 0]]))
     np.testing.assert_allclose(y, [[127, -253], [0.064, 0.9985], [0, 1]], rtol=2e-2)
     assert "Gemm" not in {node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node}
+
+
+def test_a_column_far_larger_than_the_others_costs_them_less_once_it_is_evened_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights, x = rng.normal(size=(64, 16)), rng.normal(size=(100, 64))
+    x[:, 5] *= 100
+    layer(weights, np.zeros(16), tmp_path / "a.onnx")
+    quantize_rows(tmp_path / "a.onnx", tmp_path / "plain.onnx")
+    largest = {"x": np.abs(x).max(axis=0).astype(np.float32), "another": np.ones(3, np.float32)}
+    quantize_rows(tmp_path / "a.onnx", tmp_path / "even.onnx", largest=largest)
+    exact = x @ weights
+    plain, even = (float(np.std(computed(tmp_path / f"{each}.onnx", x) - exact)) for each in ("plain", "even"))
+    assert 0 < even < plain / 4
+
+
+def test_columns_are_measured_on_tokens_and_not_on_padding(tmp_path: Path, tiny_folder: Path) -> None:
+    model = build_model(ModelConfig(backbone="tiny_folder"), tiny_folder).eval()
+    write_onnx(model, tmp_path / "fp32.onnx")
+    texts = trees(prompts=(3, 9), num=2)
+    found, other = (largest_columns(tmp_path / "fp32.onnx", texts, pad_id=pad) for pad in (0, 77))
+    assert {name: each.tolist() for name, each in found.items()} == {n: each.tolist() for n, each in other.items()}
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["fp32.onnx"]
+    assert all((each > 0).any() for each in found.values())
 
 
 def test_changes_say_what_moved(splits: Path) -> None:

@@ -165,13 +165,11 @@ def _open(model: Path, threads: int | None, device: Device) -> onnxruntime.Infer
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    wanted, usable = _PROVIDERS[device], onnxruntime.get_available_providers()
-    if wanted in usable:  # else ONNX Runtime computes on the CPU, with no more than a line in its log
-        session = onnxruntime.InferenceSession(str(model), options, providers=[wanted])
-        usable = session.get_providers()
-        if wanted in usable:
-            return session
-    raise ValueError(f"device {device!r} is not usable here: ONNX Runtime offers {', '.join(usable)}")
+    wanted, offered = _PROVIDERS[device], onnxruntime.get_available_providers()
+    session = onnxruntime.InferenceSession(str(model), options, providers=[wanted] if wanted in offered else None)
+    if wanted not in session.get_providers():  # what it falls back to computes too, only elsewhere
+        raise ValueError(f"device {device!r} is not usable here: ONNX Runtime offers {', '.join(offered)}")
+    return session
 
 
 def _empty(given: onnxruntime.NodeArg) -> onnxruntime.OrtValue:

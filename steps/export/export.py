@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -37,6 +38,9 @@ from steps.export.half import write_half
 from steps.export.parity import Rewards, check_alone, check_parity, torch_outputs
 from steps.export.precision import FP16, FP32, Budget, Precision, Trial, choose, try_variants
 from steps.progress import progress
+
+_NUM_SEEN = 32
+"""Training groups whose activations say how large each column becomes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +104,7 @@ def export(
     """
     from models.checkpoint import load_model
 
+    train = splits / "train.jsonl.gz"
     groups = list(islice(read_groups(splits / "calibration.jsonl.gz"), config.num_calibration))
     if not groups:
         raise ValueError("the calibration split is empty: give more data or a larger calibration share")
@@ -117,11 +122,11 @@ def export(
         parity = check_parity(torch_outputs(trained, golden), outputs[:num_golden])
         calibration = calibrate(groups, outputs[:, 0], truncated=truncated)
         few = max(config.num_int8, config.num_golden)
-        trial = Trial(groups[:few], trees[:few], readout.pad_id, calibration.temperature, config.budget)
-        half = {FP16: lambda made: write_half(trained, made, has_aspects=bool(readout.aspects))}
+        seen = [reader.tree(group.prompt, group.responses) for group in islice(read_groups(train), _NUM_SEEN)]
+        trial = Trial(groups[:few], trees[:few], readout.pad_id, calibration.temperature, config.budget, seen)
+        half = {FP16: partial(write_half, trained, has_aspects=bool(readout.aspects))}
         more = half if config.precision == FP16 else {}
-        static = config.precision in ("int8", "auto")
-        variants, rewards = try_variants(drafts / f"{FP32}.onnx", trial, static=static, more=more)
+        variants, rewards = try_variants(drafts / f"{FP32}.onnx", trial, static=config.precision != FP32, more=more)
         graph = choose(config.precision, variants)
         if graph != FP32:
             outputs = _score(drafts / f"{graph}.onnx", readout.pad_id, trees)
@@ -131,7 +136,7 @@ def export(
         shutil.copyfile(drafts / f"{graph}.onnx", scratch / MODEL)
         _write_contract(model, readout, calibration, scratch)
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], rewards | {"rewards": outputs[:, 0]})
-        np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / "train.jsonl.gz")), allow_pickle=False)
+        np.save(scratch / FINGERPRINTS, fingerprints(read_groups(train)), allow_pickle=False)
         digest = seal(scratch, _facts(config, model, lineage, graph) | {"parity": parity, "int8": int8})
         if config.signing_key:
             sign(scratch, Path(config.signing_key))

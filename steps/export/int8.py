@@ -5,10 +5,14 @@ A row's scale is its largest magnitude over 127, a weight's that of its output c
 depends on that row alone, whatever else is in the batch. ONNX Runtime's dynamic INT8 takes one scale over the batch,
 and does depend on it. x86 without VNNI lets sums of two products saturate: there the golden scores do not hold, and
 the bundle is refused.
+
+A few columns of what a layer reads are far larger than the others, and a row's scale is theirs. Dividing each column by
+a number of its own, and multiplying the weights that meet it, changes no product and lets the scale fit more of them
+(Xiao et al. 2023, "SmoothQuant", equation 4, with alpha = 1/2).
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,9 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 _HEAD = "/head/"
 _LARGEST, _MIDDLE = 127, 128
+Floats = npt.NDArray[np.float32]
+_LEAST = 1e-5
+"""What columns and weights count as that are smaller, or nothing."""
 _CONSTANTS: dict[str, npt.NDArray[Any]] = {
     "int8.unit": np.array(1 / _LARGEST, np.float32),
     "int8.least": np.array(np.finfo(np.float32).tiny, np.float32),
@@ -38,7 +45,14 @@ class _Linear:
     bias: str | None
 
 
-def quantize_rows(source: Path, target: Path, *, keep_wide: bool = False) -> int:
+def linear_inputs(graph: GraphProto) -> list[str]:
+    """Return the names of what the graph's linear layers read."""
+    return list(dict.fromkeys(linear.node.input[0] for linear in _linears(graph)))
+
+
+def quantize_rows(
+    source: Path, target: Path, *, keep_wide: bool = False, largest: Mapping[str, Floats] | None = None
+) -> int:
     """Write the graph with its linear layers in W8A8 and return how many there are; the head stays fp32.
 
     Args:
@@ -46,12 +60,15 @@ def quantize_rows(source: Path, target: Path, *, keep_wide: bool = False) -> int
         target: the file to write.
         keep_wide: leave in fp32 what reads rows wider than the model: the second layers of MLPs, whose inputs have the
             largest outliers (Sun et al. 2024, "Massive Activations in Large Language Models", section 2).
+        largest: of inputs by name the largest magnitude of each column, as `largest_columns` measures it; the others
+            are not evened out.
     """
     model = onnx.load(source)
     graph = model.graph
     found = list(_linears(graph))
     width = Counter(len(each.weights) for each in found).most_common(1)[0][0]
     linears = {id(each.node): each for each in found if not (keep_wide and len(each.weights) > width)}
+    columns = _columns(linears.values(), largest or {})
     nodes: list[NodeProto] = []
     quantized: set[str] = set()
     for node in graph.node:
@@ -59,10 +76,11 @@ def quantize_rows(source: Path, target: Path, *, keep_wide: bool = False) -> int
         if linear is None:
             nodes.append(node)
             continue
-        if node.input[0] not in quantized:
-            nodes.extend(_quantize(node.input[0]))
-            quantized.add(node.input[0])
-        nodes.extend(_multiply(graph, linear))
+        rows = node.input[0]
+        if rows not in quantized:
+            nodes.extend(_quantize(graph, rows, columns.get(rows)))
+            quantized.add(rows)
+        nodes.extend(_multiply(graph, linear, columns.get(rows)))
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in _CONSTANTS.items())
     del graph.node[:]
     graph.node.extend(nodes)
@@ -85,23 +103,43 @@ def _linears(graph: GraphProto) -> Iterator[_Linear]:
             yield _Linear(node, weights.T if settings.get("transB", 0) else weights, bias)
 
 
-def _quantize(rows: str) -> Iterator[NodeProto]:
+def _columns(linears: Iterable[_Linear], largest: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return for each input that was measured what its columns are divided by; their geometric mean is 1."""
+    weights: dict[str, Floats] = {}
+    for linear in linears:
+        rows, found = linear.node.input[0], np.abs(linear.weights).max(axis=1)
+        weights[rows] = np.maximum(weights.get(rows, found), found)
+    logs = {
+        rows: 0.5 * np.log(np.maximum(largest[rows], _LEAST) / np.maximum(each, _LEAST))
+        for rows, each in weights.items()
+        if rows in largest
+    }
+    return {rows: np.exp(each - each.mean()).astype(np.float32) for rows, each in logs.items()}
+
+
+def _quantize(graph: GraphProto, rows: str, columns: Floats | None) -> Iterator[NodeProto]:
     """Yield the nodes that make `rows.int8` and `rows.scale`: 8 bits without sign, which x86 multiplies fastest."""
-    yield helper.make_node("Abs", [rows], [f"{rows}.abs"])
+    even = rows
+    if columns is not None:
+        even = f"{rows}.even"
+        graph.initializer.append(numpy_helper.from_array(1 / columns, f"{rows}.columns"))
+        yield helper.make_node("Mul", [rows, f"{rows}.columns"], [even])
+    yield helper.make_node("Abs", [even], [f"{rows}.abs"])
     yield helper.make_node("ReduceMax", [f"{rows}.abs", "int8.last_axis"], [f"{rows}.max"], keepdims=1)
     yield helper.make_node("Mul", [f"{rows}.max", "int8.unit"], [f"{rows}.step"])
     yield helper.make_node("Max", [f"{rows}.step", "int8.least"], [f"{rows}.scale"])
-    yield helper.make_node("Div", [rows, f"{rows}.scale"], [f"{rows}.scaled"])
+    yield helper.make_node("Div", [even, f"{rows}.scale"], [f"{rows}.scaled"])
     yield helper.make_node("Round", [f"{rows}.scaled"], [f"{rows}.round"])
     yield helper.make_node("Add", [f"{rows}.round", "int8.middle"], [f"{rows}.shifted"])
     yield helper.make_node("Cast", [f"{rows}.shifted"], [f"{rows}.int8"], to=TensorProto.UINT8)
 
 
-def _multiply(graph: GraphProto, linear: _Linear) -> Iterator[NodeProto]:
+def _multiply(graph: GraphProto, linear: _Linear, columns: Floats | None) -> Iterator[NodeProto]:
     """Yield the nodes of the product, and add its weights to the graph."""
     rows, result, name = linear.node.input[0], linear.node.output[0], f"{linear.node.output[0]}.weights"
-    scale = np.maximum(np.abs(linear.weights).max(axis=0), np.finfo(np.float32).tiny) / np.float32(_LARGEST)
-    integers = np.round(linear.weights / scale).astype(np.int8)
+    weights = linear.weights if columns is None else linear.weights * columns[:, None]
+    scale = np.maximum(np.abs(weights).max(axis=0), np.finfo(np.float32).tiny) / np.float32(_LARGEST)
+    integers = np.round(weights / scale).astype(np.int8)
     graph.initializer.append(numpy_helper.from_array(integers, f"{name}.int8"))
     graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
     last = result if linear.bias is None else f"{result}.unbiased"

@@ -42,13 +42,17 @@ class Budget(Config):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The texts that the variants are measured on, the temperature that fp32 asks for, and what may change."""
+    """The texts that the variants are measured on, the temperature that fp32 asks for, and what may change.
+
+    `seen` are texts of the training split, which the columns of activations are measured on.
+    """
 
     groups: Sequence[PreferenceGroup]
     trees: Sequence[TokenTree]
     pad_id: int
     temperature: float
     budget: Budget = Budget()
+    seen: Sequence[TokenTree] = ()
 
 
 def try_variants(
@@ -60,12 +64,14 @@ def try_variants(
     not depend on the batch; `dynamic`, ONNX Runtime's dynamic quantization, does, and is there to compare with. `more`
     are tried too.
     """
+    from steps.export.columns import largest_columns
     from steps.export.int8 import quantize_rows
 
+    largest = largest_columns(model, trial.seen, pad_id=trial.pad_id)
     makers: dict[str, Make] = {
         "dynamic": lambda target: _dynamic(model, target),
-        "w8a8": lambda target: quantize_rows(model, target),
-        "w8a8_wide": lambda target: quantize_rows(model, target, keep_wide=True),
+        "w8a8": lambda target: quantize_rows(model, target, largest=largest),
+        "w8a8_wide": lambda target: quantize_rows(model, target, keep_wide=True, largest=largest),
     }
     makers |= more or {}
     if static:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rewardlab.bundle import GOLDEN, Bundle, seal
+from rewardlab.bundle import CALIBRATION, GOLDEN, Bundle, seal
 from rewardlab.engine import Engine
 from rewardlab.files import read_json, write_json
 from rewardlab.signing import sign

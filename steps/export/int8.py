@@ -8,14 +8,15 @@ the bundle is refused.
 
 A few columns of what a layer reads are far larger than the others, and a row's scale is theirs. Dividing each column by
 a number of its own, and multiplying the weights that meet it, changes no product and lets the scale fit more of them
-(Xiao et al. 2023, "SmoothQuant", equation 4, with alpha = 1/2).
+(Xiao et al. 2023, "SmoothQuant", equation 4, with alpha = 1/2). The one in 32 that are still the largest are multiplied
+apart, in fp32 ("LLM.int8()", section 3.2, with columns chosen once, not by a threshold).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 _HEAD = "/head/"
 _LARGEST, _MIDDLE = 127, 128
 Floats = npt.NDArray[np.float32]
+_ONE_IN = 32
+"""Share of columns that stay in fp32."""
 _LEAST = 1e-5
 """What columns and weights count as that are smaller, or nothing."""
 _CONSTANTS: dict[str, npt.NDArray[Any]] = {
@@ -43,6 +46,22 @@ class _Linear:
     node: NodeProto
     weights: npt.NDArray[np.float32]
     bias: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What the columns of an input are divided by, and the places of those that stay in fp32."""
+
+    divisors: Floats
+    apart: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, largest: Floats, weights: Floats) -> Self:
+        """Choose them by the largest magnitudes in each column and in the weights that meet it."""
+        logs = 0.5 * np.log(np.maximum(largest, _LEAST) / np.maximum(weights, _LEAST))
+        divisors = np.exp(logs - logs.mean()).astype(np.float32)
+        num = 8 * -(-len(largest) // (8 * _ONE_IN))
+        return cls(divisors, np.sort(np.argsort(-largest / divisors, kind="stable")[:num]))
 
 
 def linear_inputs(graph: GraphProto) -> list[str]:
@@ -103,27 +122,28 @@ def _linears(graph: GraphProto) -> Iterator[_Linear]:
             yield _Linear(node, weights.T if settings.get("transB", 0) else weights, bias)
 
 
-def _columns(linears: Iterable[_Linear], largest: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return for each input that was measured what its columns are divided by; their geometric mean is 1."""
+def _columns(linears: Iterable[_Linear], largest: Mapping[str, Floats]) -> dict[str, _Columns]:
+    """Return the columns of each input that was measured; several layers may read one."""
     weights: dict[str, Floats] = {}
     for linear in linears:
         rows, found = linear.node.input[0], np.abs(linear.weights).max(axis=1)
         weights[rows] = np.maximum(weights.get(rows, found), found)
-    logs = {
-        rows: 0.5 * np.log(np.maximum(largest[rows], _LEAST) / np.maximum(each, _LEAST))
-        for rows, each in weights.items()
-        if rows in largest
-    }
-    return {rows: np.exp(each - each.mean()).astype(np.float32) for rows, each in logs.items()}
+    return {rows: _Columns.of(largest[rows], each) for rows, each in weights.items() if rows in largest}
 
 
-def _quantize(graph: GraphProto, rows: str, columns: Floats | None) -> Iterator[NodeProto]:
-    """Yield the nodes that make `rows.int8` and `rows.scale`: 8 bits without sign, which x86 multiplies fastest."""
+def _quantize(graph: GraphProto, rows: str, columns: _Columns | None) -> Iterator[NodeProto]:
+    """Yield the nodes that make `rows.int8` and `rows.scale`: 8 bits without sign, which x86 multiplies fastest.
+
+    Of measured columns those that stay in fp32 are in `rows.apart`, and 0 among the others.
+    """
     even = rows
     if columns is not None:
-        even = f"{rows}.even"
-        graph.initializer.append(numpy_helper.from_array(1 / columns, f"{rows}.columns"))
-        yield helper.make_node("Mul", [rows, f"{rows}.columns"], [even])
+        even, factors = f"{rows}.even", 1 / columns.divisors
+        factors[columns.apart] = 0
+        graph.initializer.append(numpy_helper.from_array(factors, f"{rows}.factors"))
+        graph.initializer.append(numpy_helper.from_array(columns.apart, f"{rows}.places"))
+        yield helper.make_node("Mul", [rows, f"{rows}.factors"], [even])
+        yield helper.make_node("Gather", [rows, f"{rows}.places"], [f"{rows}.apart"], axis=-1)
     yield helper.make_node("Abs", [even], [f"{rows}.abs"])
     yield helper.make_node("ReduceMax", [f"{rows}.abs", "int8.last_axis"], [f"{rows}.max"], keepdims=1)
     yield helper.make_node("Mul", [f"{rows}.max", "int8.unit"], [f"{rows}.step"])
@@ -134,21 +154,34 @@ def _quantize(graph: GraphProto, rows: str, columns: Floats | None) -> Iterator[
     yield helper.make_node("Cast", [f"{rows}.shifted"], [f"{rows}.int8"], to=TensorProto.UINT8)
 
 
-def _multiply(graph: GraphProto, linear: _Linear, columns: Floats | None) -> Iterator[NodeProto]:
+def _multiply(graph: GraphProto, linear: _Linear, columns: _Columns | None) -> Iterator[NodeProto]:
     """Yield the nodes of the product, and add its weights to the graph."""
     rows, result, name = linear.node.input[0], linear.node.output[0], f"{linear.node.output[0]}.weights"
-    weights = linear.weights if columns is None else linear.weights * columns[:, None]
+    weights, terms = linear.weights, [f"{result}.product"]
+    if columns is not None:
+        graph.initializer.append(numpy_helper.from_array(weights[columns.apart], f"{name}.apart"))
+        yield helper.make_node("MatMul", [f"{rows}.apart", f"{name}.apart"], [f"{result}.apart"])
+        terms.append(f"{result}.apart")
+        weights = weights * columns.divisors[:, None]
+        weights[columns.apart] = 0
     scale = np.maximum(np.abs(weights).max(axis=0), np.finfo(np.float32).tiny) / np.float32(_LARGEST)
     integers = np.round(weights / scale).astype(np.int8)
     graph.initializer.append(numpy_helper.from_array(integers, f"{name}.int8"))
     graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
-    last = result if linear.bias is None else f"{result}.unbiased"
     yield helper.make_node("MatMulInteger", [f"{rows}.int8", f"{name}.int8", "int8.zero_point"], [f"{result}.sum"])
     yield helper.make_node("Cast", [f"{result}.sum"], [f"{result}.float"], to=TensorProto.FLOAT)
     yield helper.make_node("Mul", [f"{result}.float", f"{rows}.scale"], [f"{result}.rows"])
-    yield helper.make_node("Mul", [f"{result}.rows", f"{name}.scale"], [last])
-    if linear.bias is not None:
-        yield helper.make_node("Add", [last, linear.bias], [result])
+    yield helper.make_node("Mul", [f"{result}.rows", f"{name}.scale"], [terms[0]])
+    yield from _add([*terms, *([linear.bias] if linear.bias else [])], result)
+
+
+def _add(terms: Sequence[str], result: str) -> Iterator[NodeProto]:
+    """Yield the nodes that add up the terms, one after the other."""
+    total, *others = terms
+    for number, term in enumerate(others):
+        yield helper.make_node("Add", [total, term], [f"{result}.total{number}"])
+        total = f"{result}.total{number}"
+    yield helper.make_node("Identity", [total], [result])
 
 
 def _drop_unused(graph: GraphProto) -> None:

@@ -22,7 +22,7 @@ def largest_columns(model: Path, trees: Sequence[TokenTree], *, pad_id: int) -> 
 
     tapped = model.with_suffix(".tapped")
     names = _tap(model, tapped)
-    session, found = Session(model, pad_id=pad_id), {}
+    session, found = Session(model, pad_id=pad_id), dict[str, Floats]()
     taps = onnxruntime.InferenceSession(tapped, providers=["CPUExecutionProvider"])
     tapped.unlink()
     for tree in trees:

@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 def write_half(model: "RewardModel", target: Path, *, has_aspects: bool = False) -> None:
     """Export the model with its backbone in fp16; norms compute in fp32 where transformers lets them."""
     half = copy.deepcopy(model)
-    half.backbone.half()
+    half.backbone.half()  # type: ignore[no-untyped-call]
     write_onnx(half, target, has_aspects=has_aspects)

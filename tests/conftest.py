@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -132,6 +133,25 @@ def tiny_bundle(make_bundle: MakeBundle) -> Path:
 def other_bundle(make_bundle: MakeBundle) -> Path:
     """Return the sealed bundle of another tiny model."""
     return make_bundle(1)
+
+
+@pytest.fixture
+def agreeing(splits: Path, tiny_bundle: Path, tmp_path: Path) -> Path:
+    """Return splits whose labels are what the tiny model says, so that it is sure of them."""
+    import numpy as np
+
+    from rewardlab.bundle import Bundle
+    from rewardlab.engine import Engine
+    from rewardlab.files import read_groups, write_groups
+    from rewardlab.groups import Comparison
+
+    groups = list(read_groups(splits / "calibration.jsonl.gz"))
+    scores = Engine(Bundle.open(tiny_bundle)).score_many([(group.prompt, group.responses) for group in groups])
+    labels = [Comparison(better=int(np.argmax(each)), worse=int(np.argmin(each))) for each in scores]
+    labelled = [replace(group, comparisons=(label,)) for group, label in zip(groups, labels, strict=True)]
+    write_groups(tmp_path / "splits" / "calibration.jsonl.gz", labelled)
+    shutil.copyfile(splits / "train.jsonl.gz", tmp_path / "splits" / "train.jsonl.gz")
+    return tmp_path / "splits"
 
 
 @pytest.fixture(scope="session")

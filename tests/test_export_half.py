@@ -39,13 +39,15 @@ def test_fp16_is_near_fp32_and_keeps_keys_and_values_in_half_the_bytes(
     assert next(model.backbone.parameters()).dtype.itemsize == 4
 
 
-def test_a_bundle_in_fp16_scores_what_was_sealed(tiny_folder: Path, tokens: Path, splits: Path, tmp_path: Path) -> None:
+def test_a_bundle_in_fp16_scores_what_was_sealed(
+    tiny_folder: Path, tokens: Path, agreeing: Path, tmp_path: Path
+) -> None:
     from models.checkpoint import save_model
 
     readout, config = ReadOut.from_dict(read_json(tokens / "readout.json")), ModelConfig(backbone="tiny")
     save_model(build_model(config, tiny_folder), config, readout, backbone_folder=tiny_folder, target=tmp_path / "m")
     settings = ExportConfig(precision="fp16", num_golden=3, num_int8=24)
-    report = export(settings, tmp_path / "m", splits, tmp_path / "bundle", tmp_path / "export.json", lineage={})
+    report = export(settings, tmp_path / "m", agreeing, tmp_path / "bundle", tmp_path / "export.json", lineage={})
     bundle = Bundle.open(tmp_path / "bundle")
     Engine(bundle).check_golden()
     assert (report.graph, bundle.manifest["graph"], bundle.manifest["precision"]) == ("fp16", "fp16", "fp16")

@@ -1,7 +1,6 @@
 """Eight bits: rewards that depend on nothing but the row, measured against fp32, sealed only when close enough."""
 
 import random
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,7 @@ from models.reward_model import build_model
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from rewardlab.engine.session import Session
-from rewardlab.files import read_groups, read_json, write_groups
-from rewardlab.groups import Comparison
+from rewardlab.files import read_groups, read_json
 from rewardlab.readout import Pooling, ReadOut
 from rewardlab.tokens import TokenTree
 from steps.export import ExportConfig, export
@@ -155,18 +153,6 @@ def test_the_fastest_that_is_close_enough_is_sealed(precision: Any, trials: Mapp
 def test_int8_that_changes_too_much_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no INT8 graph is close enough to fp32 \(a: it flips\)"):
         choose("int8", {"a": GOOD | {"shortfalls": ["it flips"]}})
-
-
-@pytest.fixture
-def agreeing(splits: Path, tiny_bundle: Path, tmp_path: Path) -> Path:
-    """Return splits whose labels are what the tiny model says, so that it is sure of them."""
-    groups = list(read_groups(splits / "calibration.jsonl.gz"))
-    scores = Engine(Bundle.open(tiny_bundle)).score_many([(group.prompt, group.responses) for group in groups])
-    labels = [Comparison(better=int(np.argmax(each)), worse=int(np.argmin(each))) for each in scores]
-    labelled = [replace(group, comparisons=(label,)) for group, label in zip(groups, labels, strict=True)]
-    write_groups(tmp_path / "splits" / "calibration.jsonl.gz", labelled)
-    shutil.copyfile(splits / "train.jsonl.gz", tmp_path / "splits" / "train.jsonl.gz")
-    return tmp_path / "splits"
 
 
 def test_a_bundle_in_8_bits_scores_what_was_sealed(

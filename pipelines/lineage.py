@@ -7,7 +7,7 @@ from rewardlab.bundle import MANIFEST
 from rewardlab.promotion import client_log, report_digest, standing_version
 from rewardlab.promotion.log import CHAMPION
 from rewardlab.promotion.signing import GATE_REPORT, signatures
-from steps.registry import pipeline_run, stored_json
+from steps.registry import find_run, stored_json
 
 _MADE_FROM = ("data_md5", "git_commit", "image", "ir_digest", "recipe", "test_digest")
 
@@ -32,7 +32,7 @@ def lineage(reference: str, *, name: str) -> dict[str, Any]:
             version = standing_version(log, name, reference, found) or ""
         registered = client.get_model_version(name, version)
         tags = registered.tags
-        run = pipeline_run(client, tags.get("run_id", ""), make=False)
+        run = find_run(client, tags.get("run_id", ""))
         report = (stored_json(client, run, GATE_REPORT) if run else None) or {}
         digest = tags.get("bundle", "")
         manifest = stored_json(client, str(registered.run_id), f"bundles/{digest[:16]}/{MANIFEST}") or {}

@@ -12,7 +12,7 @@ from rewardlab.promotion import client_log, move, project, report_digest
 from rewardlab.promotion.log import CHAMPION, PREVIOUS
 from rewardlab.promotion.signing import APPROVED, GATE_REPORT
 from steps.promotions import Candidate, moment, passed, promotion, restoration
-from steps.registry import RegistryStore, connect, describe, pipeline_run, set_tags, stored_json
+from steps.registry import RegistryStore, connect, describe, find_run, set_tags, stored_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,7 +119,7 @@ def _candidate(client: "MlflowClient", name: str, version: str) -> Candidate:
     )
     if found is None:
         raise ValueError(f"{name} has no version {version}: see `rewardlab models --name {name}`")
-    run = pipeline_run(client, str(found.tags.get("run_id")), make=False)
+    run = find_run(client, str(found.tags.get("run_id")))
     report = stored_json(client, run, GATE_REPORT) if run else None
     if report is None:
         raise ValueError(f"the registry keeps no report of the gate on {name}/{version}: run the pipeline again")

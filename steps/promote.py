@@ -38,7 +38,7 @@ def promote(run_id: str, label: str, gate: Path, champion: str) -> PromoteReport
     Raises:
         ValueError: the gate did not pass this candidate, or not against this champion.
     """
-    name, _, version = label.rpartition("/")
+    name, version = label.split("/")
     client = connect()
     candidate = Candidate(name=name, version=version, run=pipeline_run(client, run_id), report=read_json(gate))
     record = ChampionRecord.from_json(champion) if champion else None

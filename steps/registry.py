@@ -88,15 +88,18 @@ def experiment(client: "MlflowClient") -> str:
         return str(found.experiment_id)
 
 
-def pipeline_run(client: "MlflowClient", run_id: str, *, make: bool = True) -> str:
-    """Return the id of the MLflow run that stands for a pipeline run; the first time one is made, or "" returned."""
-    where = [experiment(client)]
-    found = client.search_runs(where, filter_string=f"tags.`{_RUN_TAG}` = '{run_id}'")
+def find_run(client: "MlflowClient", run_id: str) -> str:
+    """Return the id of the MLflow run that stands for a pipeline run, or nothing where there is none."""
+    found = client.search_runs([experiment(client)], filter_string=f"tags.`{_RUN_TAG}` = '{run_id}'")
+    return str(found[0].info.run_id) if found else ""
+
+
+def pipeline_run(client: "MlflowClient", run_id: str) -> str:
+    """Return the id of the MLflow run that stands for a pipeline run; the first time one is made."""
+    found = find_run(client, run_id)
     if found:
-        return str(found[0].info.run_id)
-    if not make:
-        return ""
-    return str(client.create_run(where[0], run_name=run_id, tags={_RUN_TAG: run_id}).info.run_id)
+        return found
+    return str(client.create_run(experiment(client), run_name=run_id, tags={_RUN_TAG: run_id}).info.run_id)
 
 
 def champion_record(client: "MlflowClient", name: str) -> ChampionRecord | None:
@@ -178,7 +181,7 @@ def set_tags(client: "MlflowClient", name: str, version: str, tags: Mapping[str,
 
 def describe_version(client: "MlflowClient", label: str, text: str) -> None:
     """Make a Markdown text the description of `NAME/VERSION`; what is over MLflow's limit is cut at a line."""
-    name, _, version = label.rpartition("/")
+    name, version = label.split("/")
     rest = "\n\nThe rest is in model_card.md of the run.\n"
     if len(text) > _DESCRIPTION_LIMIT:
         text = text[: _DESCRIPTION_LIMIT - len(rest)].rpartition("\n")[0].rstrip() + rest

@@ -116,6 +116,7 @@ def test_aliases_have_chains_of_their_own() -> None:
 def test_what_is_no_entry_is_void() -> None:
     found = log(FIRST, "", "{", '{"alias":"champion"}', SECOND)
     assert found.head("champion") == SECOND
+    assert [line.number for line in found.lines] == [1, 2, 3, 4, 5]
     assert [(line.entry is None, line.void.startswith("no entry: ")) for line in found.lines[1:4]] == [(True, True)] * 3
 
 

@@ -1,5 +1,6 @@
 """The promotion log on MLflow's REST API, answered by MLflow's own server in this process, beside MLflow's client."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,24 @@ def test_both_ways_to_a_registry_show_the_same_log(rest: RestStore, monkeypatch:
     assert client_log(connect(), "m") == read(rest, "m")
 
 
+def test_a_log_is_asked_for_page_by_page(rest: RestStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in (1, 2, 3):
+        rest.append("m", entry(version))
+    monkeypatch.setattr("rewardlab.promotion.rest.PAGE", 2)
+    sizes: list[int] = []
+
+    def count(response: httpx.Response) -> None:
+        sizes.append(len(json.loads(response.read())["model_versions"]))
+
+    server = httpx.WSGITransport(app=app)
+    with httpx.Client(transport=server, base_url="http://localhost", event_hooks={"response": [count]}) as client:
+        assert [number for number, _ in RestStore(client).records("m")] == [1, 2, 3]
+    assert sizes == [2, 1]
+
+
 @pytest.mark.parametrize("way", ["rest", "client"])
 def test_an_entry_is_a_version_whose_source_is_the_run_with_the_report(way: str, rest: RestStore) -> None:
-    (rest if way == "rest" else RegistryStore(connect())).append("m", FIRST)
+    assert (rest if way == "rest" else RegistryStore(connect())).append("m", FIRST) is True
     (version,) = connect().search_model_versions("name = 'm.log'")
     assert (version.version, version.run_id, version.tags) == (1, "run-1", {"entry": FIRST.to_json()})
     assert version.source == "runs:/run-1/reports"

@@ -168,8 +168,9 @@ def test_a_run_that_promotes_what_another_has_just_promoted_is_unchanged(
     gate = report(tmp_path, first)
     label = {add(gate, first, run_id=run) for run in ("a", "b")}
     assert label == {"m/1"}
-    told = [promote(run, "m/1", gate, "") for run in ("a", "b", "a")]
-    assert [each.decision for each in told] == ["promoted", "unchanged", "promoted"]
-    assert told[1].reason == "another run has promoted the same bundle (m/1)"
-    assert connect().get_model_version("m", "1").tags["decision"] == "promoted"
+    for run, decision in (("a", "promoted"), ("b", "unchanged"), ("a", "promoted")):
+        told = promote(run, "m/1", gate, "")
+        assert told.decision == decision
+        assert told.reason == ("because" if run == "a" else "another run has promoted the same bundle (m/1)")
+        assert connect().get_model_version("m", "1").tags["decision"] == "promoted"
     assert len(client_log(connect(), "m").accepted("champion")) == 1

@@ -22,6 +22,7 @@ from steps.registry import (
     describe,
     describe_version,
     experiment,
+    find_run,
     looks,
     make_model,
     pipeline_run,
@@ -83,9 +84,9 @@ def test_of_two_who_make_the_experiment_the_slower_takes_the_others(
 
 def test_a_pipeline_run_has_one_run_of_mlflow(registry: Path) -> None:
     client = connect()
-    assert pipeline_run(client, "a", make=False) == ""
+    assert find_run(client, "a") == ""
     made = pipeline_run(client, "a")
-    assert pipeline_run(client, "a") == pipeline_run(client, "a", make=False) == made
+    assert pipeline_run(client, "a") == find_run(client, "a") == made
     assert pipeline_run(client, "b") != made
     found = client.get_run(made)
     assert (found.info.run_name, found.data.tags["rewardlab.run_id"]) == ("a", "a")
@@ -165,7 +166,7 @@ def test_a_registered_version_says_what_it_is(registry: Path, tmp_path: Path, fi
         "parity": "0.00123",
         "run_id": "one",
     }
-    run = pipeline_run(connect(), "one", make=False)
+    run = find_run(connect(), "one")
     told = {key: value for key, value in connect().get_run(run).data.tags.items() if key.startswith("rewardlab.")}
     assert told == {
         "rewardlab.run_id": "one",

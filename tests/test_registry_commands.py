@@ -2,6 +2,8 @@
 
 import getpass
 import re
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -126,6 +128,8 @@ def test_a_version_without_a_report_is_refused(second: Path) -> None:
     client.delete_model_version_tag("m", "2", "run_id")
     with refuses(f"the registry keeps no report of the gate on m/2: {told}"):
         approve_version("m", "2", person="ada")
+    runs = [run.data.tags["rewardlab.run_id"] for run in client.search_runs(["1"])]
+    assert "unknown" not in runs  # to ask makes no run
 
 
 def test_a_report_on_another_bundle_promotes_nothing(second: Path) -> None:
@@ -189,6 +193,17 @@ def test_versions_are_listed_newest_first(second: Path, tmp_path: Path) -> None:
     assert abs(rows[-1]["created"] / 1000 - datetime.now(UTC).timestamp()) < 300
 
 
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the clock on the wall be nine hours ahead of UTC."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_east")
 def test_the_table_of_versions() -> None:
     tags = {"verdict": "pass", "recipe": "smoke", "bundle": "0123456789abcdef"}
     rows = [

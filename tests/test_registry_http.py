@@ -1,5 +1,6 @@
 """The registry on a real MLflow server over HTTP, whose artifacts go through the server too."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,12 @@ def test_register_promote_and_load_over_http(
     server: str, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     gate = report(tmp_path, tiny_bundle)
     label = add(gate, tiny_bundle, name="http")
     assert promote("run", label, gate, "").decision == "promoted"
+    assert list(scratch.iterdir()) == []  # what was fetched from the server to be read is gone
     folder, found = resolve("models:/http@champion")
     assert (found, Bundle.open(folder).digest) == ("http/1", Bundle.open(tiny_bundle).digest)

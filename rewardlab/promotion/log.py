@@ -52,7 +52,7 @@ class Log:
 
     def projection(self) -> dict[str, str]:
         """Return the version that each alias is to name; `previous` is the champion's predecessor."""
-        aliases = {line.entry.alias for line in self.lines if line.entry and not line.void}
+        aliases = {line.entry.alias for line in self.lines if line.entry}
         heads = {alias: head.version for alias in sorted(aliases) if (head := self.head(alias))}
         before = self.before(CHAMPION)
         return heads | ({PREVIOUS: before.version} if before else {})

@@ -29,19 +29,20 @@ class RestStore:
         """Return number and text of every entry in the log of a registered model."""
         query = {"filter": f"name = '{log_name(name)}'", "max_results": PAGE, "order_by": "version_number ASC"}
         found: list[tuple[int, str]] = []
-        token = ""
         while True:
-            page = self._get("model-versions/search", query | ({"page_token": token} if token else {}))
+            page = self._get("model-versions/search", query)
             for version in page.get("model_versions", []):
                 tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
                 found.append((int(version["version"]), tags.get(ENTRY, "")))
-            token = page.get("next_page_token", "")
-            if not token:
+            query["page_token"] = page.get("next_page_token")
+            if not query["page_token"]:
                 return found
 
     def append(self, name: str, entry: Entry) -> bool:
         """Write an entry whole and return true; false where it cannot be known whether it was written."""
-        self._post("registered-models/create", {"name": log_name(name)}, allowed="RESOURCE_ALREADY_EXISTS")
+        made = self._post("registered-models/create", {"name": log_name(name)})
+        if made.status_code != 400 or made.json().get("error_code") != "RESOURCE_ALREADY_EXISTS":
+            made.raise_for_status()
         body = {
             "name": log_name(name),
             "source": f"runs:/{entry.run}/reports",
@@ -49,7 +50,7 @@ class RestStore:
             "tags": [{"key": ENTRY, "value": entry.to_json()}],
         }
         try:
-            self._post("model-versions/create", body)
+            self._post("model-versions/create", body).raise_for_status()
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
             if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
                 raise
@@ -63,19 +64,11 @@ class RestStore:
 
     def point(self, name: str, alias: str, version: str) -> None:
         """Let an alias name a version."""
-        self._post("registered-models/alias", {"name": name, "alias": alias, "version": version})
+        self._post("registered-models/alias", {"name": name, "alias": alias, "version": version}).raise_for_status()
 
     def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
-        return _answer(self._client.get(f"{_API}/{path}", params=query))
+        answer: dict[str, Any] = self._client.get(f"{_API}/{path}", params=query).raise_for_status().json()
+        return answer
 
-    def _post(self, path: str, body: dict[str, Any], *, allowed: str = "") -> dict[str, Any]:
-        return _answer(self._client.post(f"{_API}/{path}", json=body), allowed)
-
-
-def _answer(response: httpx.Response, allowed: str = "") -> dict[str, Any]:
-    """Return what the server answered; an error of the code `allowed` is an empty answer."""
-    if allowed and response.status_code == 400 and response.json().get("error_code") == allowed:
-        return {}
-    response.raise_for_status()
-    answer: dict[str, Any] = response.json()
-    return answer
+    def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return self._client.post(f"{_API}/{path}", json=body)

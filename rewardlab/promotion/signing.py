@@ -43,7 +43,7 @@ def signed_off(report: Mapping[str, Any], tags: Mapping[str, str], label: str) -
         raise ValueError(f"the report on {label} does not say whether people must sign: gate it again")
     signed, asked = signatures(tags, report_digest(report)), policy["sign_off"]
     if asked is not None and len(signed) < asked["people"]:
-        name, _, version = label.rpartition("/")
+        name, version = label.split("/")
         raise NotSignedError(
             f"not signed off: {len(signed)} of {asked['people']} people have signed; who has read the report runs "
             f"`rewardlab approve {version} --name {name}`"

@@ -11,7 +11,7 @@ from rewardlab.files import read_json, write_json, write_text
 from rewardlab.promotion import client_log
 from rewardlab.promotion.signing import GATE_REPORT
 from steps.promotions import promoted_by
-from steps.registry import connect, describe_version, looks, pipeline_run, stored_json
+from steps.registry import connect, describe_version, find_run, looks, pipeline_run, stored_json
 from steps.report.card import model_card
 from steps.report.page import render
 from steps.report.record import Record
@@ -90,7 +90,7 @@ def conclude(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -
     summary = _failed_summary(config, run_folder, known)
     try:
         client = connect()
-        run = pipeline_run(client, config.run_id, make=False)
+        run = find_run(client, config.run_id)
         tags = _told(client, config.name, run) if run else {}
     except (ValueError, MlflowException) as error:
         tags = {}

@@ -58,7 +58,9 @@ def report(folder: Path, bundle: Path, verdict: str = "pass", **more: Any) -> Pa
 def add(gate: Path, bundle: Path, *, name: str = "m", run_id: str = "run") -> str:
     """Register a bundle with a gate's report on it; return the label."""
     config = RegisterConfig(name=name, run_id=run_id, lineage={"recipe": "smoke"}, data_md5="md5")
-    return register(config, bundle, {"gate": gate}).label
+    told = register(config, bundle, {"gate": gate})
+    assert told.label == f"{name}/{told.version}"
+    return told.label
 
 
 def crown(folder: Path, bundle: Path, *, name: str = "m", **more: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from rewardlab.bundle import Bundle
@@ -55,6 +56,19 @@ def test_a_registry_is_made_where_there_is_none_and_asked_quietly(
     number = experiment(client)
     assert client.get_experiment(number).artifact_location == str(tmp_path / "deep" / "home" / "artifacts")
     assert (experiment(client), client.get_experiment(number).name) == (number, "rewardlab")
+
+
+def test_a_server_says_itself_where_it_keeps_artifacts(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = connect()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    assert not client.get_experiment(experiment(client)).artifact_location.startswith(str(registry))
+
+
+def test_an_experiment_that_is_there_is_found_without_writing(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = connect()
+    number = experiment(client)
+    monkeypatch.delattr(MlflowClient, "create_experiment")  # as for who may only read
+    assert experiment(client) == number
 
 
 def test_two_first_runs_make_the_registry_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import torch
 from transformers import PreTrainedModel
 
 from models.batches import TokenGroup
-from models.tree_attention import NAME, hidden_states, register
+from models.tree_attention import NAME, inputs, register
 from models.tree_masks import Row
 from models.trees import TreeBatch, lay_out
 
@@ -13,7 +13,7 @@ _KINDS = {"full_attention", "sliding_attention"}
 
 
 def share_prompts(backbone: PreTrainedModel) -> str:
-    """Let a causal backbone accept token trees; whatever else it is given, it reads as before.
+    """Let a causal backbone, or a language model, accept token trees; whatever else it is given, it reads as before.
 
     Returns why it cannot, and "" if it can: a small row of trees is read both ways and must give the same, so that
     nothing that passes from token to token beside attention, or that attention does in a way of its own, goes unseen.
@@ -37,10 +37,10 @@ def _difference(backbone: PreTrainedModel) -> str:
     training = backbone.training
     backbone.train(False)
     try:
-        apart = torch.cat([backbone(input_ids=batch.ids_T[None, place]).last_hidden_state[0] for place in sequences])
+        apart = torch.cat([backbone(input_ids=batch.ids_T[None, place])[0][0] for place in sequences])
         backbone.set_attn_implementation(NAME)
         row = Row(batch.trees, backbone.device)
-        together = hidden_states(backbone, batch, row)[torch.cat(sequences)]
+        together = backbone(**inputs(batch, row))[0][0, torch.cat(sequences)]
     except (RuntimeError, TypeError, ValueError) as error:
         return f"it does not read trees ({error})"
     finally:
@@ -49,7 +49,7 @@ def _difference(backbone: PreTrainedModel) -> str:
         return "it does not say how far its sliding windows reach"
     rounding = 1e3 * torch.finfo(torch.float32).eps if apart.dtype == torch.float32 else 0.1
     gap = float((together - apart).abs().max() / apart.abs().max())
-    return "" if gap < rounding else f"read in a tree, hidden states differ by {gap:.1g} of the largest"
+    return "" if gap < rounding else f"read in a tree, its outputs differ by {gap:.1g} of the largest"
 
 
 def _small_batch(vocabulary: int) -> TreeBatch:

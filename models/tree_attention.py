@@ -39,20 +39,23 @@ def register() -> None:
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
 
 
-def hidden_states(backbone: PreTrainedModel, batch: TreeBatch, row: Row | None = None) -> Tensor:
-    """Return the last layer's hidden states of the row, hidden_TD.
+def hidden_states(backbone: PreTrainedModel, batch: TreeBatch) -> Tensor:
+    """Return the last layer's hidden states of the row, hidden_TD."""
+    hidden_TD: Tensor = backbone(**inputs(batch, Row(batch.trees, batch.ids_T.device))).last_hidden_state[0]
+    return hidden_TD
+
+
+def inputs(batch: TreeBatch, row: Row) -> dict[str, Any]:
+    """Return what a backbone, or a language model, is called with to read a row.
 
     The mask, which nobody reads, is there so that transformers makes none of its own over the whole row.
     """
-    unread = torch.empty((1, 1, 0, 0), device=batch.ids_T.device)
-    found = backbone(
-        input_ids=batch.ids_T[None],
-        position_ids=batch.positions_T[None],
-        attention_mask=unread,
-        trees=row or Row(batch.trees, batch.ids_T.device),
-    )
-    hidden_TD: Tensor = found.last_hidden_state[0]
-    return hidden_TD
+    return {
+        "input_ids": batch.ids_T[None],
+        "position_ids": batch.positions_T[None],
+        "attention_mask": torch.empty((1, 1, 0, 0), device=batch.ids_T.device),
+        "trees": row,
+    }
 
 
 def _attention(  # noqa: PLR0913 (the signature that transformers calls)

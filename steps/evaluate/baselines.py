@@ -90,7 +90,7 @@ def _log_probabilities(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> tup
                 bar.update()
         return found
 
-    code = file_digest(Path(policy.__file__))
+    code = "".join(map(file_digest, sorted(Path(policy.__file__).parent.glob("*.py"))))
     who = (
         f"{tree_digest(folder)} {code} {version('torch')} {version('transformers')} {canonical_json(readout.to_dict())}"
     )

@@ -18,7 +18,8 @@ FAMILIES = {
     "Qwen2": {**SHAPE, "num_key_value_heads": 4},
     "Granite": {**SHAPE, "logits_scaling": 3.0},
     "Cohere": {**SHAPE, "logit_scale": 0.5},
-    "GPT2": {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4},  # its language model hands no trees on
+    "GPT2": {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4},
+    "Falcon": {**SHAPE, "num_hidden_layers": 1},
 }
 PROMPT = (5, 1, 7, 7, 2)
 RESPONSES = ((3, 4, 5, 2), (9, 2), (3, 4, 6, 8, 1, 2), (9, 2))
@@ -51,7 +52,7 @@ def test_each_token_has_the_log_probability_that_transformers_gives_it(family: s
         np.testing.assert_allclose(given, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize(("family", "num"), [("Llama", 5 + 4 + 2 + 6), ("GPT2", 3 * 5 + 4 + 2 + 6)])
+@pytest.mark.parametrize(("family", "num"), [("Llama", 5 + 4 + 2 + 6), ("Falcon", 3 * 5 + 4 + 2 + 6)])
 def test_a_prompt_is_read_once_where_that_is_exact(family: str, num: int, tmp_path: Path) -> None:
     policy, sizes = _policy(tmp_path, family), []
     embedding = policy._model.get_input_embeddings()

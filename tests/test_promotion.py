@@ -194,6 +194,21 @@ def test_only_what_is_wrong_is_set() -> None:
     assert store.named == {"champion": "1", "mine": "7"}
 
 
+class Busy(MemoryStore):
+    """Somebody appends another alias's entry whenever an alias is set."""
+
+    def point(self, name: str, alias: str, version: str) -> None:
+        super().point(name, alias, version)
+        if len(self.texts) == 1:
+            self.append(name, replace(FIRST, alias="production"))
+
+
+def test_what_was_set_is_told_over_all_readings_of_the_log() -> None:
+    store = Busy()
+    store.append("m", FIRST)
+    assert project(store, "m") == {"champion": "1", "production": "1"}
+
+
 class Stumbling(MemoryStore):
     """Answers the first tries with an error, though some were written."""
 

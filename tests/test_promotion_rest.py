@@ -14,6 +14,7 @@ from mlflow.server import app, handlers
 
 from rewardlab.home import tracking_uri
 from rewardlab.promotion import client_log, move, read
+from rewardlab.promotion.reading import client_records
 from rewardlab.promotion.rest import RestStore
 from steps.registry import RegistryStore, connect
 from tests.promotion_store import entry
@@ -62,6 +63,17 @@ def test_a_log_is_asked_for_page_by_page(rest: RestStore, monkeypatch: pytest.Mo
     with httpx.Client(transport=server, base_url="http://localhost", event_hooks={"response": [count]}) as client:
         assert [number for number, _ in RestStore(client).records("m")] == [1, 2, 3]
     assert sizes == [2, 1]
+
+
+def test_the_client_asks_for_a_log_page_by_page(rest: RestStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in (1, 2, 3):
+        rest.append("m", entry(version))
+    monkeypatch.setattr("rewardlab.promotion.reading.PAGE", 2)
+    client, pages = connect(), []
+    ask = client.search_model_versions
+    monkeypatch.setattr(client, "search_model_versions", lambda *it, **how: pages.append(ask(*it, **how)) or pages[-1])
+    assert [number for number, _ in client_records(client, "m")] == [1, 2, 3]
+    assert [len(page) for page in pages] == [2, 1]
 
 
 @pytest.mark.parametrize("way", ["rest", "client"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.images import image, tag
 from rewardlab.config import Config
-from steps.parallel import num_cores
+from rewardlab.cores import num_cores
 
 VERSION_LABEL = "org.opencontainers.image.version"
 _SOCKETS = (

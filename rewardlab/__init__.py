@@ -49,7 +49,7 @@ def load(ref: str, *, threads: int | None = None, verify_key: str | Path | None 
 
     Args:
         ref: a bundle folder, or `models:/reward-model@champion`, a version or an alias in the registry.
-        threads: for one forward pass; by default all cores.
+        threads: for one forward pass; by default as many as the cores that this process may use.
         verify_key: public key (PEM) whose owner must have signed the bundle; by default nobody need.
 
     Raises:

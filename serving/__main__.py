@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rewardlab.cores import num_cores
 from rewardlab.home import DEFAULT_NAME
 from serving.logs import set_up
 
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=_port, default=8080, help="0 picks a free one (default: %(default)s)")
     add("--name", type=_segment, default=DEFAULT_NAME, help="a bundle's name (default: %(default)s)")
     add("--version", type=_segment, help="a bundle's version (default: its digest)")
-    add("--threads", type=_positive, help="passes at a time, one core each (default: all cores)")
+    add("--threads", type=_positive, help="passes at a time, one core each (default: all that this process may use)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where models are computed (default: %(default)s)")
     add("--dialect", choices=DIALECTS, help="is spoken at the root too, without its prefix (default: none)")
     add("--tokens", help="JSON file, or env:NAME, with the bearer tokens that may ask (default: all may)")
@@ -73,7 +74,7 @@ def _worker(options: argparse.Namespace) -> "Worker":
     from serving.limits import Limits
     from serving.work import Worker
 
-    return Worker(_open(options), Limits(), threads=options.threads or os.cpu_count() or 1)
+    return Worker(_open(options), Limits(), threads=options.threads or num_cores())
 
 
 def _open(options: argparse.Namespace) -> "Served":

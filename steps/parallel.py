@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
 from typing import TypeVar
 
+from rewardlab.cores import num_cores
 from steps.progress import progress
 
 Chunk = TypeVar("Chunk", bound=Sized)
@@ -41,20 +42,6 @@ def in_order(work: Callable[[Chunk], Result], chunks: Iterable[Chunk], *, label:
         for chunk, result in _pooled(work, everything) if pooled else ((each, work(each)) for each in everything):
             bar.update(len(chunk))
             yield chunk, result
-
-
-def num_cores() -> int:
-    """Return how many cores this process may use: the scheduler's affinity, within a container's CPU limit.
-
-    The limit is in `cpu.max` of cgroup v2: microseconds of CPU and the period in which they may be used, or "max".
-    """
-    cores = len(os.sched_getaffinity(0))
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            limit, period = file.read().split()
-    except OSError:
-        return cores
-    return cores if limit == "max" else max(1, min(cores, round(int(limit) / int(period))))
 
 
 def _pooled(work: Callable[[Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Result]]:

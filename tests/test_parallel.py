@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from steps.parallel import in_order, num_cores
+from rewardlab.cores import num_cores
+from steps.parallel import in_order
 
 several = pytest.mark.skipif(num_cores() == 1, reason="one core: there are no processes")
 

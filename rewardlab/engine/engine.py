@@ -66,7 +66,7 @@ class Engine:
 
     Args:
         bundle: an opened bundle.
-        threads: for one forward pass; by default all cores.
+        threads: for one forward pass; by default as many as the cores that this process may use.
         device: "cuda" computes on the first GPU, with onnxruntime-gpu.
 
     Example:

@@ -1,6 +1,5 @@
 """ONNX Runtime behind one function: token trees in, rewards out."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from rewardlab.cores import num_cores
 from rewardlab.engine.prompts import PromptCache
 from rewardlab.readout import LENGTH_MULTIPLE
 from rewardlab.tokens import TokenTree
@@ -51,7 +51,7 @@ class Session:
     Args:
         model: the graph.
         pad_id: any id; padding is out of sight.
-        threads: for one forward pass; by default all cores.
+        threads: for one forward pass; by default as many as the cores that this process may use.
         cache_bytes: for prompts that are kept between calls.
         device: "cpu", or "cuda" with onnxruntime-gpu: keys and values then stay on the device, and kernels that depend
             on the shape of a batch may move the last bits.
@@ -161,7 +161,7 @@ class Session:
 
 def _open(model: Path, threads: int | None, device: Device) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.intra_op_num_threads = threads or num_cores()
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3

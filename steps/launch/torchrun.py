@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rewardlab.cores import num_cores
 from rewardlab.files import read_json, write_json
 from steps.launch.signals import on_sigterm
-from steps.parallel import num_cores
 
 REPORTS = "REWARDLAB_RANK_REPORTS"
 """Where each process says why it failed."""

@@ -122,8 +122,10 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
     config = uvicorn.Config(
         app_of(worker, tokens=tokens, dialect=options.dialect, follower=follower),
         http="httptools",
+        loop="uvloop",
         log_level="warning",
         access_log=False,
+        proxy_headers=False,  # who asks is told by tokens, not by addresses
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,

@@ -21,8 +21,9 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What a batch took: seconds by the wall, and of its thread's CPU."""
+    """What a batch took: tokens that the engine computed, seconds by the wall, and of its thread's CPU."""
 
+    tokens: int
     seconds: float
     cpu_seconds: float
 

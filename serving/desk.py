@@ -1,9 +1,10 @@
 """A dialect's desk: reads its requests, has them scored under its manners, and answers whatever happens."""
 
 import asyncio
+import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from serving.limits import read_object
 from serving.logs import log
@@ -22,6 +24,7 @@ from serving.work import Scored, Worker
 T = TypeVar("T")
 LEFT = 499
 """What is counted and logged for a client that left before its answer."""
+_IDS = random.Random()  # noqa: S311  nothing is kept secret by them
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -44,28 +47,23 @@ class Desk:
 
         return self.route(path, reply)
 
-    def route(self, path: str, reply: "Callable[[Call], Awaitable[Response]]") -> Route:
+    def route(self, path: str, reply: "Reply") -> Route:
         """Return a route for POST; whatever fails in `reply` becomes an error of this dialect."""
+        return Route(self.prefix + path, _Endpoint(self, reply), methods=["POST"])
 
-        async def endpoint(request: Request) -> Response:
-            call = Call(self, request)
-            try:
-                async with self.guard.visit(request.headers, self.manners) as call.caller:
-                    self.worker.door.look_in(self.manners)
-                    return call.finish(await self._timely(call, reply))
-            except HTTPException as error:
-                return call.finish(_error(error.status_code, error.detail, dict(error.headers or {})))
-            except Exception as error:
-                log.exception("a request failed: %s", type(error).__name__, extra={"facts": call.facts})
-                return call.finish(_error(500, f"the server failed on this request: {type(error).__name__}"))
-
-        return Route(self.prefix + path, endpoint, methods=["POST"])
-
-    async def _timely(self, call: "Call", reply: "Callable[[Call], Awaitable[Response]]") -> Response:
+    async def answered(self, call: "Call", reply: "Reply") -> Response:
+        """Return the reply to a request, or the error that it ends in."""
         try:
-            return await self.in_time(reply(call))
+            async with self.guard.visit(call.request.headers, self.manners) as call.caller:
+                self.worker.door.look_in(self.manners)
+                return await self.in_time(reply(call))
+        except HTTPException as error:
+            return _error(error.status_code, error.detail, dict(error.headers or {}))
         except ValueError as error:
-            raise HTTPException(self.manners.refusal_status, str(error)) from error
+            return _error(self.manners.refusal_status, str(error))
+        except Exception as error:
+            log.exception("a request failed: %s", type(error).__name__, extra={"facts": call.facts})
+            return _error(500, f"the server failed on this request: {type(error).__name__}")
 
     async def in_time(self, work: Awaitable[T]) -> T:
         """Return what a piece of work gives, or end it at the dialect's deadline.
@@ -81,6 +79,19 @@ class Desk:
             raise HTTPException(504, f"no rewards within {limit:g} s", headers={"Retry-After": "1"}) from error
 
 
+class _Endpoint:
+    """A route's application; as it catches whatever happens, Starlette need not wrap it once more for that."""
+
+    def __init__(self, desk: Desk, reply: "Reply") -> None:
+        self._desk = desk
+        self._reply = reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(self._desk, Request(scope, receive, send))
+        response = call.finish(await self._desk.answered(call, self._reply))
+        await response(scope, receive, send)
+
+
 class Call:
     """One request: who asks, what was scored for it, and what is said of it in the log."""
 
@@ -92,7 +103,7 @@ class Call:
         self._started = time.perf_counter()
         self._num_responses = 0
         given = request.headers.get("x-request-id", "")
-        self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self.id = given if _REQUEST_ID.fullmatch(given) else f"{_IDS.getrandbits(128):032x}"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -100,7 +111,7 @@ class Call:
         return {
             "request_id": self.id,
             "dialect": self.desk.dialect,
-            "path": self.request.url.path,
+            "path": self.request.scope["path"],
             "caller": self.caller,
             "responses": self._num_responses,
             "model": self.served.label,
@@ -143,14 +154,17 @@ class Call:
     def finish(self, response: Response) -> Response:
         """Name the model and the request in a reply, count it, and log it."""
         seconds = time.perf_counter() - self._started
-        response.headers["X-Request-Id"] = self.id
-        response.headers["X-Model"] = self.served.label
-        response.headers["X-Model-Digest"] = self.served.digest
+        told = {"x-request-id": self.id, "x-model": self.served.label, "x-model-digest": self.served.digest}
+        response.raw_headers += [(name.encode("latin-1"), text.encode("latin-1")) for name, text in told.items()]
         self.desk.worker.metrics.request(self.desk.dialect, response.status_code, seconds)
-        facts = {**self.facts, "status": response.status_code, "seconds": round(seconds, 6)}
-        level = "warning" if response.status_code in (500, 504) else "info"
-        getattr(log, level)("request", extra={"facts": facts})
+        level = logging.WARNING if response.status_code in (500, 504) else logging.INFO
+        if log.isEnabledFor(level):
+            facts = {**self.facts, "status": response.status_code, "seconds": round(seconds, 6)}
+            log.log(level, "request", extra={"facts": facts})
         return response
+
+
+Reply = Callable[[Call], Awaitable[Response]]
 
 
 Answer = Callable[[Call, dict[str, Any]], Coroutine[Any, Any, Any]]

@@ -58,7 +58,7 @@ def parse_object(body: bytes, limits: Limits) -> dict[str, Any]:
     if len(body) > limits.max_body_bytes:
         raise HTTPException(413, f"at most {limits.max_body_bytes} bytes")
     try:
-        values = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        values = _JSON.decode(body.decode("utf-8"))
     except RecursionError as error:
         raise HTTPException(400, "the body is nested too deeply") from error
     except ValueError as error:
@@ -96,6 +96,9 @@ def _finite(number: str) -> float:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def check_texts(prompt: Sequence[Message], responses: Sequence[str], limits: Limits) -> None:

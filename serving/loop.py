@@ -90,13 +90,20 @@ class EngineLoop:
                     del self._flight[leaf.key]
 
     def _run(self) -> None:
-        me = threading.get_ident()
-        while batch := self._next(me):
-            started, cpu = time.perf_counter(), time.thread_time()
-            outcomes = score(batch)
-            took = Took(time.perf_counter() - started, time.thread_time() - cpu)
-            del self._running[me]
-            self._loop.call_soon_threadsafe(self._settle, batch, outcomes, took)
+        while self._turn(threading.get_ident()):
+            pass
+
+    def _turn(self, me: int) -> bool:
+        """Score a batch and keep no hold of it, as its model may be going; say whether there will be another."""
+        batch = self._next(me)
+        if not batch:
+            return False
+        started, cpu = time.perf_counter(), time.thread_time()
+        outcomes = score(batch)
+        seconds, cpu_seconds = time.perf_counter() - started, time.thread_time() - cpu
+        _, tokens = self._running.pop(me)
+        self._loop.call_soon_threadsafe(self._settle, batch, outcomes, Took(tokens, seconds, cpu_seconds))
+        return True
 
     def _next(self, me: int) -> list[Leaf]:
         """Wait for work and return a batch; an empty one when it is time to end."""

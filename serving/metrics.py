@@ -2,12 +2,13 @@
 
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rewardlab.drift import drift
-from serving.batches import Leaf, Outcome, Took, price
+from serving.batches import Leaf, Outcome, Took
 from serving.served import Served
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -61,14 +62,16 @@ class Metrics:
         )
         for kind in ("not_finite", "error"):
             self.failures.labels(kind)
+        self._answered = cache(lambda dialect, status: self.requests.labels(dialect, str(status)))
+        self._waited = cache(self.seconds.labels)
         self._counted: WeakKeyDictionary[Served, tuple[int, ...]] = WeakKeyDictionary()
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._recent_of: Served | None = None
 
     def request(self, dialect: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""
-        self.requests.labels(dialect, str(status)).inc()
-        self.seconds.labels(dialect).observe(seconds)
+        self._answered(dialect, status).inc()
+        self._waited(dialect).observe(seconds)
 
     def text(self) -> bytes:
         """Return the metrics as Prometheus reads them."""
@@ -79,7 +82,7 @@ class Metrics:
 
     def batch(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
         """Count a batch and what came of it."""
-        self.batch_tokens.observe(price(batch))
+        self.batch_tokens.observe(took.tokens)
         self.batch_seconds.observe(took.seconds)
         self.engine_cpu_seconds.inc(took.cpu_seconds)
         self.rows.inc(len(batch))

@@ -6,7 +6,7 @@ import hmac
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,16 +71,16 @@ class Guard:
             for name, token in (tokens or {}).items()
         ]
 
-    @asynccontextmanager
-    async def visit(self, headers: Mapping[str, Any], manners: Manners) -> AsyncIterator[str | None]:
+    def visit(self, headers: Mapping[str, Any], manners: Manners) -> AbstractAsyncContextManager[str | None]:
         """Give the name of whoever asks, for as long as the request is in work.
 
         Raises:
             HTTPException: 401 without a known token; as for a full queue where the token has too much in work.
         """
-        if not self._known:
-            yield None
-            return
+        return self._visit(headers, manners) if self._known else nullcontext()
+
+    @asynccontextmanager
+    async def _visit(self, headers: Mapping[str, Any], manners: Manners) -> AsyncIterator[str | None]:
         name, room = self._who(str(headers.get("authorization", "")))
         if manners.hold_seconds <= 0 and room.locked():
             raise unavailable(f"{name} has all the requests in work that it may have: try again later")

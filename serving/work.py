@@ -1,23 +1,20 @@
 """From a request's groups to their scores: the door, the tokenizers, the engine's loop."""
 
 import asyncio
-import functools
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rewardlab.tokens import TokenTree
-from serving.batches import Leaf, Outcome, Took, price
+from serving.batches import Leaf, Outcome, Took
 from serving.door import Door, Pace
 from serving.limits import Limits, unavailable
 from serving.logs import log
 from serving.loop import EngineLoop
 from serving.manners import Manners
 from serving.metrics import Metrics
-from serving.served import TOKENIZING_THREADS, Item, Served
+from serving.reading import Read, Readers
+from serving.served import Item, Served
 
-Read = tuple[TokenTree, bool] | ValueError
 _ENDING = "the server is shutting down"
 
 
@@ -52,7 +49,7 @@ class Worker:
         self.door = Door(limits, Pace(threads), lambda: self.loop.outstanding)
         self.follow_problem: str | None = None
         self._why_not: str | None = "the golden texts have not been scored yet"
-        self._tokenizing = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="tokenize")
+        self._readers = Readers(self.metrics.tokenizing_cpu_seconds.inc)
 
     @property
     def not_ready(self) -> str | None:
@@ -62,9 +59,9 @@ class Worker:
     async def start(self) -> None:
         """Score the golden texts, then be ready; if they differ, say so and never be ready."""
         self.loop.start()
+        self._readers.start()
         try:
-            check = functools.partial(self.served.engine.check_golden, parallel=self._threads)
-            await asyncio.get_running_loop().run_in_executor(self._tokenizing, check)
+            await asyncio.to_thread(self.served.engine.check_golden, parallel=self._threads)
         except Exception as error:  # whatever the reason, this server must not score
             self._why_not = f"the golden check failed: {error}"
             log.error("not ready: %s", self._why_not)
@@ -89,7 +86,7 @@ class Worker:
         self._why_not = _ENDING
         self.close_door()
         self.loop.stop()
-        self._tokenizing.shutdown(cancel_futures=True)
+        self._readers.stop()
 
     async def score(self, items: Sequence[Item], manners: Manners) -> list[Scored]:
         """Score groups and texts; one that cannot be scored takes no other with it.
@@ -102,8 +99,7 @@ class Worker:
         num_bytes = sum(item.num_bytes for item in items)
         async with self.door.entry(num_bytes, manners):
             served = self.served
-            read, cpu_seconds = await asyncio.get_running_loop().run_in_executor(self._tokenizing, _read, served, items)
-            self.metrics.tokenizing_cpu_seconds.inc(cpu_seconds)
+            read = await self._readers.read(served, items, num_bytes)
             trees = [each[0] for each in read if isinstance(each, tuple)]
             sequences = [(tree.prompt, ids) for tree in trees for ids in tree.responses]
             self.door.pace.read(num_bytes, sum(len(ids) for sequence in sequences for ids in sequence))
@@ -119,9 +115,9 @@ class Worker:
         return [_scored(served, item, each, outcomes) for item, each in zip(items, read, strict=True)]
 
     def _count(self, trees: Sequence[TokenTree]) -> None:
-        for tree in trees:
-            self.metrics.tokens.inc(len(tree.prompt) + sum(map(len, tree.responses)))
-            self.metrics.truncated.inc(sum(tree.truncated))
+        self.metrics.tokens.inc(sum(len(tree.prompt) + sum(map(len, tree.responses)) for tree in trees))
+        if truncated := sum(sum(tree.truncated) for tree in trees):
+            self.metrics.truncated.inc(truncated)
 
     def measured(self) -> bytes:
         """Return the metrics as Prometheus reads them."""
@@ -133,21 +129,9 @@ class Worker:
         return self.metrics.text()
 
     def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
-        self.door.pace.computed(price(batch), took.seconds)
+        self.door.pace.computed(took.tokens, took.seconds)
         self.door.let_in()
         self.metrics.batch(batch, outcomes, took)
-
-
-def _read(served: Served, items: Sequence[Item]) -> tuple[list[Read], float]:
-    """Tokenize items, each or the reason why it cannot be read; tell the CPU seconds that it took."""
-    started = time.thread_time()
-    found: list[Read] = []
-    for item in items:
-        try:
-            found.append(served.read(item))
-        except ValueError as error:
-            found.append(error)
-    return found, time.thread_time() - started
 
 
 def _scored(served: Served, item: Item, read: Read, outcomes: Iterator[Outcome | None]) -> Scored:

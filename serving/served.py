@@ -63,14 +63,15 @@ class Opening:
     verify_key: Path | None = None
     device: Device = "cpu"
 
-    def engine(self, bundle: Path) -> Engine:
-        """Open a bundle for engines that run one thread each.
+    def engine(self, bundle: Path, *, beside: Engine | None = None) -> Engine:
+        """Open a bundle for engines that run one thread each, beside the one in service.
 
         Raises:
             ValueError: the folder is no bundle, it is damaged, the owner of `verify_key` did not sign it, or there is
                 no such device.
         """
-        return Engine(Bundle.open(bundle, verify_key=self.verify_key), threads=1, device=self.device)
+        opened = Bundle.open(bundle, verify_key=self.verify_key)
+        return Engine(opened, threads=1, device=self.device, beside=beside)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -89,7 +90,7 @@ class Served:
 
         Opening a tokenizer halts all threads, and the one before is in service.
         """
-        if before and before.engine.bundle.readout == engine.bundle.readout:
+        if before and before.engine.reads_like(engine.bundle):
             return cls(engine, name, version, before._transcripts, before._tokenizers)
         try:
             transcripts: Transcripts | str = Transcripts(engine.bundle.readout)
@@ -115,7 +116,7 @@ class Served:
         Raises:
             ValueError: as `Opening.engine`.
         """
-        engine = opening.engine(bundle)
+        engine = opening.engine(bundle, beside=before.engine if before else None)
         number = version or engine.bundle.label.rpartition("/")[2]
         return cls.of(engine, name=name, version=number, before=before)
 

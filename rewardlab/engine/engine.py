@@ -68,6 +68,7 @@ class Engine:
         bundle: an opened bundle.
         threads: for one forward pass; by default as many as the cores that this process may use.
         device: "cuda" computes on the first GPU, with onnxruntime-gpu.
+        beside: an engine in use. Its tokenizer is shared where it reads the same way, as opening one halts all threads.
 
     Example:
         >>> from pathlib import Path
@@ -76,12 +77,22 @@ class Engine:
         2
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None, device: Device = "cpu") -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int | None = None, device: Device = "cpu", beside: "Engine | None" = None
+    ) -> None:
         self.bundle = bundle
-        self._tokenizer = TreeTokenizer(bundle.path / TOKENIZER, bundle.readout)
-        self._tokenizing = threading.Lock()
+        if beside and beside.reads_like(bundle):
+            self._tokenizer, self._tokenizing = beside._tokenizer, beside._tokenizing
+        else:
+            self._tokenizer = TreeTokenizer(bundle.path / TOKENIZER, bundle.readout)
+            self._tokenizing = threading.Lock()
         model, pad_id = bundle.path / MODEL, bundle.readout.pad_id
         self._session = Session(model, pad_id=pad_id, threads=threads, device=device)
+
+    def reads_like(self, other: Bundle) -> bool:
+        """Say whether another bundle's texts become the same tokens."""
+        ours, theirs = ((each.readout, each.manifest["files"][TOKENIZER]) for each in (self.bundle, other))
+        return ours == theirs
 
     @property
     def shares_prompts(self) -> bool:

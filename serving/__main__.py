@@ -109,6 +109,7 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
     import uvicorn
 
     from serving.app import app_of
+    from serving.connection import Connection
     from serving.ending import DRAIN_SECONDS, Server
     from serving.follow import Follower
     from serving.registry import Registry
@@ -121,7 +122,7 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
         follower = Follower(Registry.of_environment(), options.model, worker, seconds=seconds, opening=opening)
     config = uvicorn.Config(
         app_of(worker, tokens=tokens, dialect=options.dialect, follower=follower),
-        http="httptools",
+        http=Connection,
         loop="uvloop",
         log_level="warning",
         access_log=False,

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from serving.leaving import told_of_leaving
 from serving.limits import read_object
 from serving.logs import log
 from serving.manners import MANNERS
@@ -134,22 +135,18 @@ class Call:
         me, left = asyncio.current_task(), False
         assert me is not None
 
-        async def watch() -> None:
+        def leave() -> None:
             nonlocal left
-            while (await self.request.receive())["type"] != "http.disconnect":
-                pass
             left = True
             me.cancel()
 
-        watching = asyncio.ensure_future(watch())
         try:
-            return await work
+            with told_of_leaving(self.request.scope, leave):
+                return await work
         except asyncio.CancelledError:
             if not left or me.uncancel():  # somebody else wants the end of it too
                 raise
             raise HTTPException(LEFT, "the client left before its answer") from None
-        finally:
-            watching.cancel()
 
     def finish(self, response: Response) -> Response:
         """Name the model and the request in a reply, count it, and log it."""

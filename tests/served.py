@@ -10,12 +10,14 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.connection import Connection
+
 
 @contextlib.contextmanager
 def running(app: ASGIApp, listener: socket.socket | None = None) -> Iterator[str]:
     """Yield the URL of an application that is served from a thread."""
     listener = listener or socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, http="httptools", log_level="critical"))
+    server = uvicorn.Server(uvicorn.Config(app, http=Connection, loop="uvloop", log_level="critical"))
     with listener, ThreadPoolExecutor(1) as pool:
         pool.submit(server.run, sockets=[listener])
         try:

@@ -27,6 +27,7 @@ from rewardlab.files import read_json
 from rewardlab.groups import Message
 from serving.__main__ import _listen
 from serving.app import build_app
+from serving.connection import Connection
 from serving.limits import Limits
 
 PROMPT = "What is 2 + 2?"
@@ -49,7 +50,7 @@ def started(bundle: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
 def served(bundle: Path, limits: Limits) -> Iterator[str]:
     """Serve from a thread, where a test can set limits."""
     app = build_app(Engine(Bundle.open(bundle), threads=1), name="small", version="1", limits=limits)
-    server = uvicorn.Server(uvicorn.Config(app, http="httptools", log_level="critical"))
+    server = uvicorn.Server(uvicorn.Config(app, http=Connection, loop="uvloop", log_level="critical"))
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         pool.submit(server.run, sockets=[listener])
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

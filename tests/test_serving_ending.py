@@ -12,6 +12,7 @@ import uvicorn
 
 from rewardlab.bundle import Bundle
 from serving.app import app_of
+from serving.connection import Connection
 from serving.ending import Server
 from serving.limits import Limits
 from serving.served import Served
@@ -30,7 +31,7 @@ def until(condition: Callable[[], bool]) -> None:
 @contextmanager
 def ending(worker: Worker, engine: Watched) -> Iterator[tuple[Server, Callable[[str], Future[httpx.Response]]]]:
     """Yield a server that runs in a thread, and a function that asks it in another."""
-    server = Server(uvicorn.Config(app_of(worker), http="httptools", log_level="critical"), worker)
+    server = Server(uvicorn.Config(app_of(worker), http=Connection, loop="uvloop", log_level="critical"), worker)
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(3) as pool:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 

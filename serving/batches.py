@@ -1,9 +1,9 @@
 """What waits for the engine: priced in tokens, grouped by prompt, then by length."""
 
 import asyncio
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from rewardlab.readout import LENGTH_MULTIPLE
 from rewardlab.tokens import TokenTree
@@ -17,6 +17,11 @@ LENGTH_SLACK = 0.05
 Outcome = tuple[float, dict[str, float]] | Exception
 """A reward and its aspects, or why there is none."""
 Ids = tuple[int, ...]
+Branch = tuple[int, bytes]
+"""What two leaves share that hang from one prompt: the model and the prompt's ids. Bytes remember their hash; a tuple
+of ids would be read again each time that it is looked for."""
+Key = tuple[int, bytes, bytes]
+"""What makes two leaves the same work: the response's ids too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +60,12 @@ class Leaf:
     prompt: Ids
     response: Ids
     waiting: list[tuple[Pending, int]] = field(default_factory=list)
+    branch: Branch = field(init=False)
+    key: Key = field(init=False)
 
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Return what makes two leaves the same work."""
-        return (id(self.served), self.prompt, self.response)
-
-    @property
-    def branch(self) -> tuple[Any, ...]:
-        """Return what two leaves share that hang from one prompt."""
-        return (id(self.served), self.prompt)
+    def __post_init__(self) -> None:
+        self.branch = (id(self.served), _packed(self.prompt))
+        self.key = (*self.branch, _packed(self.response))
 
     @property
     def length(self) -> int:
@@ -82,8 +83,8 @@ class Queue:
     def __init__(self, budget: int = TOKEN_BUDGET) -> None:
         self.tokens = 0
         self._budget = budget
-        self._branches: dict[tuple[Any, ...], dict[Leaf, None]] = {}
-        self._lengths: dict[int, dict[tuple[Any, ...], None]] = {}
+        self._branches: dict[Branch, dict[Leaf, None]] = {}
+        self._lengths: dict[int, dict[Branch, None]] = {}
 
     def __bool__(self) -> bool:
         """Say whether anything waits."""
@@ -143,6 +144,10 @@ class Queue:
                     yield tuple(leaf for leaf in self._branches[branch] if leaf.length == length)
 
 
+def _packed(ids: Ids) -> bytes:
+    return array("i", ids).tobytes()
+
+
 def trees(leaves: Sequence[Leaf]) -> list[tuple[TokenTree, list[Leaf]]]:
     """Return a batch as the engine takes it: a tree for each prompt, and the leaves in the tree's order."""
     branches: dict[Ids, list[Leaf]] = {}
@@ -156,7 +161,7 @@ def trees(leaves: Sequence[Leaf]) -> list[tuple[TokenTree, list[Leaf]]]:
 
 def price(leaves: Sequence[Leaf]) -> int:
     """Return what a batch costs, in tokens that the engine computes."""
-    seen: set[tuple[Any, ...]] = set()
+    seen: set[Branch] = set()
     total = 0
     for leaf in leaves:
         total += _price(leaf, first=leaf.branch not in seen)

@@ -4,9 +4,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from serving.batches import Ids, Leaf, Outcome, Pending, Queue, Took, price, trees
+from serving.batches import Ids, Key, Leaf, Outcome, Pending, Queue, Took, price, trees
 from serving.logs import log
 from serving.served import Served
 
@@ -31,7 +30,7 @@ class EngineLoop:
         self._queue = Queue()
         self._changed = threading.Condition()
         self._stopping = False
-        self._flight: dict[tuple[Any, ...], Leaf] = {}
+        self._flight: dict[Key, Leaf] = {}
         self._running: dict[int, tuple[float, int]] = {}
         self._threads = [threading.Thread(target=self._run, name=f"engine-{n}", daemon=True) for n in range(threads)]
 

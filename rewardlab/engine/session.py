@@ -15,11 +15,11 @@ from rewardlab.engine.prompts import PromptCache
 from rewardlab.readout import LENGTH_MULTIPLE
 from rewardlab.tokens import TokenTree
 
-TOKEN_BUDGET = 1024
-"""Padded tokens in one forward pass: on CPU larger batches are slower, not faster."""
+TOKEN_BUDGET = 640
+"""Padded tokens in one forward pass: on CPU larger batches are slower, not faster, and hold more memory."""
 PADDING, FEW_TOKENS = 0.05, 128
 """Share of padding a batch may hold once it has this many tokens; a smaller one is dominated by reading the weights."""
-SHRINK_EVERY, LONG = 16, 512
+SHRINK_EVERY, LONG = 32, 512
 """After so many passes, and after a row of more tokens, memory that ONNX Runtime keeps for other shapes is let go."""
 CACHE_BYTES = 2**28
 """Keys and values of prompts that are kept: 46 KB a token for SmolLM2-135M in fp32."""

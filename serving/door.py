@@ -112,15 +112,17 @@ class Door:
         while self._held and self._has_room():
             turn = next(iter(self._held))
             self._leave(turn)
-            self._entering += turn.num_bytes
-            turn.come.set_result(None)
+            if not turn.come.done():  # else it is leaving, and has not come to say so
+                self._entering += turn.num_bytes
+                turn.come.set_result(None)
 
     def close(self, reason: str) -> None:
         """Send away who is held, and from here on who comes and finds no room; what finds room is still taken on."""
         self._closed = reason
         for turn in tuple(self._held):
             self._leave(turn)
-            turn.come.set_exception(self._full(503))
+            if not turn.come.done():
+                turn.come.set_exception(self._full(503))
 
     async def _hold(self, num_bytes: int, manners: Manners) -> None:
         seconds = min(manners.hold_seconds, self.limits.max_hold_seconds)
@@ -135,7 +137,7 @@ class Door:
         except BaseException as error:
             if turn in self._held:
                 self._leave(turn)
-            elif turn.come.exception() is None:  # it was let in in the moment it left
+            elif not turn.come.cancelled() and turn.come.exception() is None:  # it was let in in the moment it left
                 self._entering -= num_bytes
             if isinstance(error, TimeoutError):
                 raise self._full(manners.full_status) from None

@@ -72,6 +72,23 @@ def test_those_who_are_held_come_in_in_their_order_as_room_is_made() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("end", [Door.let_in, lambda door: door.close("the end")])
+def test_who_is_leaving_when_the_door_opens_or_closes_disturbs_nobody(end: Callable[[Door], None]) -> None:
+    async def work() -> None:
+        inside = Inside(5000)
+        leaves, stays = (asyncio.create_task(come(inside.door, HELD, num_bytes=100)) for _ in range(2))
+        await asyncio.sleep(0)
+        inside.tokens = 0
+        leaves.cancel()  # and has no time to say so
+        end(inside.door)
+        left, stayed = await asyncio.gather(leaves, stays, return_exceptions=True)
+        assert isinstance(left, asyncio.CancelledError)
+        assert stayed is None or isinstance(stayed, HTTPException)
+        assert (inside.door.num_held, inside.door.seconds()) == (0, 0.0)
+
+    run(work)
+
+
 def test_nobody_passes_those_who_wait() -> None:
     async def work() -> None:
         inside = Inside(5000)

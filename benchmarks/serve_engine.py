@@ -80,6 +80,7 @@ def _write_graphs(folder: Path) -> None:
     from models.config import ModelConfig
     from models.reward_model import build_model
     from models.tokenizer import build_readout
+    from steps.export.columns import largest_columns
     from steps.export.graph import write_onnx, write_whole
     from steps.export.int8 import quantize_rows
 
@@ -88,7 +89,8 @@ def _write_graphs(folder: Path) -> None:
     readout = build_readout(backbone, pooling="last_token", prompt_limit=384, response_limit=384)
     save_model(model, config, readout, backbone_folder=backbone, target=folder / "model")
     write_onnx(model, folder / "fp32.onnx")
-    quantize_rows(folder / "fp32.onnx", folder / "w8a8.onnx")
+    largest = largest_columns(folder / "fp32.onnx", [group(length) for length in PROMPTS.values()], pad_id=0)
+    quantize_rows(folder / "fp32.onnx", folder / "w8a8.onnx", largest=largest)
     write_whole(model, folder / "plain.onnx", has_aspects=False)
     options = {"DefaultTensorType": 1, "WeightSymmetric": True}
     quantize_dynamic(

@@ -8,8 +8,8 @@ the bundle is refused.
 
 A few columns of what a layer reads are far larger than the others, and a row's scale is theirs. Dividing each column by
 a number of its own, and multiplying the weights that meet it, changes no product and lets the scale fit more of them
-(Xiao et al. 2023, "SmoothQuant", equation 4, with alpha = 1/2). The one in 32 that are still the largest are multiplied
-apart, in fp32 ("LLM.int8()", section 3.2, with columns chosen once, not by a threshold).
+(Xiao et al. 2023, "SmoothQuant", equation 4, with alpha = 1/2). Where that leaves one in 32 so large that a scale without
+them is at most half as wide, those are multiplied apart, in fp32 ("LLM.int8()", section 3.2, with columns chosen once).
 """
 
 from collections import Counter
@@ -26,14 +26,13 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 _HEAD = "/head/"
 _LARGEST, _MIDDLE = 127, 128
 Floats = npt.NDArray[np.float32]
-_ONE_IN = 32
-"""Share of columns that stay in fp32."""
+_ONE_IN, _TIMES = 32, 2.0
+"""Share of columns that stay in fp32, where the largest is so many times as large as the largest of the others."""
 _LEAST = 1e-5
 """What columns and weights count as that are smaller, or nothing."""
 _CONSTANTS: dict[str, npt.NDArray[Any]] = {
     "int8.unit": np.array(1 / _LARGEST, np.float32),
     "int8.least": np.array(np.finfo(np.float32).tiny, np.float32),
-    "int8.middle": np.array(_MIDDLE, np.float32),
     "int8.zero_point": np.array(_MIDDLE, np.uint8),
     "int8.last_axis": np.array([-1], np.int64),
 }
@@ -50,7 +49,7 @@ class _Linear:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """What the columns of an input are divided by, and the places of those that stay in fp32."""
+    """What the columns of an input are divided by, and the places of those that stay in fp32; often there are none."""
 
     divisors: Floats
     apart: npt.NDArray[np.int64]
@@ -60,8 +59,10 @@ class _Columns:
         """Choose them by the largest magnitudes in each column and in the weights that meet it."""
         logs = 0.5 * np.log(np.maximum(largest, _LEAST) / np.maximum(weights, _LEAST))
         divisors = np.exp(logs - logs.mean()).astype(np.float32)
-        num = 8 * -(-len(largest) // (8 * _ONE_IN))
-        return cls(divisors, np.sort(np.argsort(-largest / divisors, kind="stable")[:num]))
+        even = largest / divisors
+        order, num = np.argsort(-even, kind="stable"), 8 * -(-len(even) // (8 * _ONE_IN))
+        worth = num < len(even) and even[order[0]] >= _TIMES * even[order[num]]
+        return cls(divisors, np.sort(order[:num]) if worth else order[:0])
 
 
 def linear_inputs(graph: GraphProto) -> list[str]:
@@ -132,56 +133,54 @@ def _columns(linears: Iterable[_Linear], largest: Mapping[str, Floats]) -> dict[
 
 
 def _quantize(graph: GraphProto, rows: str, columns: _Columns | None) -> Iterator[NodeProto]:
-    """Yield the nodes that make `rows.int8` and `rows.scale`: 8 bits without sign, which x86 multiplies fastest.
+    """Yield the nodes that make `rows.int8` [R, K] and `rows.scale` [R]: without sign, which x86 multiplies fastest.
 
     Of measured columns those that stay in fp32 are in `rows.apart`, and 0 among the others.
     """
-    even = rows
+    yield helper.make_node("Shape", [rows], [f"{rows}.shape"], end=-1)
+    yield helper.make_node("Flatten", [rows], [f"{rows}.flat"], axis=-1)
+    even = f"{rows}.flat"
     if columns is not None:
         even, factors = f"{rows}.even", 1 / columns.divisors
         factors[columns.apart] = 0
         graph.initializer.append(numpy_helper.from_array(factors, f"{rows}.factors"))
         graph.initializer.append(numpy_helper.from_array(columns.apart, f"{rows}.places"))
-        yield helper.make_node("Mul", [rows, f"{rows}.factors"], [even])
-        yield helper.make_node("Gather", [rows, f"{rows}.places"], [f"{rows}.apart"], axis=-1)
+        yield helper.make_node("Mul", [f"{rows}.flat", f"{rows}.factors"], [even])
+        if len(columns.apart):
+            yield helper.make_node("Gather", [f"{rows}.flat", f"{rows}.places"], [f"{rows}.apart"], axis=-1)
     yield helper.make_node("Abs", [even], [f"{rows}.abs"])
-    yield helper.make_node("ReduceMax", [f"{rows}.abs", "int8.last_axis"], [f"{rows}.max"], keepdims=1)
+    yield helper.make_node("ReduceMax", [f"{rows}.abs", "int8.last_axis"], [f"{rows}.max"], keepdims=0)
     yield helper.make_node("Mul", [f"{rows}.max", "int8.unit"], [f"{rows}.step"])
     yield helper.make_node("Max", [f"{rows}.step", "int8.least"], [f"{rows}.scale"])
-    yield helper.make_node("Div", [even, f"{rows}.scale"], [f"{rows}.scaled"])
-    yield helper.make_node("Round", [f"{rows}.scaled"], [f"{rows}.round"])
-    yield helper.make_node("Add", [f"{rows}.round", "int8.middle"], [f"{rows}.shifted"])
-    yield helper.make_node("Cast", [f"{rows}.shifted"], [f"{rows}.int8"], to=TensorProto.UINT8)
+    yield helper.make_node("Shape", [f"{rows}.scale"], [f"{rows}.num"])
+    yield helper.make_node("Expand", ["int8.zero_point", f"{rows}.num"], [f"{rows}.middles"])
+    yield helper.make_node("QuantizeLinear", [even, f"{rows}.scale", f"{rows}.middles"], [f"{rows}.int8"], axis=0)
 
 
 def _multiply(graph: GraphProto, linear: _Linear, columns: _Columns | None) -> Iterator[NodeProto]:
     """Yield the nodes of the product, and add its weights to the graph."""
     rows, result, name = linear.node.input[0], linear.node.output[0], f"{linear.node.output[0]}.weights"
-    weights, terms = linear.weights, [f"{result}.product"]
+    weights, total = linear.weights, f"{result}.product"
     if columns is not None:
         graph.initializer.append(numpy_helper.from_array(weights[columns.apart], f"{name}.apart"))
-        yield helper.make_node("MatMul", [f"{rows}.apart", f"{name}.apart"], [f"{result}.apart"])
-        terms.append(f"{result}.apart")
         weights = weights * columns.divisors[:, None]
         weights[columns.apart] = 0
     scale = np.maximum(np.abs(weights).max(axis=0), np.finfo(np.float32).tiny) / np.float32(_LARGEST)
     integers = np.round(weights / scale).astype(np.int8)
     graph.initializer.append(numpy_helper.from_array(integers, f"{name}.int8"))
     graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+    graph.initializer.append(numpy_helper.from_array(np.array([len(scale)]), f"{name}.width"))
     yield helper.make_node("MatMulInteger", [f"{rows}.int8", f"{name}.int8", "int8.zero_point"], [f"{result}.sum"])
-    yield helper.make_node("Cast", [f"{result}.sum"], [f"{result}.float"], to=TensorProto.FLOAT)
-    yield helper.make_node("Mul", [f"{result}.float", f"{rows}.scale"], [f"{result}.rows"])
-    yield helper.make_node("Mul", [f"{result}.rows", f"{name}.scale"], [terms[0]])
-    yield from _add([*terms, *([linear.bias] if linear.bias else [])], result)
-
-
-def _add(terms: Sequence[str], result: str) -> Iterator[NodeProto]:
-    """Yield the nodes that add up the terms, one after the other."""
-    total, *others = terms
-    for number, term in enumerate(others):
-        yield helper.make_node("Add", [total, term], [f"{result}.total{number}"])
-        total = f"{result}.total{number}"
-    yield helper.make_node("Identity", [total], [result])
+    yield helper.make_node("DequantizeLinear", [f"{result}.sum", f"{rows}.scale"], [f"{result}.rows"], axis=0)
+    yield helper.make_node("Mul", [f"{result}.rows", f"{name}.scale"], [total])
+    if columns is not None and len(columns.apart):
+        yield helper.make_node("Gemm", [f"{rows}.apart", f"{name}.apart", total], [f"{result}.whole"])
+        total = f"{result}.whole"
+    if linear.bias:
+        yield helper.make_node("Add", [total, linear.bias], [f"{result}.shifted"])
+        total = f"{result}.shifted"
+    yield helper.make_node("Concat", [f"{rows}.shape", f"{name}.width"], [f"{result}.shape"], axis=0)
+    yield helper.make_node("Reshape", [total, f"{result}.shape"], [result])
 
 
 def _drop_unused(graph: GraphProto) -> None:

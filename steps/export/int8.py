@@ -8,7 +8,7 @@ the bundle is refused.
 
 A few columns of what a layer reads are far larger than the others, and a row's scale is theirs. Dividing each column by
 a number of its own, and multiplying the weights that meet it, changes no product and lets the scale fit more of them
-(Xiao et al. 2023, "SmoothQuant", equation 4, with alpha = 1/2). Where that leaves one in 32 so large that a scale without
+(Xiao et al. 2023, "SmoothQuant", equation 4, with alpha = 1/2). Where that leaves one in 64 so large that a scale without
 them is at most half as wide, those are multiplied apart, in fp32 ("LLM.int8()", section 3.2, with columns chosen once).
 """
 
@@ -26,7 +26,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 _HEAD = "/head/"
 _LARGEST, _MIDDLE = 127, 128
 Floats = npt.NDArray[np.float32]
-_ONE_IN, _TIMES = 32, 2.0
+_ONE_IN, _TIMES = 64, 2.0
 """Share of columns that stay in fp32, where the largest is so many times as large as the largest of the others."""
 _LEAST = 1e-5
 """What columns and weights count as that are smaller, or nothing."""

@@ -1,7 +1,6 @@
 """Eight bits: rewards that depend on nothing but the row, measured against fp32, sealed only when close enough."""
 
 import random
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from steps.export import ExportConfig, export
 from steps.export.columns import largest_columns
 from steps.export.graph import write_onnx
 from steps.export.int8 import quantize_rows
-from steps.export.precision import Budget, Trial, changes, choose
+from steps.export.precision import Budget, Trial, changes, choose, judge
 from tests.test_export import leaves, trees
 
 GOOD: dict[str, Any] = {"shortfalls": [], "speedup": 2.0}
@@ -140,19 +139,38 @@ def test_changes_say_what_moved(splits: Path) -> None:
     ("precision", "trials", "expected"),
     [
         ("fp32", {"a": GOOD}, "fp32"),
-        ("auto", {"a": GOOD, "b": GOOD | {"speedup": 3.0}, "c": GOOD | {"speedup": 9.0, "shortfalls": ["x"]}}, "b"),
+        ("auto", {"a": GOOD, "b": GOOD | {"speedup": 3.0}, "c": GOOD | {"speedup": 9.0, "same": False}}, "b"),
         ("auto", {"a": GOOD | {"speedup": 0.9}}, "fp32"),
-        ("auto", {"a": GOOD | {"shortfalls": ["x"]}}, "fp32"),
+        ("auto", {"a": GOOD | {"shortfalls": ["ranks change"]}}, "fp32"),
+        ("auto", {"a": GOOD | {"shortfalls": ["accuracy may be lower"]}}, "a"),
         ("int8", {"a": GOOD | {"speedup": 0.9}}, "a"),
     ],
 )
-def test_the_fastest_that_is_close_enough_is_sealed(precision: Any, trials: Mapping[str, Any], expected: str) -> None:
-    assert choose(precision, trials) == expected
+def test_the_fastest_that_all_groups_find_close_enough_is_sealed(
+    precision: Any, trials: dict[str, Any], expected: str
+) -> None:
+    def confirm(name: str) -> dict[str, Any]:
+        return trials[name] | {"shortfalls": [] if trials[name].get("same", True) else ["it flips"]}
+
+    assert choose(precision, trials, confirm) == expected
 
 
 def test_int8_that_changes_too_much_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no INT8 graph is close enough to fp32 \(a: it flips\)"):
-        choose("int8", {"a": GOOD | {"shortfalls": ["it flips"]}})
+    with pytest.raises(ValueError, match=r"no INT8 graph is close enough to fp32 \(a: it flips; b: ranks change\)"):
+        choose(
+            "int8",
+            {"a": GOOD, "b": GOOD | {"shortfalls": ["ranks change"]}},
+            lambda name: GOOD | {"shortfalls": ["it flips"]},
+        )
+
+
+def test_what_all_groups_say_replaces_what_a_few_said(splits: Path) -> None:
+    groups = list(read_groups(splits / "calibration.jsonl.gz"))[:40]
+    wide = np.random.default_rng(0).normal(size=sum(len(group.responses) for group in groups)).astype(np.float32)
+    few = {"num": 2, "flip_rate": 0.5, "rms_to_dynamic": 0.1, "same_alone": True, "shortfalls": ["it flips"]}
+    same, moved = (judge(few, wide, each, Trial(groups, [], 0, 1.0)) for each in (wide, -wide))
+    assert (same["num"], same["shortfalls"]) == (len(wide), [])
+    assert (moved["flip_rate"], "ranks change" in moved["shortfalls"]) == (1, True)
 
 
 def test_a_bundle_in_8_bits_scores_what_was_sealed(

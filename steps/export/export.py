@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -36,7 +36,7 @@ from steps.export.calibrate import calibrate
 from steps.export.graph import write_onnx
 from steps.export.half import write_half
 from steps.export.parity import Rewards, check_alone, check_parity, torch_outputs
-from steps.export.precision import FP16, FP32, Budget, Precision, Trial, choose, try_variants
+from steps.export.precision import FP16, FP32, Budget, Precision, Trial, choose, judge, try_variants
 from steps.progress import progress
 
 _NUM_SEEN = 32
@@ -49,8 +49,9 @@ class ExportConfig(Config):
 
     `precision` is `fp32`, `int8` (refused unless a graph in 8 bits is close enough to fp32), `auto` (the fastest
     that is), or `fp16`, which is for GPUs (refused unless it is close enough where it is exported). What 8 bits would
-    change is measured on `num_int8` groups whatever is sealed. `signing_key` is the path of a private key where export
-    runs; by default the bundle is not signed.
+    change is measured on `num_int8` groups whatever is sealed, and what is sealed in fewer bits has to be close enough
+    on all `num_calibration`: half a point of accuracy takes thousands of comparisons to show. `signing_key` is the path
+    of a private key where export runs; by default the bundle is not signed.
     """
 
     name: str = "reward-model"
@@ -127,15 +128,20 @@ def export(
         half = {FP16: partial(write_half, trained, has_aspects=bool(readout.aspects))}
         more = half if config.precision == FP16 else {}
         variants, rewards = try_variants(drafts / f"{FP32}.onnx", trial, static=config.precision != FP32, more=more)
-        graph = choose(config.precision, variants)
+        scored = {FP32: outputs}
+
+        def confirm(name: str) -> dict[str, Any]:
+            scored[name] = _score(drafts / f"{name}.onnx", readout.pad_id, trees)
+            return judge(variants[name], outputs[:, 0], scored[name][:, 0], replace(trial, groups=groups))
+
+        graph = choose(config.precision, variants, confirm)
         if graph != FP32:
-            outputs = _score(drafts / f"{graph}.onnx", readout.pad_id, trees)
-            calibration = calibrate(groups, outputs[:, 0], truncated=truncated)
+            calibration = calibrate(groups, scored[graph][:, 0], truncated=truncated)
         parity["same_alone"] = check_alone(Session(drafts / f"{graph}.onnx", pad_id=readout.pad_id), golden)
         int8 = variants["w8a8" if graph == FP32 else graph] | {"variants": variants}
         shutil.copyfile(drafts / f"{graph}.onnx", scratch / MODEL)
         _write_contract(model, readout, calibration, scratch)
-        _write_golden(scratch / GOLDEN, groups[: config.num_golden], rewards | {"rewards": outputs[:, 0]})
+        _write_golden(scratch / GOLDEN, groups[: config.num_golden], rewards | {"rewards": scored[graph][:, 0]})
         np.save(scratch / FINGERPRINTS, fingerprints(read_groups(train)), allow_pickle=False)
         digest = seal(scratch, _facts(config, model, lineage, graph) | {"parity": parity, "int8": int8})
         if config.signing_key:

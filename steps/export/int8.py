@@ -8,12 +8,13 @@ the bundle is refused.
 
 A few columns of what a layer reads are far larger than the others, and a row's scale is theirs. Dividing each column by
 a number of its own, and multiplying the weights that meet it, changes no product and lets the scale fit more of them
-(Xiao et al. 2023, "SmoothQuant", equation 4, with alpha = 1/2). Where that leaves one in 64 so large that a scale without
-them is at most half as wide, those are multiplied apart, in fp32 ("LLM.int8()", section 3.2, with columns chosen once).
+(Xiao et al. 2023, "SmoothQuant", equation 4, with alpha = 1/2). Where that leaves one in 64 so large that a scale
+without them is at most half as wide, those are multiplied apart, in fp32 ("LLM.int8()", section 3.2, columns chosen
+once).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 _HEAD = "/head/"
 _LARGEST, _MIDDLE = 127, 128

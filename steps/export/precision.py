@@ -21,6 +21,8 @@ Precision = Literal["auto", "fp32", "fp16", "int8"]
 FP32, FP16 = "fp32", "fp16"
 Make = Callable[[Path], object]
 """Writes a variant of the graph."""
+_BATCH, _DYNAMIC, _RANKS = "rewards depend on the batch", "the error is near that of dynamic INT8", "ranks change"
+"""What a few groups tell of a variant; the rest takes all."""
 _DECIDED = 0.05
 """A pair counts as decided where fp32 says that |P(a beats b) - 0.5| is at least this."""
 
@@ -93,6 +95,12 @@ def try_variants(
     return found, rewards
 
 
+def judge(tried: Mapping[str, Any], wide: Rewards, narrow: Rewards, trial: Trial) -> dict[str, Any]:
+    """Return what was found of a variant on a few groups, with what it changes on all that the trial has now."""
+    found = {**tried, **changes(wide, narrow, trial)}
+    return found | {"shortfalls": _shortfalls(found, trial.budget)}
+
+
 def changes(wide: Rewards, narrow: Rewards, trial: Trial) -> dict[str, Any]:
     """Return how far rewards and the order of pairs have moved from fp32; `None` where nothing can be said.
 
@@ -118,34 +126,44 @@ def changes(wide: Rewards, narrow: Rewards, trial: Trial) -> dict[str, Any]:
     }
 
 
-def choose(precision: Precision, trials: Mapping[str, Any]) -> str:
+def choose(precision: Precision, trials: dict[str, Any], confirm: Callable[[str], dict[str, Any]]) -> str:
     """Return the variant to seal: fp32, or the fastest that changes little enough.
+
+    Args:
+        precision: what is asked for; `auto` takes only what is faster than fp32.
+        trials: what was found on a few groups; of a variant that these leave in the running, replaced by the following.
+        confirm: tells what a variant changes on all groups.
 
     Raises:
         ValueError: fewer bits are asked for and no variant changes little enough.
     """
-    asked = {name: each for name, each in trials.items() if (name == FP16) == (precision == FP16)}
-    within = [name for name, each in asked.items() if not each["shortfalls"]]
-    if precision in ("int8", FP16) and not within:
-        reasons = "; ".join(f"{name}: {', '.join(each['shortfalls'])}" for name, each in asked.items())
-        raise ValueError(
-            f"no {precision.upper()} graph is close enough to fp32 ({reasons}): export with precision fp32 or auto"
-        )
-    if precision == FP32 or not within:
+    if precision == FP32:
         return FP32
-    fastest = max(within, key=lambda name: float(trials[name]["speedup"]))
-    return FP32 if precision == "auto" and trials[fastest]["speedup"] <= 1 else fastest
+    asked = [name for name in trials if (name == FP16) == (precision == FP16)]
+    for name in sorted(asked, key=lambda name: -float(trials[name]["speedup"])):
+        if precision == "auto" and trials[name]["speedup"] <= 1:
+            break
+        if not {_BATCH, _DYNAMIC, _RANKS} & set(trials[name]["shortfalls"]):
+            trials[name] = confirm(name)
+            if not trials[name]["shortfalls"]:
+                return name
+    if precision == "auto":
+        return FP32
+    reasons = "; ".join(f"{name}: {', '.join(trials[name]['shortfalls'])}" for name in asked)
+    raise ValueError(
+        f"no {precision.upper()} graph is close enough to fp32 ({reasons}): export with precision fp32 or auto"
+    )
 
 
 def _shortfalls(found: Mapping[str, Any], budget: Budget) -> list[str]:
     """Return what keeps a variant from being sealed; what could not be measured keeps it too."""
     accuracy = found["accuracy_change"]
     checks = {
-        "rewards depend on the batch": found["same_alone"],
+        _BATCH: found["same_alone"],
         "pairs flip where fp32 has decided": _at_most(found["flip_rate_decided"], budget.max_flips_decided),
         "accuracy may be lower": accuracy is not None and accuracy["low"] >= -budget.max_accuracy_loss,
-        "the error is near that of dynamic INT8": _at_most(found["rms_to_dynamic"], budget.max_rms_to_dynamic),
-        "the rank correlation is low": found["spearman"] is not None and found["spearman"] >= budget.min_spearman,
+        _DYNAMIC: _at_most(found["rms_to_dynamic"], budget.max_rms_to_dynamic),
+        _RANKS: found["spearman"] is not None and found["spearman"] >= budget.min_spearman,
         "the calibration moves": _at_most(found["ece_change"], budget.max_ece_change),
     }
     return [reason for reason, holds in checks.items() if not holds]

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +39,10 @@ from steps.export.parity import Rewards, check_alone, check_parity, torch_output
 from steps.export.precision import FP16, FP32, Budget, Precision, Trial, choose, judge, try_variants
 from steps.progress import progress
 
+if TYPE_CHECKING:
+    from models.reward_model import RewardModel
+
+_TRAIN = "train.jsonl.gz"
 _NUM_SEEN = 32
 """Training groups whose activations say how large each column becomes."""
 
@@ -105,7 +109,6 @@ def export(
     """
     from models.checkpoint import load_model
 
-    train = splits / "train.jsonl.gz"
     groups = list(islice(read_groups(splits / "calibration.jsonl.gz"), config.num_calibration))
     if not groups:
         raise ValueError("the calibration split is empty: give more data or a larger calibration share")
@@ -114,35 +117,31 @@ def export(
     trees = [reader.tree(group.prompt, group.responses) for group in groups]
     truncated = float(np.mean([cut for tree in trees for cut in tree.truncated]))
     golden = trees[: config.num_golden]
-    num_golden = sum(len(tree.responses) for tree in golden)
     with atomic_path(target) as scratch, TemporaryDirectory() as folder:
         scratch.mkdir()
         drafts = Path(folder)
         not_shared = write_onnx(trained, drafts / f"{FP32}.onnx", has_aspects=bool(readout.aspects))
         outputs = _score(drafts / f"{FP32}.onnx", readout.pad_id, trees)
-        parity = check_parity(torch_outputs(trained, golden), outputs[:num_golden])
+        parity = check_parity(expected := torch_outputs(trained, golden), outputs[: len(expected)])
         calibration = calibrate(groups, outputs[:, 0], truncated=truncated)
-        few = max(config.num_int8, config.num_golden)
-        seen = [reader.tree(group.prompt, group.responses) for group in islice(read_groups(train), _NUM_SEEN)]
-        trial = Trial(groups[:few], trees[:few], readout.pad_id, calibration.temperature, config.budget, seen)
-        half = {FP16: partial(write_half, trained, has_aspects=bool(readout.aspects))}
-        more = half if config.precision == FP16 else {}
-        variants, rewards = try_variants(drafts / f"{FP32}.onnx", trial, static=config.precision != FP32, more=more)
-        scored = {FP32: outputs}
+        seen = [reader.tree(group.prompt, group.responses) for group in islice(read_groups(splits / _TRAIN), _NUM_SEEN)]
+        few = slice(max(config.num_int8, config.num_golden))
+        trial = Trial(groups[few], trees[few], readout.pad_id, calibration.temperature, config.budget, seen)
+        variants, rewards = _tried(config.precision, drafts, trial, trained, readout)
+        scored, everything = {FP32: outputs}, replace(trial, groups=groups)
 
         def confirm(name: str) -> dict[str, Any]:
             scored[name] = _score(drafts / f"{name}.onnx", readout.pad_id, trees)
-            return judge(variants[name], outputs[:, 0], scored[name][:, 0], replace(trial, groups=groups))
+            return judge(variants[name], outputs[:, 0], scored[name][:, 0], everything)
 
         graph = choose(config.precision, variants, confirm)
-        if graph != FP32:
-            calibration = calibrate(groups, scored[graph][:, 0], truncated=truncated)
+        calibration = calibrate(groups, scored[graph][:, 0], truncated=truncated)
         parity["same_alone"] = check_alone(Session(drafts / f"{graph}.onnx", pad_id=readout.pad_id), golden)
         int8 = variants["w8a8" if graph == FP32 else graph] | {"variants": variants}
         shutil.copyfile(drafts / f"{graph}.onnx", scratch / MODEL)
         _write_contract(model, readout, calibration, scratch)
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], rewards | {"rewards": scored[graph][:, 0]})
-        np.save(scratch / FINGERPRINTS, fingerprints(read_groups(train)), allow_pickle=False)
+        np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / _TRAIN)), allow_pickle=False)
         digest = seal(scratch, _facts(config, model, lineage, graph) | {"parity": parity, "int8": int8})
         if config.signing_key:
             sign(scratch, Path(config.signing_key))
@@ -151,6 +150,15 @@ def export(
     report = ExportReport(digest=digest, graph=graph, not_shared=not_shared, size_bytes=size, **measured)
     write_json(findings, report.to_dict() | {"made": datetime.now(UTC).isoformat(timespec="seconds")})
     return report
+
+
+def _tried(
+    precision: Precision, drafts: Path, trial: Trial, trained: "RewardModel", readout: ReadOut
+) -> tuple[dict[str, Any], dict[str, Rewards]]:
+    """Try the variants on a few groups, as `try_variants`; some only where fewer bits are asked for."""
+    half = {FP16: partial(write_half, trained, has_aspects=bool(readout.aspects))}
+    more = half if precision == FP16 else {}
+    return try_variants(drafts / f"{FP32}.onnx", trial, static=precision != FP32, more=more)
 
 
 def _score(graph: Path, pad_id: int, trees: Sequence[TokenTree]) -> Rewards:

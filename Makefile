@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 STAGE ?= build/library
 DIST ?= dist
 
-LIBRARY := bundle chat client config drift engine examples export_causal export_half files groups library metrics models_heads monitor \
+LIBRARY := bundle chat client config cores drift engine examples export_causal export_half files groups library metrics models_heads monitor \
 	promotion promotion_race promotion_rest prompt_cache readers readers_formats registry registry_http rows signing tokenize tokens transcripts
 
 .PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images cover mutation manifests check audit bench serve golden compile wheel docs image clean

@@ -12,10 +12,10 @@ import torch
 
 from models.config import ModelConfig
 from models.reward_model import build_model
-from rewardlab.bundle import MANIFEST, MODEL, Bundle, seal
+from rewardlab.bundle import MANIFEST, MODEL, READOUT, Bundle, seal
 from rewardlab.engine import Engine
 from rewardlab.engine.session import Session
-from rewardlab.files import read_groups, read_json
+from rewardlab.files import read_groups, read_json, write_json
 from rewardlab.groups import Message, PreferenceGroup
 from rewardlab.tokens import TokenTree
 from steps.export.graph import write_onnx
@@ -32,6 +32,22 @@ def engine(tiny_bundle: Path) -> Engine:
 def items(splits: Path) -> list[Item]:
     groups: Sequence[PreferenceGroup] = list(read_groups(splits / "test.jsonl.gz"))
     return [(group.prompt, response) for group in groups for response in group.responses]
+
+
+def test_an_engine_beside_another_shares_its_tokenizer_where_it_reads_the_same_way(
+    engine: Engine, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bundle, other)
+    readout = read_json(other / READOUT)
+    write_json(other / READOUT, readout | {"response_limit": readout["response_limit"] - 1})
+    seal(other, read_json(other / MANIFEST))
+    same, different = (Engine(Bundle.open(folder), threads=1, beside=engine) for folder in (tiny_bundle, other))
+    assert same._tokenizer is engine._tokenizer
+    assert same._tokenizing is engine._tokenizing
+    assert different._tokenizer is not engine._tokenizer
+    texts = ("What is 2 + 2?", ["It is 4.", "It is 5."])
+    assert same.score(*texts) == different.score(*texts) == engine.score(*texts)
 
 
 def test_200_random_rescorings_are_the_same_to_the_bit(engine: Engine, items: list[Item], tiny_bundle: Path) -> None:

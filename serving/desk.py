@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import random
 import re
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -25,7 +25,6 @@ from serving.work import Scored, Worker
 T = TypeVar("T")
 LEFT = 499
 """What is counted and logged for a client that left before its answer."""
-_IDS = random.Random()  # noqa: S311  nothing is kept secret by them
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -104,7 +103,7 @@ class Call:
         self._started = time.perf_counter()
         self._num_responses = 0
         given = request.headers.get("x-request-id", "")
-        self.id = given if _REQUEST_ID.fullmatch(given) else f"{_IDS.getrandbits(128):032x}"
+        self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The engine's threads: each takes a batch as soon as it has none, and none of them ever dies of one."""
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -8,6 +7,7 @@ from collections.abc import Callable, Sequence
 from serving.batches import Ids, Key, Leaf, Outcome, Pending, Queue, Took, price, trees
 from serving.logs import log
 from serving.served import Served
+from serving.turns import Turns
 
 LONGEST_BATCH_SECONDS = 120
 """A batch that takes longer hangs, and the server says that it is not alive."""
@@ -15,7 +15,7 @@ LONGEST_BATCH_SECONDS = 120
 OnBatch = Callable[[Sequence[Leaf], Sequence[Outcome], Took], object]
 
 
-class EngineLoop:
+class EngineLoop(Turns):
     """Scores leaves in batches. Its methods are for the event loop; only the batches run elsewhere.
 
     Each thread runs one forward pass on one core: two passes at a time are faster than one pass on two cores.
@@ -26,13 +26,11 @@ class EngineLoop:
     """
 
     def __init__(self, threads: int, on_batch: OnBatch) -> None:
+        super().__init__([f"engine-{number}" for number in range(threads)])
         self._on_batch = on_batch
         self._queue = Queue()
-        self._changed = threading.Condition()
-        self._stopping = False
         self._flight: dict[Key, Leaf] = {}
         self._running: dict[int, tuple[float, int]] = {}
-        self._threads = [threading.Thread(target=self._run, name=f"engine-{n}", daemon=True) for n in range(threads)]
 
     @property
     def outstanding(self) -> int:
@@ -48,21 +46,6 @@ class EngineLoop:
         if not self._stopping and any(thread.ident and not thread.is_alive() for thread in self._threads):
             return "a thread of the engine has ended"
         return None
-
-    def start(self) -> None:
-        """Start the threads; outcomes come back on the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """End the threads, each after the batch it is at."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            if thread.ident:
-                thread.join()
 
     def submit(self, served: Served, sequences: Sequence[tuple[Ids, Ids]]) -> Pending:
         """Queue responses to prompts; what is in work already is not queued again."""
@@ -88,12 +71,8 @@ class EngineLoop:
                 if not leaf.waiting and self._queue.discard(leaf):
                     del self._flight[leaf.key]
 
-    def _run(self) -> None:
-        while self._turn(threading.get_ident()):
-            pass
-
-    def _turn(self, me: int) -> bool:
-        """Score a batch and keep no hold of it, as its model may be going; say whether there will be another."""
+    def _turn(self) -> bool:
+        me = threading.get_ident()
         batch = self._next(me)
         if not batch:
             return False

@@ -1,7 +1,6 @@
 """The tokenizers' threads: what waits is read a few texts at a time, off the event loop."""
 
 import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 
 from rewardlab.tokens import TokenTree
 from serving.served import TOKENIZING_THREADS, Item, Served
+from serving.turns import Turns
 
 TURN_BYTES = 2**14
 """What a thread takes at a time, some 5 ms of work: it is dearer to wake a thread and the event loop for each text.
@@ -33,7 +33,7 @@ class _Job:
             self.failed = error
 
 
-class Readers:
+class Readers(Turns):
     """Turns items into token trees. Its methods are for the event loop; only the reading runs elsewhere.
 
     Args:
@@ -41,28 +41,14 @@ class Readers:
     """
 
     def __init__(self, on_turn: Callable[[float], object]) -> None:
+        super().__init__([f"tokenize-{number}" for number in range(TOKENIZING_THREADS)])
         self._on_turn = on_turn
         self._new: list[_Job] = []
         self._waiting: deque[_Job] = deque()
-        self._changed = threading.Condition()
-        self._stopping = False
-        names = [f"tokenize-{number}" for number in range(TOKENIZING_THREADS)]
-        self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
-
-    def start(self) -> None:
-        """Start the threads; what they have read comes back on the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        for thread in self._threads:
-            thread.start()
 
     def stop(self) -> None:
         """End the threads, each after the turn it is at; what waits is cancelled."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            if thread.ident:
-                thread.join()
+        super().stop()
         for job in (*self._waiting, *self._new):
             job.done.cancel()
 
@@ -80,12 +66,7 @@ class Readers:
             self._new.clear()
             self._changed.notify()
 
-    def _run(self) -> None:
-        while self._turn():
-            pass
-
     def _turn(self) -> bool:
-        """Read a turn's worth and keep no hold of it, as its model may be going; say whether there will be another."""
         jobs, cpu = self._next(), time.thread_time()
         if not jobs:
             return False

@@ -1,9 +1,11 @@
 """Attention of responses to a prompt that was read before: its keys and values come from outside.
 
-Shapes: B responses, H heads, K key-value heads, T tokens of a response, P of the prompt, S = P + T, E width of a head.
+Shapes: B responses, H heads, K key-value heads, T tokens of a response, P of the prompt, S = P + T, E width of a head,
+W rows of a response whose last hidden states are asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from rewardlab.readout import LENGTH_MULTIPLE
 
 NAME = "rewardlab_prefix"
 
@@ -21,6 +25,31 @@ class OwnAttentionError(ValueError):
     """A backbone's attention is its own: it cannot be given a prompt's keys and values."""
 
 
+class Rows:
+    """The last W tokens of each response: the only ones that the last layer computes where no others are scored.
+
+    They are as many as the shortest padded response has, so that kernels add up in the same order for all.
+
+    Args:
+        lengths_B: how many tokens of each response are real.
+        num_tokens: T, the padding included.
+    """
+
+    def __init__(self, lengths_B: Tensor, num_tokens: int) -> None:
+        rows_W, first_B1 = torch.arange(LENGTH_MULTIPLE), lengths_B[:, None] - LENGTH_MULTIPLE
+        self.places_BW = (first_B1 + rows_W).clamp(min=0)
+        self._row_BT = (torch.arange(num_tokens) - first_B1).clamp(0, LENGTH_MULTIPLE - 1)
+        self._response_B1 = torch.arange(lengths_B.shape[0])[:, None]
+
+    def pick(self, hidden_BTD: Tensor) -> Tensor:
+        """Return the rows, picked_BWD."""
+        return hidden_BTD[self._response_B1, self.places_BW]
+
+    def put_back(self, picked_BWD: Tensor) -> Tensor:
+        """Return the rows at their places, hidden_BTD; the other places hold one of them too, which nobody reads."""
+        return picked_BWD[self._response_B1, self._row_BT]
+
+
 class Prefix:
     """What one forward pass is told of its prompt, and the keys and values it leaves behind, layer by layer.
 
@@ -28,11 +57,13 @@ class Prefix:
         past: keys and values of the prompt, each `[1, K, P, E]`, one pair a layer, the same for all responses; empty
             where there is no prompt.
         length: how many of the P positions are real, a scalar; the others lie behind them and are not seen.
+        rows: those that are asked of the last layer; by default all.
     """
 
-    def __init__(self, past: Sequence[KeysAndValues], length: Tensor) -> None:
+    def __init__(self, past: Sequence[KeysAndValues], length: Tensor, *, rows: Rows | None = None) -> None:
         self.past = past
         self.length = length
+        self.rows = rows
         self.present: list[KeysAndValues] = []
         self._biases: dict[int | None, Tensor] = {}
 
@@ -85,20 +116,40 @@ def attend_to_prefixes(backbone: PreTrainedModel) -> None:
 def hidden_states(backbone: PreTrainedModel, ids_BT: Tensor, prefix: Prefix) -> Tensor:
     """Return the last layer's hidden states of the responses, hidden_BTD; `prefix.present` is filled.
 
-    The mask, which nobody reads, is there so that transformers makes none of its own.
+    Of `prefix.rows` alone, where they are given, the others' places hold anything. The mask, which nobody reads, is
+    there so that transformers makes none of its own.
 
     Raises:
         OwnAttentionError: the backbone did not hand the prefix on, or its attention has sinks.
     """
-    found = backbone(
-        input_ids=ids_BT,
-        position_ids=prefix.positions(ids_BT.shape[1])[None],
-        attention_mask=torch.empty((1, 1, 0, 0), device=ids_BT.device),
-        use_cache=False,
-        prefix=prefix,
-    )
+    with _last_mlp_reads(prefix.rows, backbone):
+        found = backbone(
+            input_ids=ids_BT,
+            position_ids=prefix.positions(ids_BT.shape[1])[None],
+            attention_mask=torch.empty((1, 1, 0, 0), device=ids_BT.device),
+            use_cache=False,
+            prefix=prefix,
+        )
     hidden_BTD: Tensor = found.last_hidden_state
     return hidden_BTD
+
+
+@contextmanager
+def _last_mlp_reads(rows: Rows | None, backbone: PreTrainedModel) -> Iterator[None]:
+    """Let the last layer's MLP, by whose name transformers calls it, read these rows alone."""
+    mlps = [module for name, module in backbone.named_modules() if name.endswith(".mlp")]
+    if rows is None or len(mlps) != backbone.config.num_hidden_layers:
+        yield
+        return
+    hooks = (
+        mlps[-1].register_forward_pre_hook(lambda _mlp, given: rows.pick(given[0])),
+        mlps[-1].register_forward_hook(lambda _mlp, _given, found: rows.put_back(found)),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _attention(  # noqa: PLR0913 (the signature that transformers calls)
@@ -124,13 +175,18 @@ def _attention(  # noqa: PLR0913 (the signature that transformers calls)
     if prefix is None or rest.get("s_aux") is not None:
         raise OwnAttentionError(f"{type(module).__name__} cannot read responses against a prompt that was read before")
     key_BKSE, value_BKSE = prefix.extend((key, value))
-    batch, heads, tokens, width = query.shape
-    shared = key.shape[1]
-    query = query * (width**-0.5 if scaling is None else scaling)
-    scores = query.reshape(batch, shared, -1, width) @ key_BKSE.transpose(2, 3)
+    is_last = len(prefix.present) == module.config.num_hidden_layers  # type: ignore[union-attr]
+    rows = prefix.rows if is_last else None
+    bias = prefix.bias(query, sliding_window)
+    if rows is not None:
+        query, bias = rows.pick(query.transpose(1, 2)).transpose(1, 2), bias[rows.places_BW][:, None]
+    heads, shared, width = (int(size) for size in (query.shape[1], key.shape[1], key.shape[3]))  # the same for all
+    batch, tokens = key.shape[0], key.shape[2] if rows is None else rows.places_BW.shape[1]
+    products = query.reshape(batch, shared, heads // shared * tokens, width) @ key_BKSE.transpose(2, 3)
+    scores = products * (width**-0.5 if scaling is None else scaling)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.reshape(batch, heads, tokens, -1) + prefix.bias(query, sliding_window)
-    shares = scores.softmax(dim=-1).reshape(batch, shared, heads // shared * tokens, -1)
-    read_BHTE = (shares @ value_BKSE).reshape(batch, heads, tokens, width)
-    return read_BHTE.transpose(1, 2), None
+    shares = (scores.reshape(batch, heads, tokens, -1) + bias).softmax(dim=-1)
+    read = shares.reshape(batch, shared, heads // shared * tokens, -1) @ value_BKSE
+    read_BTHE = read.reshape(batch, heads, tokens, width).transpose(1, 2)
+    return read_BTHE if rows is None else rows.put_back(read_BTHE), None

@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 import transformers
 from transformers import PreTrainedModel
 
 from models.head import RewardHead
+from models.prefix import Prefix, Rows, attend_to_prefixes, hidden_states
 from models.reward_model import RewardModel
 from rewardlab.engine.session import Session
-from rewardlab.readout import Pooling
+from rewardlab.readout import LENGTH_MULTIPLE, Pooling
 from steps.export.causal import why_not_shared
 from steps.export.graph import write_onnx
 from steps.export.parity import check_parity, same_alone, torch_rewards
@@ -37,10 +39,10 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
 }
 
 
-def reward_model(name: str, *, pooling: Pooling) -> RewardModel:
+def reward_model(name: str, *, pooling: Pooling, **other: int) -> RewardModel:
     """Return a tiny random model; eager attention is the one in transformers that knows soft caps."""
     torch.manual_seed(0)
-    config = getattr(transformers, f"{name}Config")(**GEOMETRIES[name])
+    config = getattr(transformers, f"{name}Config")(**GEOMETRIES[name] | other)
     backbone: PreTrainedModel = getattr(transformers, f"{name}Model")(config)
     backbone.set_attn_implementation("eager")
     return RewardModel(backbone, RewardHead(WIDTH, pooling=pooling), kind="causal").eval()
@@ -72,6 +74,37 @@ def test_the_window_and_the_cap_are_in_the_graph(name: str, wider: dict[str, Any
     model.backbone = backbone
     with pytest.raises(ValueError, match="disagree"):
         check_parity(torch_rewards(model, trees()), Session(tmp_path / "model.onnx", pad_id=0).run(trees()))
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_the_last_layer_reads_the_rows_that_are_asked_for(name: str) -> None:
+    model = reward_model(name, pooling="last_token")
+    ids, lengths, read = torch.arange(96).reshape(4, 24), torch.tensor([24, 19, 8, 3]), []
+    mlp = [module for path, module in model.backbone.named_modules() if path.endswith(".mlp")][-1]
+    next(mlp.children()).register_forward_pre_hook(lambda _module, given: read.append(given[0].shape[1]))
+    attend_to_prefixes(model.backbone)
+    with torch.no_grad():
+        full = Prefix([], torch.tensor(0))
+        expected = hidden_states(model.backbone, ids, full)
+        few = Prefix([], torch.tensor(0), rows=Rows(lengths, 24))
+        found = hidden_states(model.backbone, ids, few)
+        again = hidden_states(model.backbone, ids, Prefix([], torch.tensor(0)))
+    assert read == [24, LENGTH_MULTIPLE, 24]
+    for row, length in enumerate(lengths):
+        wanted = slice(max(0, length - LENGTH_MULTIPLE), length)
+        torch.testing.assert_close(found[row, wanted], expected[row, wanted])
+    for own, wanted_own in zip(few.present, full.present, strict=True):
+        assert all(map(torch.equal, own, wanted_own))
+    assert torch.equal(again, expected)
+
+
+def test_no_layer_asks_for_a_size_again(tmp_path: Path) -> None:
+    asked = []
+    for layers in (3, 6):
+        write_onnx(reward_model("Llama", pooling="last_token", num_hidden_layers=layers), tmp_path / "model.onnx")
+        nodes = onnx.load(tmp_path / "model.onnx").graph.node
+        asked.append(sum(node.op_type == "Gather" and "Shape" in node.input[0] for node in nodes))
+    assert asked[0] == asked[1] > 0
 
 
 def test_a_backbone_that_keeps_its_attention_is_read_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

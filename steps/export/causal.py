@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from models.prefix import OwnAttentionError, Prefix, attend_to_prefixes, hidden_states
+from models.prefix import OwnAttentionError, Prefix, Rows, attend_to_prefixes, hidden_states
 
 if TYPE_CHECKING:
     from models.reward_model import RewardModel
@@ -37,7 +37,8 @@ class ResponseScorer(nn.Module):
     def forward(self, input_ids: Tensor, lengths: Tensor, past_length: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         """Return rewards_B and what the responses leave behind, in the order of `past`."""
         layers = past[1:] if self.pools_prompt else past
-        prefix = Prefix(list(zip(layers[::2], layers[1::2], strict=True)), past_length)
+        rows = None if self.pools_prompt else Rows(lengths, input_ids.shape[1])
+        prefix = Prefix(list(zip(layers[::2], layers[1::2], strict=True)), past_length, rows=rows)
         own = hidden_states(self.backbone, input_ids, prefix)
         hidden, mask = own, torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]
         if self.pools_prompt and past:

@@ -16,7 +16,7 @@ def largest_columns(model: Path, trees: Sequence[TokenTree], *, pad_id: int) -> 
     """Return the largest magnitude of each column of what a graph's linear layers read on some texts.
 
     A copy of the graph that also returns those inputs is written beside it, and removed. Padding is left out; what does
-    not hold one row for each token is too.
+    not hold a row for each token holds none for padding.
     """
     import onnxruntime
 
@@ -30,9 +30,8 @@ def largest_columns(model: Path, trees: Sequence[TokenTree], *, pad_id: int) -> 
             real = (np.arange(feeds["input_ids"].shape[1]) < feeds["lengths"][:, None]).ravel()
             for name, values in zip(names, taps.run(names, feeds), strict=True):
                 rows = np.abs(values.reshape(-1, values.shape[-1]))
-                if len(rows) == len(real):
-                    largest = rows[real].max(axis=0)
-                    found[name] = np.maximum(found.get(name, largest), largest)
+                largest = (rows[real] if len(rows) == len(real) else rows).max(axis=0)
+                found[name] = np.maximum(found.get(name, largest), largest)
     return found
 
 

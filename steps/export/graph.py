@@ -18,7 +18,10 @@ def write_onnx(model: "RewardModel", target: Path, *, has_aspects: bool = False)
     Returns:
         Why prompts are not shared; nothing where they are.
     """
+    import onnx
+
     from steps.export.causal import why_not_shared, write_causal
+    from steps.export.sizes import share_sizes
 
     model.eval()
     if reason := why_not_shared(model):
@@ -27,6 +30,9 @@ def write_onnx(model: "RewardModel", target: Path, *, has_aspects: bool = False)
         write_whole(model, target, has_aspects=has_aspects)
     else:
         write_causal(model, target, has_aspects=has_aspects, opset=OPSET)
+    graph = onnx.load(target)
+    share_sizes(graph)
+    onnx.save(graph, target)
     return reason
 
 

@@ -22,7 +22,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+
+from steps.export.sizes import known_sizes
 
 _HEAD = "/head/"
 _LARGEST, _MIDDLE = 127, 128
@@ -92,16 +94,20 @@ def quantize_rows(
     columns = _columns(linears.values(), largest or {})
     nodes: list[NodeProto] = []
     quantized: set[str] = set()
+    alike = _alike(model)
     for node in graph.node:
         linear = linears.get(id(node))
         if linear is None:
             nodes.append(node)
             continue
         rows = node.input[0]
+        shape = alike.get(rows, rows)
+        if shape not in quantized:
+            nodes.extend(_measure(rows, shape))
         if rows not in quantized:
-            nodes.extend(_quantize(graph, rows, columns.get(rows)))
-            quantized.add(rows)
-        nodes.extend(_multiply(graph, linear, columns.get(rows)))
+            nodes.extend(_quantize(graph, rows, shape, columns.get(rows)))
+        quantized |= {shape, rows}
+        nodes.extend(_multiply(graph, linear, shape, columns.get(rows)))
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in _CONSTANTS.items())
     del graph.node[:]
     graph.node.extend(nodes)
@@ -133,12 +139,27 @@ def _columns(linears: Iterable[_Linear], largest: Mapping[str, Floats]) -> dict[
     return {rows: _Columns.of(largest[rows], each) for rows, each in weights.items() if rows in largest}
 
 
-def _quantize(graph: GraphProto, rows: str, columns: _Columns | None) -> Iterator[NodeProto]:
+def _alike(model: ModelProto) -> dict[str, str]:
+    """Return for each tensor what its sizes but the last are called, where they are known."""
+    return {
+        name: "int8.rows." + ".".join(map(str, sizes[:-1]))
+        for name, sizes in known_sizes(model).items()
+        if sizes and None not in sizes[:-1]
+    }
+
+
+def _measure(rows: str, shape: str) -> Iterator[NodeProto]:
+    """Yield the nodes that make `shape.sizes`, those of the rows but the last, and `shape.middles` [R]."""
+    yield helper.make_node("Shape", [rows], [f"{shape}.sizes"], end=-1)
+    yield helper.make_node("ReduceProd", [f"{shape}.sizes"], [f"{shape}.num"], keepdims=1)
+    yield helper.make_node("Expand", ["int8.zero_point", f"{shape}.num"], [f"{shape}.middles"])
+
+
+def _quantize(graph: GraphProto, rows: str, shape: str, columns: _Columns | None) -> Iterator[NodeProto]:
     """Yield the nodes that make `rows.int8` [R, K] and `rows.scale` [R]: without sign, which x86 multiplies fastest.
 
     Of measured columns those that stay in fp32 are in `rows.apart`, and 0 among the others.
     """
-    yield helper.make_node("Shape", [rows], [f"{rows}.shape"], end=-1)
     yield helper.make_node("Flatten", [rows], [f"{rows}.flat"], axis=-1)
     even = f"{rows}.flat"
     if columns is not None:
@@ -153,12 +174,10 @@ def _quantize(graph: GraphProto, rows: str, columns: _Columns | None) -> Iterato
     yield helper.make_node("ReduceMax", [f"{rows}.abs", "int8.last_axis"], [f"{rows}.max"], keepdims=0)
     yield helper.make_node("Mul", [f"{rows}.max", "int8.unit"], [f"{rows}.step"])
     yield helper.make_node("Max", [f"{rows}.step", "int8.least"], [f"{rows}.scale"])
-    yield helper.make_node("Shape", [f"{rows}.scale"], [f"{rows}.num"])
-    yield helper.make_node("Expand", ["int8.zero_point", f"{rows}.num"], [f"{rows}.middles"])
-    yield helper.make_node("QuantizeLinear", [even, f"{rows}.scale", f"{rows}.middles"], [f"{rows}.int8"], axis=0)
+    yield helper.make_node("QuantizeLinear", [even, f"{rows}.scale", f"{shape}.middles"], [f"{rows}.int8"], axis=0)
 
 
-def _multiply(graph: GraphProto, linear: _Linear, columns: _Columns | None) -> Iterator[NodeProto]:
+def _multiply(graph: GraphProto, linear: _Linear, shape: str, columns: _Columns | None) -> Iterator[NodeProto]:
     """Yield the nodes of the product, and add its weights to the graph."""
     rows, result, name = linear.node.input[0], linear.node.output[0], f"{linear.node.output[0]}.weights"
     weights, total = linear.weights, f"{result}.product"
@@ -180,7 +199,7 @@ def _multiply(graph: GraphProto, linear: _Linear, columns: _Columns | None) -> I
     if linear.bias:
         yield helper.make_node("Add", [total, linear.bias], [f"{result}.shifted"])
         total = f"{result}.shifted"
-    yield helper.make_node("Concat", [f"{rows}.shape", f"{name}.width"], [f"{result}.shape"], axis=0)
+    yield helper.make_node("Concat", [f"{shape}.sizes", f"{name}.width"], [f"{result}.shape"], axis=0)
     yield helper.make_node("Reshape", [total, f"{result}.shape"], [result])
 
 

@@ -19,7 +19,7 @@ Sizes = tuple[int | str | None, ...]
 def known_sizes(model: ModelProto) -> dict[str, Sizes]:
     """Return what can be inferred of the sizes of each tensor from the inputs'."""
     graph = shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
-    given = {size.dim_param for each in model.graph.input for size in each.type.tensor_type.shape.dim}
+    given = {size.dim_param for each in model.graph.input for size in each.type.tensor_type.shape.dim} - {""}
     found: dict[str, Sizes] = {}
     for each in (*graph.value_info, *graph.input, *graph.output):
         found[each.name] = tuple(
@@ -43,7 +43,6 @@ def share_sizes(model: ModelProto) -> None:
     """Replace what asks for a size by the number that it is, or by what asked for the same size before."""
     graph, sizes = model.graph, known_sizes(model)
     first: dict[int | str, str] = {}
-    renamed: dict[str, str] = {}
     nodes: list[NodeProto] = []
     asked = dict(_asked(graph, sizes))
     for node in graph.node:
@@ -52,13 +51,11 @@ def share_sizes(model: ModelProto) -> None:
             value = numpy_helper.from_array(np.array(size, np.int64))
             nodes.append(helper.make_node("Constant", [], node.output, value=value))
         elif size is not None and size in first:
-            renamed[node.output[0]] = first[size]
+            nodes.append(helper.make_node("Identity", [first[size]], node.output))
         else:
+            nodes.append(node)
             if size is not None:
                 first[size] = node.output[0]
-            for place, name in enumerate(node.input):
-                node.input[place] = renamed.get(name, name)
-            nodes.append(node)
     del graph.node[:]
     graph.node.extend(_used(nodes, {each.name for each in graph.output}))
 
@@ -68,9 +65,17 @@ def _used(nodes: list[NodeProto], wanted: set[str]) -> list[NodeProto]:
     kept: list[NodeProto] = []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
-            wanted.update(node.input)
+            wanted.update(_read(node))
             kept.append(node)
     return kept[::-1]
+
+
+def _read(node: NodeProto) -> Iterator[str]:
+    """Yield the names that a node reads, those inside its branches too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _read(inner)
 
 
 def _asked(graph: GraphProto, sizes: dict[str, Sizes]) -> Iterator[tuple[str, int | str]]:

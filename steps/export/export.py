@@ -60,7 +60,7 @@ class ExportConfig(Config):
 
     name: str = "reward-model"
     licence: str = "unspecified"
-    num_golden: int = 16
+    num_golden: int = 8
     num_calibration: int = 2000
     num_int8: int = 64
     precision: Precision = "fp32"

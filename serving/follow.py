@@ -1,11 +1,15 @@
 """Follow an alias: load its version beside the one in service, try it, and swap between two batches."""
 
 import asyncio
+import contextlib
 import ctypes
 import gc
+import os
 import shutil
 import tempfile
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rewardlab.references import ADDRESS
@@ -13,6 +17,9 @@ from serving.logs import log
 from serving.registry import Registry, Version
 from serving.served import Opening, Served
 from serving.work import Worker
+
+NICENESS = 5
+"""A version is loaded and tried by a thread that gives way to those that answer requests."""
 
 
 def load(registry: Registry, version: Version, *, opening: Opening, before: Served | None = None) -> Served:
@@ -55,9 +62,13 @@ class Follower:
 
     async def run(self) -> None:
         """Look every so many seconds, for ever."""
-        while True:
-            await asyncio.sleep(self._seconds)
-            await asyncio.to_thread(self.step)
+        thread = ThreadPoolExecutor(1, "follower", initializer=_give_way)
+        try:
+            while True:
+                await asyncio.sleep(self._seconds)
+                await asyncio.get_running_loop().run_in_executor(thread, self.step)
+        finally:
+            thread.shutdown(wait=False)
 
     def step(self) -> None:
         """Look once, and swap if the alias names another version."""
@@ -90,3 +101,9 @@ class Follower:
         log.warning("%s is served, after %s", label, before)
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what the model before leaves free goes back to the system
+
+
+def _give_way() -> None:
+    thread = threading.get_native_id()
+    with contextlib.suppress(OSError):  # where threads have no priority of their own
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)

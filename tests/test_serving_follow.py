@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from rewardlab.engine import Engine
 from rewardlab.files import read_json, write_json
 from rewardlab.signing import sign
 from serving.app import app_of
-from serving.follow import Follower, load
+from serving.follow import NICENESS, Follower, load
 from serving.limits import Limits
 from serving.registry import Registry
 from serving.served import Opening, Served
@@ -150,6 +152,27 @@ def test_a_registry_that_is_gone_leaves_the_model_in_service(tiny_bundle: Path) 
     follower.step()
     assert "models:/a@production cannot be followed" in (worker.follow_problem or "")
     assert worker.served is served
+
+
+def test_what_loads_a_version_gives_way_to_what_answers_requests(tiny_bundle: Path) -> None:
+    served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="one", version="1")
+    found: dict[str, int] = {}
+
+    class Looks(Follower):
+        def step(self) -> None:
+            found["loading"] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def follow() -> None:
+        registry, worker = Registry(httpx.Client(base_url="http://127.0.0.1:9")), Worker(served, Limits())
+        following = asyncio.create_task(
+            Looks(registry, f"models:/{NAME}@production", worker, seconds=0.01, opening=Opening()).run()
+        )
+        while not found:
+            await asyncio.sleep(0.01)
+        following.cancel()
+
+    asyncio.run(follow())
+    assert found["loading"] == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 
 def test_only_a_server_and_an_alias_can_be_followed(tiny_bundle: Path) -> None:

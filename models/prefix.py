@@ -33,9 +33,11 @@ class Rows:
     Args:
         lengths_B: how many tokens of each response are real.
         num_tokens: T, the padding included.
+        num_layers: how many layers there are.
     """
 
-    def __init__(self, lengths_B: Tensor, num_tokens: int) -> None:
+    def __init__(self, lengths_B: Tensor, num_tokens: int, *, num_layers: int) -> None:
+        self.num_layers = num_layers
         rows_W, first_B1 = torch.arange(LENGTH_MULTIPLE), lengths_B[:, None] - LENGTH_MULTIPLE
         self.places_BW = (first_B1 + rows_W).clamp(min=0)
         self._row_BT = (torch.arange(num_tokens) - first_B1).clamp(0, LENGTH_MULTIPLE - 1)
@@ -83,6 +85,11 @@ class Prefix:
             for past, each in zip(self.past[layer], own, strict=True)
         )
         return key, value
+
+    @property
+    def asked(self) -> Rows | None:
+        """Return the rows that are asked of the layer whose keys and values came last; nothing where they are all."""
+        return self.rows if self.rows and len(self.present) == self.rows.num_layers else None
 
     def bias(self, query: Tensor, window: int | None) -> Tensor:
         """Return what is added to the scores, bias_TS: 0 for what a token sees, the lowest number for the rest."""
@@ -138,7 +145,7 @@ def hidden_states(backbone: PreTrainedModel, ids_BT: Tensor, prefix: Prefix) -> 
 def _last_mlp_reads(rows: Rows | None, backbone: PreTrainedModel) -> Iterator[None]:
     """Let the last layer's MLP, by whose name transformers calls it, read these rows alone."""
     mlps = [module for name, module in backbone.named_modules() if name.endswith(".mlp")]
-    if rows is None or len(mlps) != backbone.config.num_hidden_layers:
+    if rows is None or len(mlps) != rows.num_layers:
         yield
         return
     hooks = (
@@ -175,9 +182,7 @@ def _attention(  # noqa: PLR0913 (the signature that transformers calls)
     if prefix is None or rest.get("s_aux") is not None:
         raise OwnAttentionError(f"{type(module).__name__} cannot read responses against a prompt that was read before")
     key_BKSE, value_BKSE = prefix.extend((key, value))
-    is_last = len(prefix.present) == module.config.num_hidden_layers  # type: ignore[union-attr]
-    rows = prefix.rows if is_last else None
-    bias = prefix.bias(query, sliding_window)
+    rows, bias = prefix.asked, prefix.bias(query, sliding_window)
     if rows is not None:
         query, bias = rows.pick(query.transpose(1, 2)).transpose(1, 2), bias[rows.places_BW][:, None]
     heads, shared, width = (int(size) for size in (query.shape[1], key.shape[1], key.shape[3]))  # the same for all

@@ -86,7 +86,7 @@ def test_the_last_layer_reads_the_rows_that_are_asked_for(name: str) -> None:
     with torch.no_grad():
         full = Prefix([], torch.tensor(0))
         expected = hidden_states(model.backbone, ids, full)
-        few = Prefix([], torch.tensor(0), rows=Rows(lengths, 24))
+        few = Prefix([], torch.tensor(0), rows=Rows(lengths, 24, num_layers=3))
         found = hidden_states(model.backbone, ids, few)
         again = hidden_states(model.backbone, ids, Prefix([], torch.tensor(0)))
     assert read == [24, LENGTH_MULTIPLE, 24]

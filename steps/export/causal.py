@@ -37,7 +37,8 @@ class ResponseScorer(nn.Module):
     def forward(self, input_ids: Tensor, lengths: Tensor, past_length: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         """Return rewards_B and what the responses leave behind, in the order of `past`."""
         layers = past[1:] if self.pools_prompt else past
-        rows = None if self.pools_prompt else Rows(lengths, input_ids.shape[1])
+        num_layers = self.backbone.config.get_text_config().num_hidden_layers
+        rows = None if self.pools_prompt else Rows(lengths, input_ids.shape[1], num_layers=num_layers)
         prefix = Prefix(list(zip(layers[::2], layers[1::2], strict=True)), past_length, rows=rows)
         own = hidden_states(self.backbone, input_ids, prefix)
         hidden, mask = own, torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]

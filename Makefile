@@ -7,10 +7,7 @@ STAMP := .venv/.installed
 STAGE ?= build/library
 DIST ?= dist
 
-LIBRARY := bundle chat client config cores drift engine examples export_causal export_half files groups library metrics models_heads monitor \
-	promotion promotion_race promotion_rest prompt_cache readers readers_formats registry registry_http rows signing tokenize tokens transcripts
-
-.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images cover mutation manifests check audit bench serve golden compile wheel docs image clean
+.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images campaigns stale manifests check audit bench serve golden compile wheel docs image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's|^([a-z0-9-]+):.*## |\1\t|' | expand -t 20
@@ -50,22 +47,24 @@ lock-images: $(STAMP)
 run: $(STAMP) ## run the pipeline (RECIPE=smoke|minilm|smollm2 DATA=... TEST=... ARGS=...)
 	$(BIN)/rewardlab run --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(TEST),--test $(TEST)) $(ARGS)
 
-test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+FAST := not slow and not images and not campaign
 
-test-slow: $(STAMP) ## run the long tests too
-	$(BIN)/python -m pytest -n 2
+test: $(STAMP) ## run the tests, five minutes on two cores (COVERAGE=1: and see that they reach every line that decides)
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -n 2 -m "$(FAST)"
+	$(if $(COVERAGE),$(BIN)/python -m coverage combine --quiet)
+	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
-cover: $(STAMP) ## measure that tests reach every line and branch of the library
-	$(BIN)/python -m coverage run -m pytest -m "not slow" $(LIBRARY:%=tests/test_%.py)
-	$(BIN)/python -m coverage report
+test-slow: $(STAMP) ## run the tests of whole runs, real servers and browsers (half an hour at most)
+	$(BIN)/python -m pytest -n 2 -m slow
 
-mutation: $(STAMP) ## break gate and registry code in every small way, and count what the tests see (hours)
-	$(BIN)/mutmut run --max-children 2
-	$(BIN)/mutmut export-cicd-stats
+campaigns: $(STAMP) ## run what takes minutes to hours, and store what it shows (NAMES="gate mutation")
+	$(BIN)/python -m tests.campaigns run $(NAMES)
+
+stale: $(STAMP) ## list the campaigns whose code has changed since they were run
+	$(BIN)/python -m tests.campaigns stale
 
 test-transformers5: build/transformers5/.installed ## run the tests of models/ and of causal graphs under transformers 5, which optimum does not know
-	PYTHONPATH=build/transformers5 $(BIN)/python -m pytest -n 2 -m "not slow" -k "not bundle and not read_whole" tests/test_models_*.py tests/test_export_causal.py
+	PYTHONPATH=build/transformers5 $(BIN)/python -m pytest -n 2 -m "$(FAST)" -k "not bundle and not read_whole" tests/test_models_*.py tests/test_export_causal.py
 
 build/transformers5/.installed: $(STAMP) transformers5.lock
 	rm -rf $(@D)
@@ -73,7 +72,7 @@ build/transformers5/.installed: $(STAMP) transformers5.lock
 	touch $@
 
 test-images: $(STAMP) ## run the pipeline in the containers of `make image`, and serve its champion
-	$(BIN)/python -m pytest -m slow tests/test_containers.py
+	$(BIN)/python -m pytest -m images tests/test_containers.py
 
 manifests: $(STAMP) ## hold what deploy/ renders against its rules
 	$(BIN)/python -m deploy.rules

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rewardlab.files import write_json
 
@@ -50,7 +50,7 @@ def report(target: Path, rows: Sequence[Row]) -> None:
     write_json(
         target,
         {
-            "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
+            "machine": machine(),
             "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
             "rows": [asdict(row) for row in rows],
         },
@@ -80,6 +80,11 @@ def median_seconds(work: Callable[[], object], repeats: int) -> float:
         work()
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
+
+
+def machine() -> dict[str, Any]:
+    """Return what a result was measured on."""
+    return {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()}
 
 
 def _cpu() -> str:

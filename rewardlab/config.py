@@ -2,6 +2,7 @@
 
 import builtins
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -37,7 +38,7 @@ class Config:
         Raises:
             ValueError: a key is unknown or a value does not fit its field.
         """
-        known = typing.get_type_hints(cls)
+        known = _types(cls)  # type: ignore[arg-type] # a class can be hashed, which mypy doubts here
         names = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(values) - set(names))
         if unknown:
@@ -84,6 +85,12 @@ def settings_json(config: Config, source_digest: str) -> str:
 def settings_config(cls: type[C], settings: str, **overrides: Any) -> C:
     """Return the configuration inside `settings_json` text, with fields that only the running pipeline knows."""
     return cls.from_dict({**json.loads(settings)["config"], **overrides})
+
+
+@functools.cache
+def _types(cls: type[Config]) -> dict[str, Any]:
+    """Return the types of a configuration's fields; they are worked out once, which takes longer than all else."""
+    return typing.get_type_hints(cls)
 
 
 def _plain(value: Any) -> Any:

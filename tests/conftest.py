@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny random backbones, made once a session, and no network."""
+"""Shared fixtures: tiny real objects, made once a session for all workers of pytest-xdist, and no network."""
 
 import os
 
@@ -7,23 +7,52 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers and their subprocesses share the cores
 
 import functools
+import inspect
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from filelock import FileLock
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 MakeBundle = Callable[[int], Path]
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Return a function that lets the first worker that asks make a folder, by a name, and returns it to all."""
+    own = tmp_path_factory.getbasetemp()
+    session = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, scratch = session / f"once-{name}", own / f"scratch-{name}"
+        with FileLock(session / f"once-{name}.lock"):
+            if not folder.exists():
+                scratch.mkdir()
+                make(scratch)
+                scratch.rename(folder)
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_stacks() -> Iterator[None]:
+    """Give kfp stacks without source lines: it takes one at each setting of a task, which takes 0.1 s beside torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "stack", functools.partial(inspect.stack, context=0))
+        yield
+
+
+@pytest.fixture(scope="session")
+def cache(once: Once) -> Path:
     """Return a folder for conversions, empty at first."""
-    return tmp_path_factory.mktemp("cache")
+    return once("cache", lambda folder: None)
 
 
 @pytest.fixture(scope="session")
@@ -69,27 +98,28 @@ def any_folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def splits(once: Once) -> Path:
     """Return a small synthetic data set, split."""
     from steps.ingest import IngestConfig, ingest
     from steps.make_data import MakeDataConfig, make_data
     from steps.split import SplitConfig, split
 
-    folder = tmp_path_factory.mktemp("splits")
-    make_data(MakeDataConfig(size=480), folder / "data")
-    ingest(IngestConfig(), folder / "data", folder / "groups")
-    split(SplitConfig(train=0.5, validation=0.15, calibration=0.15, test=0.2), folder / "groups", folder / "splits")
-    return folder / "splits"
+    def make(folder: Path) -> None:
+        make_data(MakeDataConfig(size=480), folder / "data")
+        ingest(IngestConfig(), folder / "data", folder / "groups")
+        config = SplitConfig(train=0.5, validation=0.15, calibration=0.15, test=0.2)
+        split(config, folder / "groups", folder / "splits")
+
+    return once("splits", make) / "splits"
 
 
 @pytest.fixture(scope="session")
-def tokens(splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tokens(splits: Path, once: Once) -> Path:
     """Return the small data set, tokenized for the backbone "tiny"."""
     from steps.tokenize import TokenizeConfig, tokenize
 
-    target = tmp_path_factory.mktemp("tokens") / "tokens"
-    tokenize(TokenizeConfig(backbone="tiny", prompt_limit=256, response_limit=256), splits, target)
-    return target
+    config = TokenizeConfig(backbone="tiny", prompt_limit=256, response_limit=256)
+    return once("tokens", lambda folder: tokenize(config, splits, folder / "tokens")) / "tokens"
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +132,7 @@ def toy_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_bundle(splits: Path, tokens: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
+def make_bundle(splits: Path, tokens: Path, tiny_folder: Path, once: Once) -> MakeBundle:
     """Return a function that seals the bundle of an untrained tiny model with a seeded head."""
     from models.checkpoint import save_model
     from models.config import ModelConfig
@@ -111,16 +141,14 @@ def make_bundle(splits: Path, tokens: Path, tiny_folder: Path, tmp_path_factory:
     from rewardlab.readout import ReadOut
     from steps.export import ExportConfig, export
 
-    def make(seed: int) -> Path:
-        folder = tmp_path_factory.mktemp(f"bundle-{seed}")
+    def make(seed: int, folder: Path) -> None:
         config = ModelConfig(backbone="tiny")
         readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
         model = build_model(config, tiny_folder, seed=seed)
         save_model(model, config, readout, backbone_folder=tiny_folder, target=folder / "model")
         export(ExportConfig(), folder / "model", splits, folder / "bundle", folder / "export.json", lineage={})
-        return folder / "bundle"
 
-    return make
+    return lambda seed: once(f"bundle-{seed}", functools.partial(make, seed)) / "bundle"
 
 
 @pytest.fixture(scope="session")
@@ -155,11 +183,9 @@ def agreeing(splits: Path, tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def registry_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def registry_template(once: Once) -> Path:
     """Return the home of an empty local registry, to be copied: making its tables takes seconds."""
-    folder = tmp_path_factory.mktemp("registry")
-    (folder / "mlflow.db").write_bytes(empty_registry())
-    return folder
+    return once("registry", lambda folder: (folder / "mlflow.db").write_bytes(empty_registry()))
 
 
 @functools.cache
@@ -184,10 +210,12 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_template:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(once: Once) -> Path:
     """Return the folder of the site of docs/."""
-    folder = tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    done = subprocess.run(build, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+        done = subprocess.run(build, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once("site", make)

@@ -76,6 +76,7 @@ class World:
     other: Callable[[], None] | None = None
     asks: dict[str, int] = field(default_factory=dict)
     signed: dict[str, dict[str, str]] = field(default_factory=dict)
+    _replayed: tuple[int, Log] = (0, Log(()))
 
     def deployer(self) -> Deployer:
         """Return a deployer that has just been started."""
@@ -94,8 +95,10 @@ class World:
 
     @property
     def log(self) -> Log:
-        """Return the promotion log."""
-        return replay(list(enumerate(self.texts, start=1)))
+        """Return the promotion log, which only grows."""
+        if self._replayed[0] != len(self.texts):
+            self._replayed = (len(self.texts), replay(list(enumerate(self.texts, start=1))))
+        return self._replayed[1]
 
     def crown(self, version: str, action: str = "promote") -> Entry:
         """Make a version champion, as a pipeline or a person does."""

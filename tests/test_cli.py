@@ -298,6 +298,7 @@ def test_doctor_says_what_to_do(cache: Path, registry: Path, monkeypatch: pytest
     assert "FAIL registry: the registry http://127.0.0.1:9 cannot be reached: start it, or" in sick.out
 
 
+@pytest.mark.slow
 def test_a_run_without_data_fails_with_a_summary(place: Path, registry: Path) -> None:
     done = subprocess.run(
         [INSTALLED, "run", "--recipe", "smoke", "--data", "no"], capture_output=True, text=True, check=False

@@ -20,7 +20,7 @@ from tests.command import read_lines, rewardlab, write_lines
 from tests.container_engine import engine_socket, installed, podman
 from tests.sizes import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.images
 DEPLOYMENT = ROOT / "deploy" / "base" / "scorer" / "deployment.yaml"
 SIZE_LIMIT = 550 * 10**6
 STEPS = {

@@ -218,9 +218,13 @@ def dying_at(call: int, late: bool) -> Callable[[str], str]:
     return lambda _: ("dies late" if late else "dies") if next(calls) == call else ""
 
 
+ALL_CALLS, FEW_CALLS = range(60), range(0, 60, 5)
+
+
 @pytest.mark.parametrize("late", [False, True])
-def test_it_may_die_at_any_call_from_the_first_champion_to_the_second(late: bool) -> None:
-    for call in range(60):
+@pytest.mark.parametrize("calls", [FEW_CALLS, pytest.param(ALL_CALLS, marks=pytest.mark.slow)], ids=["few", "all"])
+def test_it_may_die_at_any_call_from_the_first_champion_to_the_second(calls: range, late: bool) -> None:
+    for call in calls:
         cluster = world()
         cluster.crown("1")
         cluster.fault = dying_at(call, late)
@@ -303,12 +307,12 @@ def converged(cluster: World) -> None:
     assert WATCH.max_seconds < 2000
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(10), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10, 40))])
 def test_it_converges_whatever_fails(seed: int) -> None:
     campaign(seed)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_it_converges_in_three_thousand_campaigns() -> None:
     for seed in range(1000, 4000):
         campaign(seed)

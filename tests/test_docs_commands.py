@@ -65,6 +65,7 @@ def versions(tmp_path: Path, registry: Path, tiny_bundle: Path, other_bundle: Pa
     add(second, other_bundle, name="reward-model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({*PAGES} - {*TRAINING, *CONTAINERS, *CLUSTERS}))
 def test_the_commands_of_a_page_run(
     page: str, tmp_path: Path, versions: None, elsewhere: dict[str, str], port: int
@@ -88,7 +89,7 @@ def test_the_commands_of_a_page_that_trains_run(page: str, clone: Path, port: in
     follow(page, clone, {"MAKEFLAGS": "n", "REWARDLAB_HOME": ""}, port=port, timeout=3600)
 
 
-@pytest.mark.slow
+@pytest.mark.images
 @pytest.mark.parametrize("page", CONTAINERS)
 def test_the_commands_of_a_page_on_containers_run(page: str, clone: Path) -> None:
     with engine_socket(clone) as address:

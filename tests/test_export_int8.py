@@ -51,7 +51,7 @@ def test_w8a8_is_near_fp32_and_no_reward_depends_on_another(
     rescored(narrow, Session(tmp_path / "w8a8.onnx", pad_id=9, threads=2, cache_bytes=0), times=100)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", ["tiny_folder", "encoder_folder"])
 def test_10_000_rescorings_are_the_same_to_the_bit(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     _, narrow = quantized(name, "mean", tmp_path, request)

@@ -499,7 +499,7 @@ def test_generated_cases_agree_with_plain_arithmetic(policy: GateConfig, given: 
     assert (decision(policy, evidence(given))["verdict"] == "pass") == may_pass(policy.to_dict(), given)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @settings(max_examples=100_000, deadline=None, suppress_health_check=QUIET)
 @given(policies(), cases())
 def test_a_hundred_thousand_generated_cases(policy: GateConfig, given: Case) -> None:

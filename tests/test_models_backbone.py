@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,14 @@ def test_conversions_are_made_once(cache: Path, tiny_folder: Path) -> None:
     assert (tiny_folder / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_of_several_at_once_one_converts(tmp_path: Path) -> None:
+def test_of_several_threads_one_converts(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(lambda _: prepare_backbone("tiny", tmp_path), range(3)))
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [*folders]
+
+
+@pytest.mark.slow
+def test_of_several_processes_one_converts(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from models.backbone import prepare_backbone; prepare_backbone('tiny')"]
     environment = {**os.environ, "REWARDLAB_CACHE": str(tmp_path)}
     started = [subprocess.Popen(command, env=environment) for _ in range(3)]

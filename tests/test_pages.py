@@ -122,6 +122,7 @@ def address(site: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_every_page_of_the_site_reads_well(tab: Tab, site: Path, address: str) -> None:
     for page in sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html")):
         for (width, height), dark in ((SIZES["desk"], True), (SIZES["phone"], False)):
@@ -134,6 +135,7 @@ def test_every_page_of_the_site_reads_well(tab: Tab, site: Path, address: str) -
             assert look(tab, "faint", 4.5) == [], page
 
 
+@pytest.mark.slow
 def test_the_site_finds_what_is_searched_for(tab: Tab, address: str) -> None:
     tab.open(f"{address}/index.html?q=rollback")
     found = look(tab, "within", 20_000, ".md-search-result__link")

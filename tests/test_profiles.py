@@ -1,5 +1,6 @@
 """Profiles: the committed IR asks for nothing; what a cluster is asked for is bounded, pinned and without rights."""
 
+import functools
 import json
 import re
 from dataclasses import replace
@@ -42,6 +43,7 @@ def tasks(spec: dict[str, Any]) -> dict[str, Any]:
     return {name: task for part in parts for name, task in part.get("dag", {}).get("tasks", {}).items()}
 
 
+@functools.cache
 def several_nodes() -> str:
     """Return the TrainJob that the train step of `multi-node` is told, without its command."""
     from kfp import dsl

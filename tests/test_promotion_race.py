@@ -103,15 +103,17 @@ def hold(folder: Path, name: str, num: int, rounds: int) -> None:
         assert (kept["verdict"], kept["bundle"], report_digest(kept)) == ("pass", each.bundle, each.report)
 
 
+@pytest.mark.slow
 def test_of_racing_promoters_one_wins_each_round(server: str, tmp_path: Path) -> None:
     hold(tmp_path, "quick", num=8, rounds=2)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_64_promoters_race_20_rounds(server: str, tmp_path: Path) -> None:
     hold(tmp_path, "long", num=64, rounds=20)
 
 
+@pytest.mark.slow
 def test_rollbacks_race_too(server: str, tmp_path: Path) -> None:
     race = Race(tmp_path, "back", num=4)
     for number in range(2):
@@ -133,6 +135,7 @@ def test_rollbacks_race_too(server: str, tmp_path: Path) -> None:
     assert all(line.startswith("stale: ") for line in told if line not in done)
 
 
+@pytest.mark.slow
 def test_the_rest_api_holds_the_same_log(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     race = Race(tmp_path, "rest", num=2)
     race.round(0)
@@ -154,6 +157,7 @@ def test_the_rest_api_holds_the_same_log(server: str, tmp_path: Path, monkeypatc
         assert store.aliases("rest")["champion"] == head.version
 
 
+@pytest.mark.slow
 def test_what_the_rest_api_refuses_is_an_error(server: str) -> None:
     with httpx.Client(base_url=server, timeout=60) as client:
         store = RestStore(client)

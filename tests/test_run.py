@@ -179,6 +179,7 @@ def test_an_unreachable_registry_fails_with_a_summary(
     assert "report: " not in lost["reason"]
 
 
+@pytest.mark.slow
 def test_bad_data_fail_with_the_step_and_the_reason(
     registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +193,7 @@ def test_bad_data_fail_with_the_step_and_the_reason(
     assert set(broken["seconds"]) == {"resolve", "fetch", "ingest", "report"}
 
 
+@pytest.mark.slow
 def test_data_that_are_not_there_fail_the_run(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "resolve: there is no data at" in go(tmp_path, data="nowhere")["reason"]

@@ -15,7 +15,7 @@ from serving.work import Worker
 from tests.served import running, settled
 
 
-@pytest.mark.parametrize("cases", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [400, pytest.param(10_000, marks=pytest.mark.campaign)])
 def test_no_generated_request_breaks_the_server(tiny_bundle: Path, cases: int) -> None:
     served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="small", version="3")
     worker = Worker(served, Limits(max_queue_seconds=600))

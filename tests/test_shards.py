@@ -17,7 +17,7 @@ from steps.tokenize import TokenizeConfig, tokenize, tokenize_shard, tokenize_sh
 from steps.validate import ValidateConfig, validate, validate_shard, validate_shards
 from tests.test_validate import BAD, sound
 
-COUNTS = [1, 8]
+COUNTS = [pytest.param(1, marks=pytest.mark.slow), 8]
 _RUN = re.compile(r"\d{8}T\d{6}\.\d{6}Z|\d{4}-\d\d-\d\dT[\d:.+Z]+|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 Work = Callable[[Path, Shard], object]
 

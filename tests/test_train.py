@@ -34,13 +34,13 @@ def test_the_seed_matters(registry: Path, toy_tokens: Path, tmp_path: Path) -> N
 
 def test_the_token_budget_does_not_change_the_trajectory(tokens: Path, tmp_path: Path) -> None:
     runs = {}
-    for budget in (512, 2048, 8192):
-        changes = {"token_budget": budget, "epochs": 3, "validate_every": 1, "patience": 99}
+    for budget in (512, 8192):
+        changes = {"token_budget": budget, "epochs": 1, "validate_every": 1, "patience": 99}
         trainer = trained(tokens, tmp_path / str(budget), World(device=torch.device("cpu")), **changes)
         losses = [(row["train_loss"], row["validation_loss"]) for row in trainer.history.rows]
-        runs[budget] = losses, load_file(tmp_path / str(budget) / "step-00000021" / "state.safetensors")
+        runs[budget] = losses, load_file(tmp_path / str(budget) / "step-00000007" / "state.safetensors")
     for losses, state in runs.values():
-        assert len(losses) == 21
+        assert len(losses) == 7
         np.testing.assert_allclose(losses, runs[512][0], atol=1e-5)
         moved = {name: value - runs[512][1][name] for name, value in state.items() if name.startswith("weights.")}
         assert max(float(value.abs().max()) for value in moved.values()) < 1e-5

@@ -44,6 +44,7 @@ def states(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "step-00000007" / "state.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_two_processes_reach_what_one_reaches(way: str, alone: tuple[Any, Path], together: Path) -> None:
     trainer, folder = alone
@@ -57,6 +58,7 @@ def test_two_processes_reach_what_one_reaches(way: str, alone: tuple[Any, Path],
     assert max(float((one[name] - two[name]).abs().max()) for name in one if name.startswith("weights")) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_validation_counts_are_those_of_one_process(way: str, alone: tuple[Any, Path], together: Path) -> None:
     trainer, _ = alone
@@ -78,6 +80,7 @@ def test_validation_counts_do_not_depend_on_budget_or_order(alone: tuple[Any, Pa
     assert tuple(map(sum, zip(*parts, strict=True))) == counts.pop()
 
 
+@pytest.mark.slow
 def test_ddp_copies_and_fsdp_shards_every_parameter(together: Path) -> None:
     shares = {way: [read_json(together / f"{way}-{rank}.json")["sizes"] for rank in (0, 1)] for way in WAYS}
     for name, (kind, total, here) in shares["ddp"][0].items():

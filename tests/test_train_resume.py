@@ -169,13 +169,14 @@ def kill_at(moments: list[float], tokens: Path, folder: Path, config: TrainConfi
         assert process.wait() == 0
 
 
+@pytest.mark.slow
 def test_kill_9_changes_no_bit(registry: Path, toy_tokens: Path, unbroken: Path, tmp_path: Path) -> None:
     kill_at([0.0, 0.05], toy_tokens, tmp_path, settings())
     assert outcome(tmp_path / "model") == outcome(unbroken)
     assert ends() == ["FINISHED", "KILLED", "KILLED"]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_kill_9_at_20_random_moments_changes_no_bit(
     registry: Path, toy_tokens: Path, unbroken: Path, tmp_path: Path
 ) -> None:
@@ -184,7 +185,7 @@ def test_kill_9_at_20_random_moments_changes_no_bit(
     assert outcome(tmp_path / "model") == outcome(unbroken)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_kill_9_at_20_random_moments_with_two_processes(registry: Path, toy_tokens: Path, tmp_path: Path) -> None:
     config = settings(num_processes=2, model=ModelConfig(backbone="tiny"))
     train(config, toy_tokens, tmp_path / "whole" / "model", state=tmp_path / "whole" / "state")

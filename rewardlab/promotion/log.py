@@ -1,6 +1,6 @@
 """Replay the promotion log: which entries count, and whom each alias names by them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rewardlab.promotion.entry import Entry
@@ -78,7 +78,7 @@ def replay(records: Iterable[tuple[int, str]]) -> Log:
     Raises:
         LogError: a number is missing, or an entry follows one that does not count: the log was changed.
     """
-    chains: dict[str, list[Entry]] = {}
+    chains: dict[str, dict[str, Entry]] = {}  # of each alias, the entries that count by their digest, in order
     lines = []
     for wanted, (number, text) in enumerate(sorted(records), start=1):
         if number != wanted:
@@ -88,22 +88,22 @@ def replay(records: Iterable[tuple[int, str]]) -> Log:
         except ValueError as error:
             lines.append(Line(number, None, f"no entry: {error}"))
             continue
-        chain = chains.setdefault(entry.alias, [])
+        chain = chains.setdefault(entry.alias, {})
         void = _void(entry, chain, number)
         if not void:
-            chain.append(entry)
+            chain[entry.digest] = entry
         lines.append(Line(number, entry, void))
     return Log(tuple(lines))
 
 
-def _void(entry: Entry, chain: list[Entry], number: int) -> str:
-    """Return why an entry does not count behind those that do, or nothing."""
-    known = ["", *(each.digest for each in chain)]
-    if entry.follows not in known:
+def _void(entry: Entry, chain: Mapping[str, Entry], number: int) -> str:
+    """Return why an entry does not count after those that do, or nothing."""
+    digests = ["", *chain]
+    if entry.follows not in digests:
         raise LogError(f"the promotion log was changed: entry {number} follows one that is not there")
-    if entry.follows != known[-1]:
+    if entry.follows != digests[-1]:
         return "stale: another entry came first"
-    if entry.action == "rollback" and not any(_same_promotion(entry, each) for each in chain):
+    if entry.action == "rollback" and not any(_same_promotion(entry, each) for each in chain.values()):
         return f"version {entry.version} was never promoted by this report"
     return ""
 

@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 STAGE ?= build/library
 DIST ?= dist
 
-.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images campaigns stale manifests check audit bench serve golden compile wheel docs image clean
+.PHONY: help setup lock lock-images run test test-slow test-transformers5 test-images campaigns stale same manifests check audit bench serve golden compile wheel docs image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's|^([a-z0-9-]+):.*## |\1\t|' | expand -t 20
@@ -62,6 +62,9 @@ campaigns: $(STAMP) ## run what takes minutes to hours, and store what it shows 
 
 stale: $(STAMP) ## list the campaigns whose code has changed since they were run
 	$(BIN)/python -m tests.campaigns stale
+
+same: $(STAMP) ## show what differs from BASE=COMMIT of what programs rely on (bundle, IR, OpenAPI, JSON, exit codes, numbers)
+	$(BIN)/python -m tests.same --base $(or $(BASE),HEAD)
 
 test-transformers5: build/transformers5/.installed ## run the tests of models/ and of causal graphs under transformers 5, which optimum does not know
 	PYTHONPATH=build/transformers5 $(BIN)/python -m pytest -n 2 -m "$(FAST)" -k "not bundle and not read_whole" tests/test_models_*.py tests/test_export_causal.py

@@ -19,6 +19,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from filelock import FileLock
 
+from tests import tiny
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 MakeBundle = Callable[[int], Path]
 
@@ -100,26 +102,13 @@ def any_folder(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def splits(once: Once) -> Path:
     """Return a small synthetic data set, split."""
-    from steps.ingest import IngestConfig, ingest
-    from steps.make_data import MakeDataConfig, make_data
-    from steps.split import SplitConfig, split
-
-    def make(folder: Path) -> None:
-        make_data(MakeDataConfig(size=480), folder / "data")
-        ingest(IngestConfig(), folder / "data", folder / "groups")
-        config = SplitConfig(train=0.5, validation=0.15, calibration=0.15, test=0.2)
-        split(config, folder / "groups", folder / "splits")
-
-    return once("splits", make) / "splits"
+    return once("splits", tiny.make_splits) / "splits"
 
 
 @pytest.fixture(scope="session")
 def tokens(splits: Path, once: Once) -> Path:
     """Return the small data set, tokenized for the backbone "tiny"."""
-    from steps.tokenize import TokenizeConfig, tokenize
-
-    config = TokenizeConfig(backbone="tiny", prompt_limit=256, response_limit=256)
-    return once("tokens", lambda folder: tokenize(config, splits, folder / "tokens")) / "tokens"
+    return once("tokens", lambda folder: tiny.make_tokens(splits, folder)) / "tokens"
 
 
 @pytest.fixture(scope="session")
@@ -134,19 +123,9 @@ def toy_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def make_bundle(splits: Path, tokens: Path, tiny_folder: Path, once: Once) -> MakeBundle:
     """Return a function that seals the bundle of an untrained tiny model with a seeded head."""
-    from models.checkpoint import save_model
-    from models.config import ModelConfig
-    from models.reward_model import build_model
-    from rewardlab.files import read_json
-    from rewardlab.readout import ReadOut
-    from steps.export import ExportConfig, export
 
     def make(seed: int, folder: Path) -> None:
-        config = ModelConfig(backbone="tiny")
-        readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
-        model = build_model(config, tiny_folder, seed=seed)
-        save_model(model, config, readout, backbone_folder=tiny_folder, target=folder / "model")
-        export(ExportConfig(), folder / "model", splits, folder / "bundle", folder / "export.json", lineage={})
+        tiny.make_bundle(splits, tokens, tiny_folder, folder, seed=seed)
 
     return lambda seed: once(f"bundle-{seed}", functools.partial(make, seed)) / "bundle"
 

@@ -190,5 +190,5 @@ def test_a_bundle_in_8_bits_scores_what_was_sealed(
     Engine(bundle).check_golden()
     assert (bundle.manifest["graph"], bundle.manifest["precision"]) == (report.graph, "int8")
     assert report.graph in ("w8a8", "w8a8_wide")
-    assert set(report.int8["variants"]) == {"dynamic", "static", "w8a8", "w8a8_wide"}
+    assert set(report.int8["variants"]) == {"dynamic", "w8a8", "w8a8_wide"}
     assert (report.int8["same_alone"], report.int8["flip_rate_decided"]) == (True, 0)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -36,11 +36,8 @@ from steps.export.calibrate import calibrate
 from steps.export.graph import write_onnx
 from steps.export.half import write_half
 from steps.export.parity import Rewards, check_alone, check_parity, torch_outputs
-from steps.export.precision import FP16, FP32, Budget, Precision, Trial, choose, judge, try_variants
+from steps.export.precision import FP16, FP32, Budget, Make, Precision, Trial, choose, judge, try_variants
 from steps.progress import progress
-
-if TYPE_CHECKING:
-    from models.reward_model import RewardModel
 
 _TRAIN = "train.jsonl.gz"
 _NUM_SEEN = 32
@@ -52,10 +49,10 @@ class ExportConfig(Config):
     """What is sealed with the model.
 
     `precision` is `fp32`, `int8` (refused unless a graph in 8 bits is close enough to fp32), `auto` (the fastest
-    that is), or `fp16`, which is for GPUs (refused unless it is close enough where it is exported). What 8 bits would
-    change is measured on `num_int8` groups whatever is sealed, and what is sealed in fewer bits has to be close enough
-    on all `num_calibration`: half a point of accuracy takes thousands of comparisons to show. `signing_key` is the path
-    of a private key where export runs; by default the bundle is not signed.
+    that is), or `fp16`, which is for GPUs (refused unless it is close enough where it is exported). Graphs in fewer
+    bits are compared on `num_int8` groups, and what is sealed of them has to be close enough on all `num_calibration`:
+    half a point of accuracy takes thousands of comparisons to show. `signing_key` is the path of a private key where
+    export runs; by default the bundle is not signed.
     """
 
     name: str = "reward-model"
@@ -75,17 +72,17 @@ class ExportConfig(Config):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportReport(Config):
-    """The bundle's digest, how well the engines agree, and what 8 bits change.
+    """The bundle's digest, how well the engines agree, and what fewer bits change where they were asked for.
 
     `graph` names the sealed one, `not_shared` says why it reads each prompt with each response (nothing where it reads
-    a prompt once); `int8` holds what `w8a8` changes, or the sealed variant, and under `variants` each.
+    a prompt once); `int8` is None for fp32, else what the sealed graph (or `w8a8`) changes, and under `variants` each.
     """
 
     digest: str
     graph: str
     not_shared: str
     parity: dict[str, Any]
-    int8: dict[str, Any]
+    int8: dict[str, Any] | None
     size_bytes: int
     temperature: float
 
@@ -109,6 +106,7 @@ def export(
     """
     from models.checkpoint import load_model
 
+    # 1) Read the texts that calibrate, as token trees.
     groups = list(islice(read_groups(splits / "calibration.jsonl.gz"), config.num_calibration))
     if not groups:
         raise ValueError("the calibration split is empty: give more data or a larger calibration share")
@@ -120,45 +118,86 @@ def export(
     with atomic_path(target) as scratch, TemporaryDirectory() as folder:
         scratch.mkdir()
         drafts = Path(folder)
+        # 2) Write the graph in fp32; it must give what torch gives.
         not_shared = write_onnx(trained, drafts / f"{FP32}.onnx", has_aspects=bool(readout.aspects))
         outputs = _score(drafts / f"{FP32}.onnx", readout.pad_id, trees)
         parity = check_parity(expected := torch_outputs(trained, golden), outputs[: len(expected)])
-        calibration = calibrate(groups, outputs[:, 0], truncated=truncated)
-        seen = [reader.tree(group.prompt, group.responses) for group in islice(read_groups(splits / _TRAIN), _NUM_SEEN)]
-        few = slice(max(config.num_int8, config.num_golden))
-        trial = Trial(groups[few], trees[few], readout.pad_id, calibration.temperature, config.budget, seen)
-        variants, rewards = _tried(config.precision, drafts, trial, trained, readout)
-        scored, everything = {FP32: outputs}, replace(trial, groups=groups)
-
-        def confirm(name: str) -> dict[str, Any]:
-            scored[name] = _score(drafts / f"{name}.onnx", readout.pad_id, trees)
-            return judge(variants[name], outputs[:, 0], scored[name][:, 0], everything)
-
-        graph = choose(config.precision, variants, confirm)
-        calibration = calibrate(groups, scored[graph][:, 0], truncated=truncated)
-        parity["same_alone"] = check_alone(Session(drafts / f"{graph}.onnx", pad_id=readout.pad_id), golden)
-        int8 = variants["w8a8" if graph == FP32 else graph] | {"variants": variants}
-        shutil.copyfile(drafts / f"{graph}.onnx", scratch / MODEL)
+        # 3) Choose what is sealed: fp32, or a graph in fewer bits that changes little enough.
+        choice = Choice(FP32, outputs[:, 0], {FP32: outputs[:, 0]}, None)
+        if config.precision != FP32:
+            seen = islice(read_groups(splits / _TRAIN), _NUM_SEEN)
+            everything = Trial(
+                groups,
+                trees,
+                readout.pad_id,
+                calibrate(groups, outputs[:, 0], truncated=truncated).temperature,
+                config.budget,
+                [reader.tree(group.prompt, group.responses) for group in seen],
+            )
+            half = partial(write_half, trained, has_aspects=bool(readout.aspects))
+            choice = _choose_among(config, everything, outputs[:, 0], drafts, half)
+        # 4) Calibrate its rewards, and seal it.
+        calibration = calibrate(groups, choice.rewards, truncated=truncated)
+        graph = drafts / f"{choice.graph}.onnx"
+        parity["same_alone"] = check_alone(Session(graph, pad_id=readout.pad_id), golden)
+        shutil.copyfile(graph, scratch / MODEL)
         _write_contract(model, readout, calibration, scratch)
-        _write_golden(scratch / GOLDEN, groups[: config.num_golden], rewards | {"rewards": scored[graph][:, 0]})
+        _write_golden(scratch / GOLDEN, groups[: config.num_golden], choice)
         np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / _TRAIN)), allow_pickle=False)
-        digest = seal(scratch, _facts(config, model, lineage, graph) | {"parity": parity, "int8": int8})
+        facts = _facts(config, model, lineage, choice.graph)
+        digest = seal(scratch, facts | {"parity": parity, "int8": choice.changes})
         if config.signing_key:
             sign(scratch, Path(config.signing_key))
         size = sum(path.stat().st_size for path in scratch.iterdir())
-    measured: dict[str, Any] = {"parity": parity, "int8": int8, "temperature": calibration.temperature}
-    report = ExportReport(digest=digest, graph=graph, not_shared=not_shared, size_bytes=size, **measured)
+    report = ExportReport(
+        digest=digest,
+        graph=choice.graph,
+        not_shared=not_shared,
+        parity=parity,
+        int8=choice.changes,
+        size_bytes=size,
+        temperature=calibration.temperature,
+    )
     write_json(findings, report.to_dict() | {"made": datetime.now(UTC).isoformat(timespec="seconds")})
     return report
 
 
-def _tried(
-    precision: Precision, drafts: Path, trial: Trial, trained: "RewardModel", readout: ReadOut
-) -> tuple[dict[str, Any], dict[str, Rewards]]:
-    """Try the variants on a few groups, as `try_variants`; some only where fewer bits are asked for."""
-    half = {FP16: partial(write_half, trained, has_aspects=bool(readout.aspects))}
-    more = half if precision == FP16 else {}
-    return try_variants(drafts / f"{FP32}.onnx", trial, static=precision != FP32, more=more)
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The graph to seal, and its rewards of all texts.
+
+    `tried` holds what each graph that was tried gives on the first texts, `changes` what fewer bits change.
+    """
+
+    graph: str
+    rewards: Rewards
+    tried: Mapping[str, Rewards]
+    changes: dict[str, Any] | None
+
+
+def _choose_among(config: ExportConfig, everything: Trial, wide: Rewards, drafts: Path, half: Make) -> Choice:
+    """Compare graphs in fewer bits on a few groups, and choose one that changes little enough on all of them.
+
+    Args:
+        config: the precision that is asked for, and how many groups are a few.
+        everything: all texts that calibrate.
+        wide: the rewards of fp32.
+        drafts: the folder with the graph in fp32, beside which the others are written.
+        half: writes the graph in fp16.
+    """
+    few = slice(max(config.num_int8, config.num_golden))
+    trial = replace(everything, groups=everything.groups[few], trees=everything.trees[few])
+    more = {FP16: half} if config.precision == FP16 else {}
+    variants, tried = try_variants(drafts / f"{FP32}.onnx", trial, more=more)
+    scored = {FP32: wide}
+
+    def confirm(name: str) -> dict[str, Any]:
+        scored[name] = _score(drafts / f"{name}.onnx", everything.pad_id, everything.trees)[:, 0]
+        return judge(variants[name], wide, scored[name], everything)
+
+    graph = choose(config.precision, variants, confirm)
+    changes = variants["w8a8" if graph == FP32 else graph] | {"variants": variants}
+    return Choice(graph, scored[graph], tried, changes)
 
 
 def _score(graph: Path, pad_id: int, trees: Sequence[TokenTree]) -> Rewards:
@@ -187,18 +226,18 @@ def _write_contract(model: Path, readout: ReadOut, calibration: Calibration, scr
     write_json(scratch / CALIBRATION, calibration.to_dict())
 
 
-def _write_golden(target: Path, groups: Sequence[PreferenceGroup], rewards: Mapping[str, Rewards]) -> None:
+def _write_golden(target: Path, groups: Sequence[PreferenceGroup], choice: Choice) -> None:
     """Write texts with their rewards, and under `graphs` what each graph that does not depend on the batch gives."""
     rows, start = [], 0
     for group in groups:
         part = slice(start, start + len(group.responses))
         start = part.stop
-        graphs = {name: each[part].tolist() for name, each in rewards.items() if name not in ("rewards", "dynamic")}
+        graphs = {name: rewards[part].tolist() for name, rewards in choice.tried.items() if name != "dynamic"}
         rows.append(
             {
                 "prompt": group.to_dict()["prompt"],
                 "responses": list(group.responses),
-                "rewards": rewards["rewards"][part].tolist(),
+                "rewards": choice.rewards[part].tolist(),
                 "graphs": graphs,
             }
         )

@@ -57,14 +57,11 @@ class Trial:
     seen: Sequence[TokenTree] = ()
 
 
-def try_variants(
-    model: Path, trial: Trial, *, static: bool, more: Mapping[str, Make] | None = None
-) -> tuple[dict[str, Any], dict[str, Rewards]]:
+def try_variants(model: Path, trial: Trial, *, more: Mapping[str, Make]) -> tuple[dict[str, Any], dict[str, Rewards]]:
     """Write the graph's INT8 variants beside it as `NAME.onnx`; return what each changes and the rewards it gives.
 
-    `w8a8`, `w8a8_wide` (which leaves the widest layers in fp32) and `static`, ONNX Runtime's static quantization, do
-    not depend on the batch; `dynamic`, ONNX Runtime's dynamic quantization, does, and is there to compare with. `more`
-    are tried too.
+    `w8a8` and `w8a8_wide` (which leaves the widest layers in fp32) do not depend on the batch; `dynamic`, ONNX
+    Runtime's dynamic quantization, does, and is there to compare with. `more` are tried too.
     """
     from steps.export.columns import largest_columns
     from steps.export.int8 import quantize_rows
@@ -75,9 +72,7 @@ def try_variants(
         "w8a8": lambda target: quantize_rows(model, target, largest=largest),
         "w8a8_wide": lambda target: quantize_rows(model, target, keep_wide=True, largest=largest),
     }
-    makers |= more or {}
-    if static:
-        makers["static"] = lambda target: _static(model, target, trial)
+    makers |= more
     wide, seconds = _timed(model, trial)
     found, rewards = {}, {FP32: wide}
     for name, make in makers.items():
@@ -207,27 +202,3 @@ def _dynamic(model: Path, target: Path) -> None:
 
     options = {"DefaultTensorType": 1, "WeightSymmetric": True}
     quantize_dynamic(model, target, weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
-
-
-def _static(model: Path, target: Path, trial: Trial) -> None:
-    """Quantize with one fixed scale a tensor, from the largest values on some of the trial's texts."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Texts(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            session = Session(model, pad_id=trial.pad_id)
-            self._feeds = iter([feeds for tree in trial.trees[:16] for feeds in session.feeds(tree)])
-
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self._feeds, None)
-
-    quantize_static(
-        model,
-        target,
-        Texts(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["MatMul", "Gemm"],
-    )

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -18,6 +17,7 @@ from rewardlab.engine import Engine
 from rewardlab.files import file_digest
 from rewardlab.groups import Message, messages
 from rewardlab.references import resolve
+from rewardlab.text import parse_json, utf8
 from steps.progress import progress
 
 _CHUNK = 256
@@ -77,7 +77,7 @@ def _request(line: bytes, parse: str | None) -> Request | dict[str, Any]:
     """Return what a line asks for, or the answer that says why it cannot be scored."""
     identity: dict[str, Any] = {}
     try:
-        row = json.loads(line.decode().removeprefix("\ufeff"), parse_float=_finite, parse_constant=_finite)
+        row = parse_json(line.decode().removeprefix("\ufeff"))
         if not isinstance(row, dict):
             raise ValueError(f"a line is an object {{id?, prompt, responses}}, got {row!r:.80}")
         identity = {"id": row["id"]} if "id" in row else {}
@@ -89,12 +89,6 @@ def _request(line: bytes, parse: str | None) -> Request | dict[str, Any]:
     except ValueError as error:
         reason = str(error)
     return {**identity, "rewards": None, "error": reason}
-
-
-def _finite(number: str) -> float:
-    if not math.isfinite(value := float(number)):
-        raise ValueError(f"not JSON: {number} is no finite number")
-    return value
 
 
 def _texts(row: dict[str, Any], parse: str | None) -> tuple[tuple[Message, ...], tuple[str, ...]]:
@@ -109,7 +103,7 @@ def _texts(row: dict[str, Any], parse: str | None) -> tuple[tuple[Message, ...],
         group = reader(parse).group(row)
         prompt, responses = group.prompt, group.responses
     for text in (*(turn.content for turn in prompt), *responses):
-        text.encode()  # JSON can write halves of surrogate pairs, UTF-8 and tokenizers cannot
+        utf8("text", text)
     return prompt, responses
 
 

@@ -1,7 +1,5 @@
 """Fingerprints of what a model was trained on, so that it is not measured on the same."""
 
-import hashlib
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
@@ -9,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rewardlab.groups import PreferenceGroup, prompt_text
+from rewardlab.text import key64, normal
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -18,29 +17,26 @@ def fingerprints(groups: Iterable[PreferenceGroup]) -> Hashes:
 
     A group leaves one for its id and prompt, and one for its prompt and each pair of its responses, in any order. A
     single response under a prompt is none: a data set that has one prompt in all rows compares it with many others.
-    Width and case of letters and blanks do not matter.
+    Texts are compared in their normal form.
     """
-    return np.unique(np.fromiter((mark for group in groups for mark in _marks(group)), dtype=np.uint64))
+    return np.unique(_hashes(mark for group in groups for mark in _marks(group)))
 
 
 def known(groups: Sequence[PreferenceGroup], trained: Hashes) -> list[PreferenceGroup]:
     """Return the groups that share a fingerprint with what was trained on."""
-    marks = [np.fromiter(_marks(group), dtype=np.uint64) for group in groups]
+    marks = [_hashes(_marks(group)) for group in groups]
     return [group for group, own in zip(groups, marks, strict=True) if np.isin(own, trained).any()]
 
 
 def _marks(group: PreferenceGroup) -> Iterator[int]:
-    prompt = _normal(prompt_text(group.prompt))
-    responses = sorted({_normal(text) for text in group.responses})
-    yield _hash("id", group.id, prompt)
+    """Yield the keys of a group: of its id, and of each pair of its responses."""
+    prompt = normal(prompt_text(group.prompt))
+    responses = sorted({normal(text) for text in group.responses})
+    yield key64("\0".join(("id", group.id, prompt)))
     for pair in combinations(responses, 2) if len(responses) > 1 else [responses]:
-        yield _hash("texts", prompt, *pair)
+        yield key64("\0".join(("texts", prompt, *pair)))
 
 
-def _hash(*texts: str) -> int:
-    whole = "\0".join(texts).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(whole, digest_size=8).digest(), "little")
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+def _hashes(keys: Iterable[int]) -> Hashes:
+    """Return keys in the order of bytes that sealed bundles hold them in."""
+    return np.fromiter(keys, dtype=np.uint64).byteswap()

@@ -11,6 +11,7 @@ from rewardlab.chat import render, unused_character
 from rewardlab.files import file_digest
 from rewardlab.groups import Message
 from rewardlab.readout import ReadOut
+from rewardlab.text import utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class TreeTokenizer:
             ValueError: the template refuses the conversation, or a text is not valid Unicode.
         """
         for text in (*(turn.content for turn in prompt), *responses):
-            _check_unicode(text)
+            utf8("text", text)
         return self._tree(*self._prompt(tuple(prompt)), responses)
 
     def rendered_tree(self, prompt: str, responses: Sequence[str]) -> TokenTree:
@@ -64,7 +65,7 @@ class TreeTokenizer:
             ValueError: a text is not valid Unicode.
         """
         for text in (prompt, *responses):
-            _check_unicode(text)
+            utf8("text", text)
         (ids,) = _ids(self._markup, [prompt])
         limit = self.readout.prompt_limit
         return self._tree(tuple(ids[-limit:]), len(ids) > limit, responses)
@@ -123,15 +124,6 @@ class TreeTokenizer:
 def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Return the ids of texts without working out where in them each token stands."""
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-
-def _check_unicode(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"a text holds half a surrogate pair at character {error.start}: it is not valid Unicode"
-        ) from error
 
 
 def open_tokenizers(tokenizer: Path) -> tuple[Tokenizer, Tokenizer]:

@@ -1,16 +1,15 @@
 """Admission: what a request may hold before any of it is tokenized."""
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from rewardlab.config import Config
 from rewardlab.groups import Message
+from rewardlab.text import parse_json, utf8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +57,7 @@ def parse_object(body: bytes, limits: Limits) -> dict[str, Any]:
     if len(body) > limits.max_body_bytes:
         raise HTTPException(413, f"at most {limits.max_body_bytes} bytes")
     try:
-        values = _JSON.decode(body.decode("utf-8"))
+        values = parse_json(body.decode("utf-8"))
     except RecursionError as error:
         raise HTTPException(400, "the body is nested too deeply") from error
     except ValueError as error:
@@ -86,19 +85,6 @@ async def read_body(request: Request, limit: int) -> bytes:
     except ClientDisconnect as error:
         raise HTTPException(400, "the client left before its body was read") from error
     return bytes(body)
-
-
-def _finite(number: str) -> float:
-    if not math.isfinite(value := float(number)):
-        raise ValueError(f"{number} is no finite number")
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def check_texts(prompt: Sequence[Message], responses: Sequence[str], limits: Limits) -> None:
@@ -143,13 +129,7 @@ def check_text(where: str, text: str, limits: Limits) -> int:
     Raises:
         ValueError: the text is over its limit or holds a lone surrogate, such as JSON's `"\ud800"`.
     """
-    try:
-        length = len(text.encode())
-    except UnicodeEncodeError as error:
-        lone = text[error.start]
-        raise ValueError(
-            f"{where}: valid Unicode, got the lone surrogate {lone!r} at character {error.start}"
-        ) from error
+    length = len(utf8(where, text))
     if length > limits.max_item_bytes:
         raise ValueError(f"{where}: at most {limits.max_item_bytes} bytes, got {length}")
     return length

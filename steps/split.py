@@ -1,6 +1,5 @@
 """Assign groups to train, validation, calibration and test, and keep near-duplicates of test out of the rest."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from rewardlab.config import Config, canonical_json
 from rewardlab.files import atomic_path, pack, parse_group, read_chunks, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
+from rewardlab.text import key64, normal, share64
 from steps.duplicates import find, write_index
 from steps.parallel import in_order
 
@@ -107,19 +107,14 @@ def _key(group: PreferenceGroup) -> tuple[bool, bool, int, float, int, float]:
     if group.family:
         whole = _hash(canonical_json(["family", group.family]))
         return is_test, True, *whole, *whole
-    prompt = _normal(prompt_text(group.prompt))
-    row = canonical_json(["row", prompt, *sorted(map(_normal, group.responses))])
+    prompt = normal(prompt_text(group.prompt))
+    row = canonical_json(["row", prompt, *sorted(map(normal, group.responses))])
     return is_test, False, *_hash(canonical_json(["prompt", prompt])), *_hash(row)
 
 
 def _hash(key: str) -> tuple[int, float]:
     """Return the number that stands for a key, and where in [0, 1) the key falls."""
-    name, place = (hashlib.blake2b(key.encode(), digest_size=size).digest() for size in (8, 6))
-    return int.from_bytes(name), int.from_bytes(place) / 2**48
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return key64(key), share64(key)
 
 
 def _heavy_prompts(keys: Keys) -> npt.NDArray[np.uint64]:

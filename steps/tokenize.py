@@ -1,6 +1,5 @@
 """Render and tokenize the training and validation groups with the policy's own tokenizer."""
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from rewardlab.config import Config
 from rewardlab.files import atomic_path, parse_group, read_chunks, read_json, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup
 from rewardlab.readout import Pooling, ReadOut
+from rewardlab.text import key64
 from rewardlab.tokens import TokenTree, TreeTokenizer
 from rewardlab.tokenstore import Packed, pack_trees, write_store
 from steps.parallel import in_order
@@ -175,18 +175,14 @@ def reworded(group: PreferenceGroup, rewordings: Sequence[str]) -> tuple[Prefere
     Response and edit follow from the texts of the responses alone, so that prompts that share them stay alike. Where no
     edit changes the response, the group stays as it is, and the index is -1.
     """
-    order = sorted(range(len(group.responses)), key=lambda at: _hash(group.responses[at]))
-    first = _hash("\0".join(sorted(group.responses))) % max(1, len(rewordings))
+    order = sorted(range(len(group.responses)), key=lambda at: key64(group.responses[at]))
+    first = key64("\0".join(sorted(group.responses))) % max(1, len(rewordings))
     for name in (*rewordings[first:], *rewordings[:first]):
         text = REWORDINGS[name](group.responses[order[0]])
         if text not in group.responses:
             scores = {aspect: (*ratings, ratings[order[0]]) for aspect, ratings in group.scores.items()}
             return replace(group, responses=(*group.responses, text), scores=scores), order[0]
     return group, -1
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def _check_budget(name: str, tree: TokenTree, budget: int, *, padded: bool) -> None:

@@ -44,8 +44,8 @@ BAD: list[tuple[Any, str]] = [
     (b'{"id": 1, "prompt": "\xff", "responses": ["b"]}', "can't decode byte 0xff"),
     (DEEP, "nested too deep"),
     ("[1, 2]", "a line is an object {id?, prompt, responses}, got [1, 2]"),
-    ('{"id": NaN, "prompt": "a", "responses": ["b"]}', "NaN is no finite number"),
-    ('{"id": -1e999, "prompt": "a", "responses": ["b"]}', "-1e999 is no finite number"),
+    ('{"id": NaN, "prompt": "a", "responses": ["b"]}', "NaN is not a JSON value"),
+    ('{"id": -1e999, "prompt": "a", "responses": ["b"]}', "-1e999 is not a finite number"),
     ({"id": "no prompt", "responses": ["b"]}, "the line has no prompt; it has id, responses"),
     ({"id": "null", "prompt": None, "responses": ["b"]}, "prompt is a string or a non-empty list"),
     ({"id": "turns", "prompt": [], "responses": ["b"]}, "prompt is a string or a non-empty list"),
@@ -56,8 +56,8 @@ BAD: list[tuple[Any, str]] = [
     ({"id": "empty", "prompt": "a", "responses": []}, "responses is a list of at least one string, got []"),
     ({"id": "text", "prompt": "a", "responses": "b"}, "responses is a list of at least one string, got 'b'"),
     ({"id": "number", "prompt": "a", "responses": ["b", 3]}, "responses is a list of at least one string"),
-    ('{"id": "half", "prompt": "\\ud800", "responses": ["b"]}', "surrogates not allowed"),
-    ('{"id": "half too", "prompt": "a", "responses": ["b", "\\udfff"]}', "surrogates not allowed"),
+    ('{"id": "half", "prompt": "\\ud800", "responses": ["b"]}', "text: valid Unicode, got the lone surrogate"),
+    ('{"id": "half too", "prompt": "a", "responses": ["b", "\\udfff"]}', "text: valid Unicode, got the lone surrogate"),
 ]
 
 

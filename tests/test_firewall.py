@@ -12,7 +12,8 @@ from benchmarks.defects import AGAINST, ALIKE, BENCHMARK, COPY, FLAGS, KINDS, LE
 from benchmarks.firewall import find, sound
 from pipelines.checking import pinned
 from rewardlab.files import read_json, write_groups
-from steps.duplicates import jaccard, shingles, words_of
+from rewardlab.text import normal, words
+from steps.duplicates import jaccard, shingles
 from steps.validate import ValidateConfig, validate
 
 EXACT = [kind for kind in KINDS if kind not in (NEARLY, ALIKE)]
@@ -66,7 +67,7 @@ def test_the_report_counts_the_benchmarks_texts(planted: Planted, found: dict[st
 @given(st.text(st.characters(max_codepoint=300), max_size=60))
 def test_words_are_the_same_whichever_way_they_are_found(text: str) -> None:
     for given_text in (text, text.encode("ascii", "ignore").decode()):
-        assert words_of(given_text) == re.findall(r"\w+", given_text.casefold())
+        assert words(given_text) == re.findall(r"\w+", normal(given_text))
 
 
 @given(st.lists(st.sampled_from("ab"), max_size=9))

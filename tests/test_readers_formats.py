@@ -227,7 +227,7 @@ def test_kto_completions_of_one_prompt_are_compared():
             "label-studio",
             "selects 'left' or 'right'",
         ),
-        ({**SKY, "id": "half \ud800"}, "pairs", "half of a surrogate pair at character 5"),
+        ({**SKY, "id": "half \ud800"}, "pairs", "lone surrogate"),
         ({"prompt": "x", "chosen": [BLUE], "rejected": "Green."}, "pairs", "both message lists or both strings"),
         ({"chosen": [BLUE], "rejected": [GREEN]}, "pairs", "share no turn that could be it"),
         ({"chosen": [ASK, BLUE], "rejected": [ASK, ASK]}, "pairs", "ends in one assistant turn"),

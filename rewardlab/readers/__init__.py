@@ -24,6 +24,7 @@ from rewardlab.readers import (
     ultrafeedback,
 )
 from rewardlab.readers.reader import BadRow, Reader, Row, number
+from rewardlab.text import utf8
 
 READERS = (
     native.READER,
@@ -197,7 +198,4 @@ def _check_text(group: PreferenceGroup) -> None:
     """Refuse halves of surrogate pairs, which JSON can write and UTF-8 cannot."""
     texts = (group.id, *group.responses, *(turn.content for turn in group.prompt), *group.meta.values())
     for text in (*texts, *group.meta, *group.scores, group.subset, group.source, group.family):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"half of a surrogate pair at character {error.start} of {text!r:.60}") from error
+        utf8(f"{text!r:.60}", text)

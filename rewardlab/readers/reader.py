@@ -1,6 +1,5 @@
 """What a reader of one format is, and what readers share."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from rewardlab.config import canonical_json
 from rewardlab.groups import Comparison, Message, PreferenceGroup, messages
+from rewardlab.text import key64
 
 Row = Mapping[str, Any]
 _MOST_COMPARED = 256
@@ -46,7 +46,7 @@ def content_id(prompt: Sequence[Message], responses: Sequence[str]) -> str:
         '7b773245eeafa588'
     """
     text = canonical_json([[[turn.role, turn.content] for turn in prompt], list(responses)])
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return f"{key64(text):016x}"
 
 
 def row_id(row: Row, prompt: Sequence[Message], responses: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from rewardlab.text import utf8
 from serving.limits import Limits, parse_object, read_body
 
 HEADER = "inference-header-content-length"
@@ -91,10 +92,9 @@ def _wanted(values: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
 def _id(values: Mapping[str, Any]) -> str | None:
     if values.get("id") is None:
         return None
-    try:
-        values["id"].encode()
-    except (AttributeError, UnicodeEncodeError) as error:
-        raise ValueError(f"id: a string of valid Unicode, got {values['id']!r:.80}") from error
+    if not isinstance(values["id"], str):
+        raise ValueError(f"id: a string of valid Unicode, got {values['id']!r:.80}")
+    utf8("id", values["id"])
     return str(values["id"])
 
 

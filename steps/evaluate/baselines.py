@@ -12,6 +12,7 @@ from rewardlab.config import canonical_json
 from rewardlab.files import file_digest, tree_digest
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import accuracy, labelled_pairs
+from rewardlab.text import normal
 from rewardlab.tokens import TreeTokenizer
 from steps.evaluate.slices import estimate
 from steps.progress import progress
@@ -36,9 +37,9 @@ def baselines(groups: Sequence[PreferenceGroup], bundle: Bundle | None, *, num_p
 
 def overlaps(group: PreferenceGroup) -> list[float]:
     """Return for each response the share of its words that the prompt holds too."""
-    known = set(prompt_text(group.prompt).casefold().split())
-    words = [response.casefold().split() for response in group.responses]
-    return [sum(word in known for word in each) / max(len(each), 1) for each in words]
+    asked = set(normal(prompt_text(group.prompt)).split())
+    answered = [normal(response).split() for response in group.responses]
+    return [sum(word in asked for word in terms) / max(len(terms), 1) for terms in answered]
 
 
 def _policy(groups: Sequence[PreferenceGroup], bundle: Bundle | None, num: int) -> tuple[dict[str, Any], str]:

@@ -1,6 +1,5 @@
 """Make the seeded synthetic preference data: prompts in twins, whose responses are told apart by the prompt alone."""
 
-import hashlib
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ from rewardlab.files import atomic_path, tree_digest, write_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.readers.reader import content_id
 from rewardlab.readers.votes import aggregate
+from rewardlab.text import share64
 from steps.make_data.annotators import votes
 from steps.make_data.injection import injection
 from steps.make_data.numbers import arithmetic, dates_units
@@ -112,16 +112,12 @@ def _write(folder: Path, groups: Iterable[PreferenceGroup]) -> int:
 
 
 def _is_test(family: str) -> bool:
-    return _place(family) < _TEST_SHARE
+    return share64(family) < _TEST_SHARE
 
 
 def _is_tested(family: str) -> bool:
     """Say whether a split puts the family into the test set, at the least share that a recipe has."""
-    return _place(canonical_json(["family", family])) < _LEAST_TEST_SHARE
-
-
-def _place(key: str) -> float:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=6).digest()) / 2**48
+    return share64(canonical_json(["family", family])) < _LEAST_TEST_SHARE
 
 
 def _groups(config: MakeDataConfig) -> Iterator[PreferenceGroup]:

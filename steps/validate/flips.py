@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.readers.reader import content_id
+from rewardlab.text import normal
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -170,6 +171,6 @@ def features_of(pairs: Sequence[Pair]) -> Any:
 
 def _tokens(group: PreferenceGroup, index: int) -> Iterator[str]:
     """Yield a response's words and pairs of neighbouring words."""
-    said = _WORD.findall(group.responses[index].casefold())[:_WORDS]
-    yield from said
-    yield from map(" ".join, pairwise(said))
+    terms = _WORD.findall(normal(group.responses[index]))[:_WORDS]
+    yield from terms
+    yield from map(" ".join, pairwise(terms))

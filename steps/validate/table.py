@@ -1,6 +1,5 @@
 """Preference groups as a table of numbers, one row each: what the expectations are about."""
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from rewardlab.config import canonical_json
 from rewardlab.files import parse_group
 from rewardlab.groups import ROLES, Comparison, Message, PreferenceGroup, prompt_text
 from rewardlab.readers.reader import content_id
+from rewardlab.text import key64
 from steps.shards import load_arrays, save_arrays
 from steps.validate.agreement import NUM_VERDICTS, Matrix, alpha, coincidences, has_cycle, turncoats, verdicts
 from steps.validate.personal import personal_data
@@ -56,10 +56,10 @@ def flatten(lines: Sequence[bytes]) -> Flat:
     rows, claims, units = [], [], []
     for line in lines:
         group = parse_group(line)
-        texts = {text: _hash(text) for text in group.responses}
-        prompt = _hash(prompt_text(group.prompt))
+        texts = {text: key64(text) for text in group.responses}
+        prompt = key64(prompt_text(group.prompt))
         claimed = _claims(group, prompt, texts)
-        hashes = {"id": _hash(group.id), "contents": _contents(group, prompt, texts), "num_claims": len(claimed)}
+        hashes = {"id": key64(group.id), "contents": _contents(group, prompt, texts), "num_claims": len(claimed)}
         row = {**hashes, **_texts(group), **_labels(group)}
         rows.append(tuple(row[name] for name in _ROW.names or ()))
         claims += claimed
@@ -96,10 +96,6 @@ def join(chunks: Iterable[Flat]) -> "pd.DataFrame":
     columns["contradicts"] = _contradicts(claims, rows["num_claims"])
     columns["agreement"] = np.full(len(rows), np.nan if agreement is None else agreement)
     return pd.DataFrame(columns)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def _texts(group: PreferenceGroup) -> dict[str, Any]:
@@ -168,7 +164,7 @@ def _contents(group: PreferenceGroup, prompt: int, texts: dict[str, int]) -> int
     rated = {
         (aspect, key, rating) for aspect, row in group.scores.items() for key, rating in zip(keys, row, strict=True)
     }
-    return _hash(canonical_json([prompt, sorted(keys), sorted(map(canonical_json, labels)), sorted(rated)]))
+    return key64(canonical_json([prompt, sorted(keys), sorted(map(canonical_json, labels)), sorted(rated)]))
 
 
 def _claims(group: PreferenceGroup, prompt: int, texts: dict[str, int]) -> list[int]:
@@ -177,7 +173,7 @@ def _claims(group: PreferenceGroup, prompt: int, texts: dict[str, int]) -> list[
     for entry in group.comparisons:
         if entry.strength > 0.5:
             better, worse = texts[group.responses[entry.better]], texts[group.responses[entry.worse]]
-            key = _hash(canonical_json([prompt, entry.aspect, *sorted((better, worse))]))
+            key = key64(canonical_json([prompt, entry.aspect, *sorted((better, worse))]))
             claims.append(key >> 1 << 1 | (better > worse))
     return claims
 

@@ -92,10 +92,14 @@ def gpu() -> Profile:
 
 
 def multi_node() -> Profile:
-    """Train on two nodes of eight GPUs each, which the train step starts and watches; the rest as `cpu`."""
+    """Train on two nodes of eight GPUs each, which the train step starts and watches.
+
+    The steps that read all rows get eight cores, since so large a model has much data; the rest is as in `cpu`.
+    """
     base = cpu()
+    rows = dict.fromkeys(("ingest", "validate", "tokenize"), Placement(cpu="8", memory="8Gi", retries=2))
     node = Placement(nodes=2, cpu="64", memory="512Gi", devices=8, shared_memory="64Gi", retries=3, seconds=72 * 3600)
-    return Profile(name="multi-node", others=base.others, steps={**base.steps, "train": node})
+    return Profile(name="multi-node", others=base.others, steps={**base.steps, **rows, "train": node})
 
 
 PROFILES: Mapping[str, Callable[[], Profile]] = {"local": local, "cpu": cpu, "gpu": gpu, "multi-node": multi_node}

@@ -155,6 +155,19 @@ def test_a_train_step_that_watches_nodes_asks_for_no_gpu(tmp_path: Path) -> None
     assert {each["name"]: each["fieldPath"] for each in paths} == {POD_NAME: "metadata.name", POD_UID: "metadata.uid"}
 
 
+def test_on_several_nodes_the_steps_over_all_rows_get_eight_cores(tmp_path: Path) -> None:
+    compile_pipeline(tmp_path / "ir.yaml", profile("multi-node"))
+    spec, _ = yaml.safe_load_all((tmp_path / "ir.yaml").read_text())
+    cores = {name: part["container"]["resources"]["resourceCpuLimit"] for name, part in executors(spec).items()}
+    assert {name for name, limit in cores.items() if limit == "8"} == {
+        "ingest",
+        "validate",
+        "tokenize",
+        "evaluate",
+        "audit",
+    }
+
+
 def test_a_gpu_is_asked_for_by_training_alone(tmp_path: Path) -> None:
     compile_pipeline(tmp_path / "ir.yaml", profile("gpu"))
     spec, platform = yaml.safe_load_all((tmp_path / "ir.yaml").read_text())

@@ -1,7 +1,6 @@
 """The commands about a cluster: `compile`, `submit` and `schedule`."""
 
 import subprocess
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,9 +34,6 @@ RemoteOption = Annotated[
 RegisteredOption = Annotated[str, typer.Option("--name", help="Registered model.", callback=model_name)]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the calls; ask nothing of the server.")]
 ProfileOption = Annotated[str, typer.Option("--profile", help="What steps ask of the cluster: cpu, gpu or multi-node.")]
-ShardsOption = Annotated[
-    int | None, typer.Option("--shards", help="Tasks that share the work on rows; by default the profile's.", min=1)
-]
 CronOption = Annotated[str, typer.Option(help="Six fields, seconds first, in UTC: '0 30 2 * * *' is 02:30 each day.")]
 
 
@@ -51,15 +47,15 @@ def compile(  # noqa: A001 (the command's name)
         typer.Option(help="Write Pipeline and PipelineVersion objects here too.", callback=file_to_write),
     ] = None,
     namespace: NamespaceOption = "kubeflow",
-    shards: ShardsOption = None,
 ) -> None:
     """Compile the pipeline to Kubeflow IR."""
     from pipelines.cluster import version_name
     from pipelines.ir import GOLDEN, compile_objects, compile_pipeline, ir_digest
+    from pipelines.profiles import profile
 
-    if (placed != "local" or shards) and out is None:
-        raise ValueError("the committed IR is that of the profile local, unsharded: name another file with --out")
-    target, chosen = out or GOLDEN, _profile(placed, shards)
+    if placed != "local" and out is None:
+        raise ValueError("the committed IR is that of the profile local: name another file with --out")
+    target, chosen = out or GOLDEN, profile(placed)
     compile_pipeline(target, chosen)
     typer.echo(f"{target} {ir_digest(target)}")
     if objects:
@@ -79,17 +75,16 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     name: RegisteredOption = DEFAULT_NAME,
     settings: SetOption = None,
     placed: ProfileOption = "cpu",
-    shards: ShardsOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Run the pipeline on Kubeflow, once."""
     from pipelines import cluster
     from pipelines.local import new_run_id
-    from pipelines.profiles import fitted
+    from pipelines.profiles import fitted, profile
     from pipelines.server import explained
 
     source = _source(data, test, repository, revision, remote)
-    where = _profile(placed, shards)
+    where = profile(placed)
     chosen = fitted(chosen_recipe(recipe, settings), where)
     run_id = new_run_id(chosen)
     arguments = _arguments(chosen, source, name, run_id)
@@ -113,20 +108,19 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     name: RegisteredOption = DEFAULT_NAME,
     settings: SetOption = None,
     placed: ProfileOption = "cpu",
-    shards: ShardsOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Run the pipeline on Kubeflow at set times, in place of the model's schedule so far."""
     from pipelines import cluster
     from pipelines.cron import in_words, next_times
-    from pipelines.profiles import fitted
+    from pipelines.profiles import fitted, profile
     from pipelines.server import explained
 
     typer.echo(in_words(cron))
     for time in next_times(cron, after=datetime.now(UTC)):
         typer.echo(f"  {time:%a %Y-%m-%d %H:%M:%S} UTC, here {time.astimezone():%a %H:%M:%S %Z}")
     source = _source(data, test, repository, revision, remote)
-    where = _profile(placed, shards)
+    where = profile(placed)
     chosen = fitted(chosen_recipe(recipe, settings), where)
     job = cluster.Job(name=name, experiment=name, arguments=_arguments(chosen, source, name, ""))
     client = _client(host, namespace, dry_run=dry_run)
@@ -149,13 +143,6 @@ def _arguments(recipe: Any, source: Any, name: str, run_id: str) -> dict[str, st
     from pipelines.recipes import named
 
     return pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder="")
-
-
-def _profile(placed: str, shards: int | None) -> Any:
-    """Return a profile by name, with another number of shards if one is given."""
-    from pipelines.profiles import profile
-
-    return replace(profile(placed), shards=shards) if shards else profile(placed)
 
 
 def _source(data: str, test: str, repository: str, revision: str, remote: str) -> Any:

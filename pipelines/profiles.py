@@ -57,19 +57,11 @@ class Placement(Config):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile(Config):
-    """The placement of each step by name; steps that are not named get `others`. Without `others` nothing is asked.
-
-    Steps that work row by row are done by so many `shards`, each of which is placed as the step is.
-    """
+    """The placement of each step by name; steps that are not named get `others`. Without `others` nothing is asked."""
 
     name: str
     others: Placement | None = None
     steps: dict[str, Placement] = field(default_factory=dict)
-    shards: int = 1
-
-    def __post_init__(self) -> None:
-        if self.shards < 1:
-            raise ValueError(f"shards is at least 1, got {self.shards}")
 
 
 def local() -> Profile:
@@ -100,10 +92,14 @@ def gpu() -> Profile:
 
 
 def multi_node() -> Profile:
-    """Train on two nodes of eight GPUs each, which the train step starts and watches; the rest as `cpu`, in shards."""
+    """Train on two nodes of eight GPUs each, which the train step starts and watches.
+
+    The steps that read all rows get eight cores, since so large a model has much data; the rest is as in `cpu`.
+    """
     base = cpu()
+    rows = dict.fromkeys(("ingest", "validate", "tokenize"), Placement(cpu="8", memory="8Gi", retries=2))
     node = Placement(nodes=2, cpu="64", memory="512Gi", devices=8, shared_memory="64Gi", retries=3, seconds=72 * 3600)
-    return Profile(name="multi-node", others=base.others, steps={**base.steps, "train": node}, shards=8)
+    return Profile(name="multi-node", others=base.others, steps={**base.steps, **rows, "train": node})
 
 
 PROFILES: Mapping[str, Callable[[], Profile]] = {"local": local, "cpu": cpu, "gpu": gpu, "multi-node": multi_node}
@@ -123,7 +119,7 @@ def profile(name: str) -> Profile:
 def place(chosen: Profile, tasks: Mapping[str, Any]) -> None:
     """Configure a pipeline's tasks, by name, as a profile says."""
     for name, task in tasks.items():
-        placement = chosen.steps.get(name.removesuffix("-shard").removesuffix("-whole"), chosen.others)
+        placement = chosen.steps.get(name, chosen.others)
         if placement and placement.nodes > 1:
             _several_nodes(task, placement)
             placement = replace(placement, nodes=1, cpu="1", memory="4Gi", devices=0, shared_memory="")

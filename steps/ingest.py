@@ -2,18 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import chain, count
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
 from rewardlab.config import Config
-from rewardlab.files import atomic_path, group_line, pack, parse_group, read_chunks, tree_digest, write_json
+from rewardlab.files import atomic_path, group_line, pack, parse_group, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup
 from rewardlab.readers import BadRow, read
 from steps.parallel import in_order
-from steps.shards import Shard, results
 from steps.sources import data_files, open_rows
 
 _SHOWN = 3
@@ -67,41 +66,16 @@ def ingest(config: IngestConfig, source: Path, target: Path) -> IngestReport:
     Raises:
         ValueError: no row can be read, a file is damaged, or its format is unknown.
     """
-    return _write(target, _done(_pieces(config, _files(source))), str(source))
-
-
-def ingest_shard(config: IngestConfig, source: Path, target: Path, shard: Shard) -> str:
-    """Read every n-th file of `source` into the folder `target`; return the digest of what was read.
-
-    Raises:
-        ValueError: a file is damaged, or its format is unknown.
-    """
-    with atomic_path(target) as scratch:
-        shard.write(scratch, (_done(_pieces(config, [file])) for file in shard.of(_files(source))), _save)
-    return tree_digest(target)
-
-
-def ingest_shards(parts: Sequence[Path], target: Path) -> IngestReport:
-    """Write what `ingest` would have written, from what the shards read.
-
-    Raises:
-        ValueError: no row could be read, or a shard is missing.
-    """
-    return _write(target, chain.from_iterable(results(parts, _load, suffix=".json")), "the data")
-
-
-def _write(target: Path, pieces: Iterable["_Read"], where: str) -> IngestReport:
-    """Write the groups of all pieces, with ids that are unique, and what could not be read."""
     with atomic_path(target) as scratch:
         scratch.mkdir()
         with (scratch / "unreadable.jsonl").open("w", encoding="utf-8") as bad:
             tally = _Tally(bad)
             with pack(scratch / "groups.jsonl.gz") as packed:
-                for line in _lines(pieces, tally):
+                for line in _lines(config, source, tally):
                     packed.write(line)
         num_groups = len(tally.ids)
         if not num_groups:
-            raise ValueError(f"no row of {where} can be read:" + "".join(f"\n  {reason}" for reason in tally.first))
+            raise ValueError(f"no row of {source} can be read:" + "".join(f"\n  {reason}" for reason in tally.first))
         counts = {
             "num_groups": num_groups,
             "num_test": tally.num_test,
@@ -114,19 +88,15 @@ def _write(target: Path, pieces: Iterable["_Read"], where: str) -> IngestReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A file, the split that is given to its groups, and the format that was recognised, with how surely."""
+class _Piece:
+    """Some rows of a file, and what makes groups of them.
+
+    `split` is what the groups are marked with; `format` is the recognised format and how surely it was recognised.
+    """
 
     file: str
     split: str
     format: tuple[str, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Some rows of a file, and what makes groups of them."""
-
-    source: _Source
     convert: Callable[[Any], PreferenceGroup | BadRow]
     rows: list[Any]
 
@@ -134,37 +104,29 @@ class _Piece:
         return len(self.rows)
 
 
-_Read = tuple[_Source, Iterable[tuple[str, bytes] | BadRow]]
-"""Where a piece is from, and for each of its rows the id and line of the group, or why there is none."""
-
-
-def _done(pieces: Iterable[_Piece]) -> Iterator[_Read]:
-    return ((piece.source, items) for piece, items in in_order(_written, pieces, label="ingest"))
-
-
-def _lines(pieces: Iterable[_Read], tally: _Tally) -> Iterator[bytes]:
+def _lines(config: IngestConfig, source: Path, tally: _Tally) -> Iterator[bytes]:
     """Yield each group's line; what is not to be read is noted."""
-    for source, items in pieces:
-        if source.format:
-            name, sureness = source.format
+    for piece, items in in_order(_written, _pieces(config, source), label="ingest"):
+        if piece.format:
+            name, sureness = piece.format
             tally.formats[name] = min(sureness, tally.formats.get(name, 1.0))
         for item in items:
             if isinstance(item, BadRow):
-                _note(tally, source.file, item)
+                _note(tally, piece.file, item)
             else:
-                tally.num_test += source.split == "test"
+                tally.num_test += piece.split == "test"
                 yield _unique(*item, tally.ids)
 
 
-def _pieces(config: IngestConfig, files: Iterable[tuple[str, Path]]) -> Iterator[_Piece]:
-    for split, path in files:
+def _pieces(config: IngestConfig, source: Path) -> Iterator[_Piece]:
+    for split, path in _files(source):
         try:
             reading = read(open_rows(path), config.parse, config.columns)
-            found = reading.recognised
-            source = _Source(path.name, split, (found.reader.name, found.sureness) if found else None)
+            recognised = reading.recognised
+            format_ = (recognised.reader.name, recognised.sureness) if recognised else None
             rows, convert = (iter(reading), _as_it_is) if reading.joins else (reading.rows, reading.convert)
             for batch in _batches(rows):
-                yield _Piece(source, convert, batch)
+                yield _Piece(path.name, split, format_, convert, batch)
         except ValueError as error:
             named = str(error).removeprefix(f"{path} ")
             raise ValueError(f"{path.name}: {error}" if named == str(error) else f"{path.name} {named}") from error
@@ -193,8 +155,8 @@ def _batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
 
 def _written(piece: _Piece) -> list[tuple[str, bytes] | BadRow]:
     """Return the id and the line of each row's group; a column `split` of the data's own says nothing here."""
-    items, split = map(piece.convert, piece.rows), piece.source.split
-    return [item if isinstance(item, BadRow) else (item.id, group_line(_marked(item, split))) for item in items]
+    items = map(piece.convert, piece.rows)
+    return [item if isinstance(item, BadRow) else (item.id, group_line(_marked(item, piece.split))) for item in items]
 
 
 def _marked(group: PreferenceGroup, split: str) -> PreferenceGroup:
@@ -222,28 +184,3 @@ def _unique(name: str, line: bytes, ids: set[str]) -> bytes:
         free = next(other for number in count(2) if (other := f"{name}-{number}") not in ids)
     ids.add(free)
     return line if free == name else group_line(replace(parse_group(line), id=free))
-
-
-def _save(path: Path, pieces: Iterable[_Read]) -> None:
-    """Write the pieces of one file: the groups' lines, and beside them where they are from and what each row became."""
-    sources, rows = [], []
-    with pack(path.with_suffix(".jsonl.gz")) as packed:
-        for source, items in pieces:
-            sources.append(source)
-            for item in items:
-                rows.append([item.line, item.reason, item.row] if isinstance(item, BadRow) else item[0])
-                if not isinstance(item, BadRow):
-                    packed.write(item[1])
-    text = json.dumps({"source": asdict(sources[0]), "rows": rows} if sources else {}, default=str)
-    path.with_suffix(".json").write_text(text, encoding="utf-8")
-
-
-def _load(file: Path) -> Iterator[_Read]:
-    """Yield what `_save` wrote of one file, as one piece."""
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    if kept:
-        source = kept["source"]
-        format_ = tuple(source["format"]) if source["format"] else None
-        lines = chain.from_iterable(read_chunks(file.with_suffix(".jsonl.gz")))
-        items = (BadRow(*row) if isinstance(row, list) else (row, next(lines)) for row in kept["rows"])
-        yield _Source(source["file"], source["split"], format_), items

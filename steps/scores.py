@@ -31,7 +31,7 @@ def score(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Rewards:
             )
         return [list(each.rewards) for each in scored]
 
-    return recall(_who(bundle), groups, compute)
+    return recall(f"{bundle.digest} {_code()} {version('onnxruntime')}", groups, compute)
 
 
 def recall(who: str, groups: Sequence[PreferenceGroup], compute: Callable[[], Rewards]) -> Rewards:
@@ -45,27 +45,14 @@ def recall(who: str, groups: Sequence[PreferenceGroup], compute: Callable[[], Re
     kept = _place(who, groups)
     ends = np.cumsum([len(group.responses) for group in groups])
     if not kept.is_file():
-        found = compute()
-        _keep(kept, found)
-        return found
+        rewards = compute()
+        with atomic_path(kept) as scratch, scratch.open("wb") as file:
+            np.save(file, np.concatenate([np.asarray(row) for row in rewards]), allow_pickle=False)
+        return rewards
     flat = np.load(kept, allow_pickle=False)
     if len(flat) != ends[-1] or not np.isfinite(flat).all():
         raise ValueError(f"{kept} does not hold {ends[-1]} finite numbers: delete it")
     return [piece.tolist() for piece in np.split(flat, ends[:-1])]
-
-
-def keep(bundle: Bundle, groups: Sequence[PreferenceGroup], rewards: Rewards) -> None:
-    """Let `score` find the rewards that a bundle gave to groups."""
-    _keep(_place(_who(bundle), groups), rewards)
-
-
-def _keep(target: Path, rewards: Rewards) -> None:
-    with atomic_path(target) as scratch, scratch.open("wb") as file:
-        np.save(file, np.concatenate([np.asarray(each) for each in rewards]), allow_pickle=False)
-
-
-def _who(bundle: Bundle) -> str:
-    return f"{bundle.digest} {_code()} {version('onnxruntime')}"
 
 
 def _place(who: str, groups: Sequence[PreferenceGroup]) -> Path:

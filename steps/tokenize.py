@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -16,9 +16,7 @@ from rewardlab.tokens import TokenTree, TreeTokenizer
 from rewardlab.tokenstore import Packed, pack_trees, write_store
 from steps.parallel import in_order
 from steps.rewording import REWORDINGS
-from steps.shards import Shard, load_arrays, results, save_arrays
 
-STORES = ("train", "validation")
 _TOKENIZER, _READOUT = "tokenizer.json", "readout.json"
 
 
@@ -67,76 +65,10 @@ def tokenize(config: TokenizeConfig, splits: Path, target: Path) -> TokenizeRepo
         ValueError: the backbone's tokenizer does not match the policy's, or cannot be read out unambiguously; a group
             takes more tokens than the budget, and the message names it.
     """
-    with atomic_path(target) as scratch:
-        _prepare(config, scratch)
-        tally: Counter[str] = Counter()
-        for name in STORES:
-            work = partial(_tokenize, scratch, _of(config, name))
-            chunks = (found for _, found in in_order(work, _chunks(splits, name), label=f"tokenize {name}"))
-            tally[name] = write_store(scratch / name, _counted(chunks, tally), aspects=config.aspects)
-    return _report(target, tally)
-
-
-def tokenize_shard(config: TokenizeConfig, splits: Path, target: Path, shard: Shard) -> str:
-    """Tokenize every n-th chunk of each part into a folder; return the digest of what was written.
-
-    Raises:
-        ValueError: as `tokenize`.
-    """
-    with atomic_path(target) as scratch:
-        _prepare(config, scratch)
-        for name in STORES:
-            work = partial(_tokenize, scratch, _of(config, name))
-            chunks = in_order(work, shard.of(_chunks(splits, name)), label=f"tokenize {name}")
-            shard.write(scratch / name, (found for _, found in chunks), _save)
-    return tree_digest(target)
-
-
-def tokenize_shards(config: TokenizeConfig, parts: Sequence[Path], target: Path) -> TokenizeReport:
-    """Write what `tokenize` would have written, from what the shards tokenized.
-
-    Raises:
-        ValueError: a shard is missing.
-    """
-    with atomic_path(target) as scratch:
-        scratch.mkdir()
-        for name in (_TOKENIZER, _READOUT):
-            shutil.copyfile(parts[0] / name, scratch / name)
-        tally: Counter[str] = Counter()
-        for name in STORES:
-            chunks = results([part / name for part in parts], _load, suffix=".npz")
-            tally[name] = write_store(scratch / name, _counted(chunks, tally), aspects=config.aspects)
-    return _report(target, tally)
-
-
-def _report(target: Path, tally: Counter[str]) -> TokenizeReport:
-    return TokenizeReport(
-        digest=tree_digest(target),
-        num_train=tally["train"],
-        num_validation=tally["validation"],
-        num_tokens=tally["tokens"],
-        num_truncated=tally["truncated"],
-    )
-
-
-def _of(config: TokenizeConfig, store: str) -> TokenizeConfig:
-    """Return how a store is tokenized: what is validated on is not reworded."""
-    return config if store == "train" else replace(config, rewordings=())
-
-
-def _chunks(splits: Path, name: str) -> Iterator[list[bytes]]:
-    return read_chunks(splits / f"{name}.jsonl.gz")
-
-
-def _prepare(config: TokenizeConfig, folder: Path) -> None:
-    """Make the folder, with tokenizer and read-out.
-
-    Raises:
-        ValueError: the tokenizer does not match the policy's, or cannot be read out unambiguously.
-    """
     from models.backbone import prepare_backbone
     from models.tokenizer import build_readout, check_policy
 
+    # 1) The backbone's tokenizer and read-out.
     backbone = prepare_backbone(config.backbone)
     if config.policy:
         check_policy(backbone, config.policy)
@@ -146,13 +78,29 @@ def _prepare(config: TokenizeConfig, folder: Path) -> None:
         prompt_limit=config.prompt_limit,
         response_limit=config.response_limit,
     )
-    folder.mkdir()
-    shutil.copyfile(backbone / _TOKENIZER, folder / _TOKENIZER)
-    write_json(folder / _READOUT, readout.to_dict())
+
+    # 2) A store of each part. Only training groups are reworded.
+    configs = {"train": config, "validation": replace(config, rewordings=())}
+    tally: Counter[str] = Counter()
+    with atomic_path(target) as scratch:
+        scratch.mkdir()
+        shutil.copyfile(backbone / _TOKENIZER, scratch / _TOKENIZER)
+        write_json(scratch / _READOUT, readout.to_dict())
+        for name, part_config in configs.items():
+            work = partial(_tokenize, scratch, part_config)
+            chunks = in_order(work, read_chunks(splits / f"{name}.jsonl.gz"), label=f"tokenize {name}")
+            tally[name] = write_store(scratch / name, _counted(chunks, tally), aspects=config.aspects)
+    return TokenizeReport(
+        digest=tree_digest(target),
+        num_train=tally["train"],
+        num_validation=tally["validation"],
+        num_tokens=tally["tokens"],
+        num_truncated=tally["truncated"],
+    )
 
 
-def _counted(chunks: Iterable[tuple[Packed, int]], tally: Counter[str]) -> Iterator[Packed]:
-    for packed, truncated in chunks:
+def _counted(chunks: Iterable[tuple[list[bytes], tuple[Packed, int]]], tally: Counter[str]) -> Iterator[Packed]:
+    for _, (packed, truncated) in chunks:
         tally["tokens"] += len(packed.ids)
         tally["truncated"] += truncated
         yield packed
@@ -199,14 +147,3 @@ def _check_budget(name: str, tree: TokenTree, budget: int, *, padded: bool) -> N
 @lru_cache(maxsize=1)
 def _open(folder: Path) -> TreeTokenizer:
     return TreeTokenizer(folder / _TOKENIZER, ReadOut.from_dict(read_json(folder / _READOUT)))
-
-
-def _save(path: Path, found: tuple[Packed, int]) -> None:
-    packed, truncated = found
-    arrays = {field.name: getattr(packed, field.name) for field in fields(packed) if field.name != "names"}
-    save_arrays(path, arrays, names=packed.names, truncated=truncated)
-
-
-def _load(file: Path) -> tuple[Packed, int]:
-    arrays, facts = load_arrays(file)
-    return Packed(names=facts["names"], **arrays), facts["truncated"]

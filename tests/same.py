@@ -22,7 +22,21 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "same"
-CHANGING = ("seconds", "run_id", "created", "decided", "fresh_until", "git_commit", "report", "path", "at", "time")
+CHANGING = frozenset(
+    (
+        "seconds",
+        "run_id",
+        "mlflow_run",
+        "created",
+        "decided",
+        "fresh_until",
+        "git_commit",
+        "report",
+        "path",
+        "at",
+        "time",
+    )
+)
 """Fields that another run has otherwise."""
 LINES = (
     "",

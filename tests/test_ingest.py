@@ -48,11 +48,15 @@ def test_the_batches_do_not_matter(tmp_path, monkeypatch):
     rows = [{"prompt": f"p{at}", "chosen": "yes", "rejected": "no", "id": at % 50} for at in range(60)]
     write(tmp_path / "in" / "data" / "a.jsonl", *rows[:30], "{broken", *rows[30:])
     write(tmp_path / "in" / "data" / "b.jsonl", {"prompt": "p", "responses": ["x", "y"], "preferences": ["tie"]}, {})
+    dialogue = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}
+    write(tmp_path / "in" / "data" / "hh.jsonl", *[dialogue] * 4)
+    write(tmp_path / "in" / "data" / "votes.csv", "prompt,chosen,rejected", "q,a,b", "q,b,a", "q,a")
     write(tmp_path / "in" / "test" / "c.jsonl", *rows[:3])
     whole = ingest(IngestConfig(), tmp_path / "in", tmp_path / "whole")
     monkeypatch.setattr("steps.ingest._BATCH_CHARACTERS", 500)
     assert ingest(IngestConfig(), tmp_path / "in", tmp_path / "parts") == whole
-    assert (whole.num_groups, whole.num_test, whole.num_unreadable) == (64, 3, 2)
+    assert (whole.num_groups, whole.num_test, whole.num_unreadable) == (70, 3, 3)
+    assert whole.formats.keys() == {"pairs", "lists", "hh"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import functools
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def test_every_profile_is_valid(documents: Documents) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(PROFILES) - {"local"}))
 def test_every_profile_does_the_same(name: str, tmp_path: Path) -> None:
-    compile_pipeline(tmp_path / "ir.yaml", replace(profile(name), shards=1))
+    compile_pipeline(tmp_path / "ir.yaml", profile(name))
     spec, golden = next(yaml.safe_load_all((tmp_path / "ir.yaml").read_text())), read_ir(GOLDEN)[0]
     assert spec["components"].keys() == golden["components"].keys()
     assert {name: task.get("inputs") for name, task in tasks(spec).items()} == {
@@ -154,8 +153,19 @@ def test_a_train_step_that_watches_nodes_asks_for_no_gpu(tmp_path: Path) -> None
     assert not any("accelerator" in each["container"]["resources"] for each in executors(spec).values())
     paths = executors(platform["platforms"]["kubernetes"])["train"]["fieldPathAsEnv"]
     assert {each["name"]: each["fieldPath"] for each in paths} == {POD_NAME: "metadata.name", POD_UID: "metadata.uid"}
-    shard = executors(spec)["evaluate-shard"]["container"]["resources"]
-    assert shard == executors(spec)["evaluate-whole"]["container"]["resources"]
+
+
+def test_on_several_nodes_the_steps_over_all_rows_get_eight_cores(tmp_path: Path) -> None:
+    compile_pipeline(tmp_path / "ir.yaml", profile("multi-node"))
+    spec, _ = yaml.safe_load_all((tmp_path / "ir.yaml").read_text())
+    cores = {name: part["container"]["resources"]["resourceCpuLimit"] for name, part in executors(spec).items()}
+    assert {name for name, limit in cores.items() if limit == "8"} == {
+        "ingest",
+        "validate",
+        "tokenize",
+        "evaluate",
+        "audit",
+    }
 
 
 def test_a_gpu_is_asked_for_by_training_alone(tmp_path: Path) -> None:
@@ -183,8 +193,6 @@ def test_a_profile_that_is_none_and_the_golden_ir_are_refused(tmp_path: Path) ->
         profile("tpu")
     with pytest.raises(ValueError, match="devices and retries"):
         Placement(devices=-1)
-    with pytest.raises(ValueError, match="shards is at least 1, got 0"):
-        replace(profile("cpu"), shards=0)
     assert "name another file" in rewardlab("compile", "--profile", "gpu").complaint
     done = rewardlab("compile", "--profile", "gpu", "--out", tmp_path / "a.yaml", "--objects", tmp_path / "b.yaml")
     assert done.code == 0

@@ -4,17 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
-from pipelines.ir import compile_pipeline
 from pipelines.lineage import lineage
 from pipelines.local import Source, run
-from pipelines.profiles import local
 from pipelines.recipes import recipe
 from pipelines.registry import list_versions
 from rewardlab.config import canonical_json
@@ -96,19 +93,6 @@ def test_every_artifact_names_the_data_it_comes_from(place: Path, first: dict[st
     assert {about["data_md5"] for about in artifacts.values()} == {first["lineage"]["data_md5"]}
     assert all(len(about["digest"]) == 64 for about in artifacts.values())
     assert lineage("1", name="m")["bundle"]["made_from"]["data_md5"] == first["lineage"]["data_md5"]
-
-
-@pytest.mark.slow
-def test_shards_change_nothing(
-    place: Path, first: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compile_pipeline(tmp_path / "ir.yaml", replace(local(), shards=3))
-    monkeypatch.setattr("pipelines.local.GOLDEN", tmp_path / "ir.yaml")
-    sharded = go(place)
-    assert (sharded["decision"], sharded["model"]) == ("unchanged", "m/1")
-    assert sharded["metrics"] == first["metrics"]
-    assert {"ingest-whole", "validate-whole", "tokenize-whole", "evaluate-whole"} <= sharded["seconds"].keys()
-    assert {"train", "export"} <= set(go(place)["reused"])
 
 
 @pytest.mark.slow

@@ -99,9 +99,11 @@ def test_truncated_responses_are_counted_and_within_the_limit(splits: Path, tmp_
 
 
 def test_the_chunks_do_not_matter(splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = tokenize(CONFIG, splits, tmp_path / "whole")
+    config = replace(CONFIG, prompt_limit=64, response_limit=48)
+    whole = tokenize(config, splits, tmp_path / "whole")
     monkeypatch.setattr("rewardlab.files._CHUNK_BYTES", 8000)
-    assert tokenize(CONFIG, splits, tmp_path / "parts") == whole
+    assert tokenize(config, splits, tmp_path / "parts") == whole
+    assert whole.num_truncated > 0
 
 
 @pytest.mark.parametrize("aspects", [(), ("gold", "gold")])

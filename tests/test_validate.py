@@ -1,7 +1,9 @@
 """Validate: the expectations decide which rows are quarantined and whether data are refused."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -49,12 +51,22 @@ BAD = {
     "prompt_is_given": group("b12", prompt=(Message("user", "\n"),)),
     "has_not_too_many_responses": group("b13", responses=tuple(map(str, range(65)))),
 }
+UNREADABLE = '{"line": 3, "reason": "invalid JSON", "row": "{"}\n'
+MOMENT = re.compile(r"\d{8}T\d{6}\.\d{6}Z|\d{4}-\d\d-\d\dT[\d:.+Z]+|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+
+
+def pages(docs: Path) -> dict[str, str]:
+    """Return the pages of Data Docs without the ids and times of their run; the index has nothing else."""
+    texts = {path.relative_to(docs).as_posix(): path.read_text() for path in docs.rglob("*.html")}
+    del texts["index.html"]
+    assert texts
+    return {MOMENT.sub("", name): MOMENT.sub("", text) for name, text in texts.items()}
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("validate")
-    (folder / "unreadable.jsonl").write_text('{"line": 3, "reason": "invalid JSON", "row": "{"}\n')
+    (folder / "unreadable.jsonl").write_text(UNREADABLE)
     return check(folder, [*sound(150), *BAD.values()], max_quarantine_share=0.2), folder / "out"
 
 
@@ -96,6 +108,14 @@ def test_the_chunks_do_not_matter(tmp_path, monkeypatch):
     assert reports[0] == reports[1]
     assert reports[0].quarantined == {"is_no_copy_of_an_earlier_row": 3, "has_a_label": 1}
     assert share == 5 / 45
+
+
+def test_in_many_chunks_every_defect_is_found_and_the_pages_are_the_same(report, tmp_path, monkeypatch):
+    monkeypatch.setattr("steps.parallel.num_cores", lambda: 1)  # no processes are started
+    monkeypatch.setattr("rewardlab.files._CHUNK_BYTES", 4000)
+    (tmp_path / "unreadable.jsonl").write_text(UNREADABLE)
+    assert check(tmp_path, [*sound(150), *BAD.values()], max_quarantine_share=0.2) == report[0]
+    assert pages(tmp_path / "out" / "docs") == pages(report[1] / "docs")
 
 
 @pytest.mark.parametrize(

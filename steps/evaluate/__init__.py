@@ -12,7 +12,6 @@ from steps.evaluate.evaluate import (
     scored_by,
 )
 from steps.evaluate.rules import RULES, apply_rule, recognise
-from steps.evaluate.sharded import evaluate_shard, evaluate_shards
 
 __all__ = [
     "RULES",
@@ -22,8 +21,6 @@ __all__ = [
     "apply_rule",
     "compared",
     "evaluate",
-    "evaluate_shard",
-    "evaluate_shards",
     "held_against",
     "in_fixed_order",
     "measure",

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from rewardlab.files import parse_group
 from rewardlab.groups import ROLES, Comparison, Message, PreferenceGroup, prompt_text
 from rewardlab.readers.reader import content_id
 from rewardlab.text import key64
-from steps.shards import load_arrays, save_arrays
 from steps.validate.agreement import NUM_VERDICTS, Matrix, alpha, coincidences, has_cycle, turncoats, verdicts
 from steps.validate.personal import personal_data
 
@@ -66,16 +64,6 @@ def flatten(lines: Sequence[bytes]) -> Flat:
         units += verdicts(group)
     verdict = coincidences(units, NUM_VERDICTS)
     return Flat(np.array(rows, dtype=_ROW), np.array(claims, dtype=np.uint64), verdict)
-
-
-def save(path: Path, flat: Flat) -> None:
-    """Write what a shard found in a chunk."""
-    save_arrays(path, {"rows": flat.rows, "claims": flat.claims, "verdicts": flat.verdicts})
-
-
-def load(file: Path) -> Flat:
-    """Read what `save` wrote."""
-    return Flat(**load_arrays(file)[0])
 
 
 def join(chunks: Iterable[Flat]) -> "pd.DataFrame":

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, pack, read_chunks, read_groups, tree_digest, write_json
 from steps.parallel import in_order
-from steps.shards import Shard, results
 from steps.validate.check import Checker, Verdict
 from steps.validate.contamination import contaminated
 from steps.validate.sample import Sample, look
 from steps.validate.suite import row_expectations, sample_expectations, table_expectations
-from steps.validate.table import Flat, flatten, join, load, save
+from steps.validate.table import flatten, join
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,43 +81,23 @@ def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateRepo
         ValueError: all groups are bad, a critical expectation does not hold (the message has the reasons), or a
             benchmark cannot be read.
     """
-    return _judge(config, source, target, _flat(read_chunks(source / _GROUPS)))
-
-
-def validate_shard(source: Path, target: Path, shard: Shard) -> str:
-    """Measure every n-th chunk of the groups that `ingest` wrote into a folder; return the digest of what was found."""
-    with atomic_path(target) as scratch:
-        shard.write(scratch, _flat(shard.of(read_chunks(source / _GROUPS))), save)
-    return tree_digest(target)
-
-
-def validate_shards(config: ValidateConfig, source: Path, parts: Sequence[Path], target: Path) -> ValidateReport:
-    """Write what `validate` would have written, from what the shards found in `source`.
-
-    Raises:
-        ValueError: as `validate`, or a shard is missing.
-    """
-    return _judge(config, source, target, results(parts, load, suffix=".npz"))
-
-
-def _flat(chunks: Iterable[list[bytes]]) -> Iterator[Flat]:
-    return (flat for _, flat in in_order(flatten, chunks, label="validate"))
-
-
-def _judge(config: ValidateConfig, source: Path, target: Path, chunks: Iterable[Flat]) -> ValidateReport:
-    """Decide about rows and about all of them: copies, contradictions and shares are of the whole."""
+    # 1) A table of numbers, one row a group. Copies and contradictions are looked for in all of it.
     groups = source / _GROUPS
-    table = join(chunks)
+    table = join(flat for _, flat in in_order(flatten, read_chunks(groups), label="validate"))
     num_unreadable = sum(1 for _ in _unreadable(source))
     checker, benchmarks = Checker(), {}
     if config.benchmarks:
-        found = contaminated(groups, config.benchmarks, threshold=config.max_similarity)
-        table, benchmarks = table.assign(in_benchmark=found.rows), found.benchmarks
+        overlap = contaminated(groups, config.benchmarks, threshold=config.max_similarity)
+        table, benchmarks = table.assign(in_benchmark=overlap.rows), overlap.benchmarks
+
+    # 2) Which rows are quarantined.
     verdicts = checker.check("rows", table, row_expectations(config.max_responses, benchmarks=bool(benchmarks)))
     reasons = _reasons(verdicts)
-    counts = dict(Counter(reason for each in reasons.values() for reason in each).most_common())
+    counts = dict(Counter(reason for names in reasons.values() for reason in names).most_common())
     if len(reasons) == len(table):
         raise ValueError(f"all {len(table)} groups are quarantined: {_listed(counts)}")
+
+    # 3) Whether the data are accepted as a whole, and what a sample of them looks like.
     whole = table_expectations(
         min_groups=config.min_groups, max_quarantine_share=config.max_quarantine_share, num_groups=len(table)
     )
@@ -127,6 +106,8 @@ def _judge(config: ValidateConfig, source: Path, target: Path, chunks: Iterable[
     sample = _sample(config, groups, [at for at in range(len(table)) if at not in reasons])
     if sample:
         verdicts += checker.check("sample", sample.table, sample_expectations())
+
+    # 4) The rows, the report and the Data Docs.
     looked = {"benchmarks": benchmarks, "sample": sample.summary if sample else None}
     summary = {
         "num_groups": len(table),

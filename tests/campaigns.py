@@ -83,6 +83,11 @@ CAMPAIGNS = (
         "the deployer reaches what the promotion log says in 3,000 runs with failures",
         ("serving/deployer/*.py",),
     ),
+    Campaign.of_test(
+        "test_make_data.py::test_frozen_minilm_cannot_tell_responses_apart_alone",
+        "frozen MiniLM cannot tell the embedded data's responses apart without the prompt (accuracy at most 0.55)",
+        ("steps/make_data/*.py",),
+    ),
     Campaign(
         name="mutation",
         claim="tests see nearly every small break of the gate and of the registry's code",

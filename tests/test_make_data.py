@@ -155,7 +155,7 @@ def test_overlap_with_the_prompt_tells_nothing(groups):
     assert abs(held_out_accuracy(model, groups, map(overlap, groups)) - 0.5) <= 0.10
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_frozen_minilm_cannot_tell_responses_apart_alone(groups):
     for with_prompt in (False, True):
         model = make_pipeline(StandardScaler(with_mean=False), LogisticRegression(max_iter=2000))

@@ -65,9 +65,10 @@ def evaluate_shard(
     """Score every n-th block of test groups; return the digest of the rewards."""
     from pathlib import Path
 
+    from rewardlab.layout import TEST
     from steps.evaluate import evaluate_shard
     from steps.shards import Shard
 
     part.metadata.update(data_md5=bundle.metadata["data_md5"])
-    test, one = Path(splits.path) / "test.jsonl.gz", Shard(int(shard), int(shards))
+    test, one = Path(splits.path) / TEST, Shard(int(shard), int(shards))
     return evaluate_shard(Path(bundle.path), test, Path(part.path), one)

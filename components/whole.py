@@ -75,10 +75,11 @@ def evaluate_whole(
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from rewardlab.layout import TEST
     from steps.evaluate import EvaluateConfig, evaluate_shards
 
     config, scored = settings_config(EvaluateConfig, settings), [Path(part.path) for part in parts]
-    test, target = Path(splits.path) / "test.jsonl.gz", Path(evaluation.path)
+    test, target = Path(splits.path) / TEST, Path(evaluation.path)
     found = evaluate_shards(config, Path(bundle.path), test, scored, target, champion=champion).digest
     evaluation.metadata.update(data_md5=bundle.metadata["data_md5"], digest=found)
     return found

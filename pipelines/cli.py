@@ -176,8 +176,9 @@ def serve(  # noqa: PLR0913 (one parameter an option)
 def report(run_id: Annotated[str, typer.Argument(help="Run; by default the newest.")] = "latest") -> None:
     """Say how a run ended and where its report is."""
     from rewardlab.files import read_json
+    from rewardlab.layout import SUMMARY
 
-    summary = Path("runs") / run_id / "summary.json"
+    summary = Path("runs") / run_id / SUMMARY
     if not summary.is_file():
         raise ValueError(f"there is no {summary}: runs are listed in runs/")
     _tell(read_json(summary))

@@ -22,6 +22,7 @@ from pipelines.watch import Watch, terminal
 from rewardlab.config import Config, settings_config, settings_json
 from rewardlab.files import read_json, tree_digest, write_json
 from rewardlab.home import DEFAULT_NAME, backbones, home, tracking_uri
+from rewardlab.layout import RECIPE, SUMMARY
 from steps.fetch import FetchConfig
 from steps.register import RegisterConfig
 from steps.report import ReportConfig, conclude
@@ -74,7 +75,7 @@ def run(
     place = {"name": name, "run_id": run_id, "run_folder": str(run_folder)}
     with _environment({"REWARDLAB_IMAGE": containers.image} if containers else {}):
         arguments = pipeline_arguments(named(recipe, name), source, **place, resume=cache)
-    write_json(run_folder / "recipe.json", recipe.to_dict())
+    write_json(run_folder / RECIPE, recipe.to_dict())
     _point_latest(run_folder)
     try:
         watch = Watch(run_folder, terminal())
@@ -82,7 +83,7 @@ def run(
         with watch, told, redirect_stdout(watch), _logged(watch), _runner(containers, arguments, run_folder) as ready:
             _execute(*ready, arguments, cache=cache)
     finally:
-        summary = run_folder / "summary.json"
+        summary = run_folder / SUMMARY
         if not summary.is_file() or read_json(summary)["decision"] == "failed":
             known = settings_config(ReportConfig, arguments["report_settings"], run_id=run_id)
             conclude(known, run_folder, evidence(run_folder))

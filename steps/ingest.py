@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, group_line, pack, parse_group, read_chunks, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup
+from rewardlab.layout import GROUPS, INGEST_REPORT, UNREADABLE
 from rewardlab.readers import BadRow, read
 from steps.parallel import in_order
 from steps.shards import Shard, results
@@ -94,9 +95,9 @@ def _write(target: Path, pieces: Iterable["_Read"], where: str) -> IngestReport:
     """Write the groups of all pieces, with ids that are unique, and what could not be read."""
     with atomic_path(target) as scratch:
         scratch.mkdir()
-        with (scratch / "unreadable.jsonl").open("w", encoding="utf-8") as bad:
+        with (scratch / UNREADABLE).open("w", encoding="utf-8") as bad:
             tally = _Tally(bad)
-            with pack(scratch / "groups.jsonl.gz") as packed:
+            with pack(scratch / GROUPS) as packed:
                 for line in _lines(pieces, tally):
                     packed.write(line)
         num_groups = len(tally.ids)
@@ -109,7 +110,7 @@ def _write(target: Path, pieces: Iterable["_Read"], where: str) -> IngestReport:
             "unreadable": dict(tally.reasons.most_common(20)),
             "formats": tally.formats,
         }
-        write_json(scratch / "ingest.json", counts)
+        write_json(scratch / INGEST_REPORT, counts)
     return IngestReport.from_dict({**counts, "digest": tree_digest(target)})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, parse_group, read_chunks, read_json, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup
+from rewardlab.layout import READOUT, TOKENIZER, split_file
 from rewardlab.readout import Pooling, ReadOut
 from rewardlab.tokens import TokenTree, TreeTokenizer
 from rewardlab.tokenstore import Packed, pack_trees, write_store
@@ -19,7 +20,6 @@ from steps.rewording import REWORDINGS
 from steps.shards import Shard, load_arrays, results, save_arrays
 
 STORES = ("train", "validation")
-_TOKENIZER, _READOUT = "tokenizer.json", "readout.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +100,7 @@ def tokenize_shards(config: TokenizeConfig, parts: Sequence[Path], target: Path)
     """
     with atomic_path(target) as scratch:
         scratch.mkdir()
-        for name in (_TOKENIZER, _READOUT):
+        for name in (TOKENIZER, READOUT):
             shutil.copyfile(parts[0] / name, scratch / name)
         tally: Counter[str] = Counter()
         for name in STORES:
@@ -125,7 +125,7 @@ def _of(config: TokenizeConfig, store: str) -> TokenizeConfig:
 
 
 def _chunks(splits: Path, name: str) -> Iterator[list[bytes]]:
-    return read_chunks(splits / f"{name}.jsonl.gz")
+    return read_chunks(splits / split_file(name))
 
 
 def _prepare(config: TokenizeConfig, folder: Path) -> None:
@@ -147,8 +147,8 @@ def _prepare(config: TokenizeConfig, folder: Path) -> None:
         response_limit=config.response_limit,
     )
     folder.mkdir()
-    shutil.copyfile(backbone / _TOKENIZER, folder / _TOKENIZER)
-    write_json(folder / _READOUT, readout.to_dict())
+    shutil.copyfile(backbone / TOKENIZER, folder / TOKENIZER)
+    write_json(folder / READOUT, readout.to_dict())
 
 
 def _counted(chunks: Iterable[tuple[Packed, int]], tally: Counter[str]) -> Iterator[Packed]:
@@ -202,7 +202,7 @@ def _check_budget(name: str, tree: TokenTree, budget: int, *, padded: bool) -> N
 
 @lru_cache(maxsize=1)
 def _open(folder: Path) -> TreeTokenizer:
-    return TreeTokenizer(folder / _TOKENIZER, ReadOut.from_dict(read_json(folder / _READOUT)))
+    return TreeTokenizer(folder / TOKENIZER, ReadOut.from_dict(read_json(folder / READOUT)))
 
 
 def _save(path: Path, found: tuple[Packed, int]) -> None:

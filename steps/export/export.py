@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewardlab.bundle import (
-    CALIBRATION,
-    FINGERPRINTS,
-    GOLDEN,
-    MODEL,
-    READOUT,
-    TOKENIZER,
-    Calibration,
-    seal,
-)
+from rewardlab.bundle import Calibration, seal
 from rewardlab.config import Config
 from rewardlab.engine.session import Session
 from rewardlab.files import atomic_path, read_groups, read_json, write_json
 from rewardlab.fingerprints import fingerprints
 from rewardlab.groups import PreferenceGroup
+from rewardlab.layout import (
+    CALIBRATION,
+    CALIBRATION_GROUPS,
+    FINGERPRINTS,
+    GOLDEN,
+    MODEL,
+    MODEL_CONFIG,
+    READOUT,
+    TOKENIZER,
+    TRAIN,
+)
 from rewardlab.readout import ReadOut
 from rewardlab.signing import sign
 from rewardlab.tokens import TokenTree, TreeTokenizer
@@ -42,7 +44,6 @@ from steps.progress import progress
 if TYPE_CHECKING:
     from models.reward_model import RewardModel
 
-_TRAIN = "train.jsonl.gz"
 _NUM_SEEN = 32
 """Training groups whose activations say how large each column becomes."""
 
@@ -109,7 +110,7 @@ def export(
     """
     from models.checkpoint import load_model
 
-    groups = list(islice(read_groups(splits / "calibration.jsonl.gz"), config.num_calibration))
+    groups = list(islice(read_groups(splits / CALIBRATION_GROUPS), config.num_calibration))
     if not groups:
         raise ValueError("the calibration split is empty: give more data or a larger calibration share")
     trained, _, readout = load_model(model)
@@ -124,7 +125,7 @@ def export(
         outputs = _score(drafts / f"{FP32}.onnx", readout.pad_id, trees)
         parity = check_parity(expected := torch_outputs(trained, golden), outputs[: len(expected)])
         calibration = calibrate(groups, outputs[:, 0], truncated=truncated)
-        seen = [reader.tree(group.prompt, group.responses) for group in islice(read_groups(splits / _TRAIN), _NUM_SEEN)]
+        seen = [reader.tree(group.prompt, group.responses) for group in islice(read_groups(splits / TRAIN), _NUM_SEEN)]
         few = slice(max(config.num_int8, config.num_golden))
         trial = Trial(groups[few], trees[few], readout.pad_id, calibration.temperature, config.budget, seen)
         variants, rewards = _tried(config.precision, drafts, trial, trained, readout)
@@ -141,7 +142,7 @@ def export(
         shutil.copyfile(drafts / f"{graph}.onnx", scratch / MODEL)
         _write_contract(model, readout, calibration, scratch)
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], rewards | {"rewards": scored[graph][:, 0]})
-        np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / _TRAIN)), allow_pickle=False)
+        np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / TRAIN)), allow_pickle=False)
         digest = seal(scratch, _facts(config, model, lineage, graph) | {"parity": parity, "int8": int8})
         if config.signing_key:
             sign(scratch, Path(config.signing_key))
@@ -176,7 +177,7 @@ def _facts(config: ExportConfig, model: Path, lineage: Mapping[str, str], graph:
         "fingerprints": "pairs",
         "signed": bool(config.signing_key),
         "lineage": dict(lineage),
-        "model": read_json(model / "reward_model.json"),
+        "model": read_json(model / MODEL_CONFIG),
         "versions": {name: version(name) for name in ("torch", "transformers", "onnx", "onnxruntime", "optimum")},
     }
 

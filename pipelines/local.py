@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.artifacts import evidence
 from pipelines.checking import pinned
 from pipelines.ir import GOLDEN, ir_digest, ir_in
-from pipelines.recipes import Recipe, named
+from pipelines.recipes import CONFIGURED, Recipe, named
 from pipelines.source import ROOT, git_commit, source_digest
 from pipelines.watch import Watch, terminal
 from rewardlab.config import Config, settings_config, settings_json
@@ -31,7 +31,6 @@ from steps.resolve import ResolveConfig
 if TYPE_CHECKING:
     from pipelines.containers import Containers
 
-_MODULES = ("ingest", "validate", "split", "tokenize", "train", "export", "evaluate", "audit", "gate")
 _PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -111,7 +110,7 @@ def pipeline_arguments(
         "image": os.environ.get("REWARDLAB_IMAGE", "local"),
     }
     versions = {package: version(package) for package in _PACKAGES}
-    configs: dict[str, Config] = {step: getattr(recipe, step) for step in _MODULES}
+    configs: dict[str, Config] = {step: getattr(recipe, step) for step in CONFIGURED}
     configs["validate"] = pinned(recipe.validate)
     configs["fetch"] = FetchConfig(data_md5="", **place)
     del place["remote"]  # where data are stored does not change which they are

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipelines import nodes
+from pipelines.life_cycle import STEPS
 from pipelines.recipes import Recipe
 from rewardlab.config import Config
 from steps.launch.nodes import POD_NAME, POD_UID, SPEC
@@ -68,6 +69,8 @@ class Profile(Config):
     shards: int = 1
 
     def __post_init__(self) -> None:
+        if unknown := sorted({*self.steps} - {*STEPS}):
+            raise ValueError(f"there is no step {', '.join(unknown)}: choose {', '.join(STEPS)}")
         if self.shards < 1:
             raise ValueError(f"shards is at least 1, got {self.shards}")
 

@@ -1,10 +1,11 @@
 """Recipes: a run is a function that returns its full, typed configuration. A variant is `replace(smollm2(), ...)`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from models.config import ModelConfig
+from pipelines.life_cycle import STEPS
 from rewardlab.config import Config
 from steps.audit import PROBES, AuditConfig
 from steps.evaluate import EvaluateConfig
@@ -61,6 +62,10 @@ class Recipe(Config):
                 "evaluate.anchor out, it follows"
             )
         object.__setattr__(self, "evaluate", replace(self.evaluate, anchor=anchor))
+
+
+CONFIGURED = tuple(step for step in STEPS if step in {field.name for field in fields(Recipe)})
+"""The steps that a recipe configures, in the order in which they run."""
 
 
 def smoke() -> Recipe:

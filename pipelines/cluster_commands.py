@@ -32,7 +32,9 @@ RevisionOption = Annotated[
 RemoteOption = Annotated[
     str, typer.Option("--remote", help="DVC remote with the data: a name, or an address; else the repository's own.")
 ]
-RegisteredOption = Annotated[str, typer.Option("--name", help="Registered model.", callback=model_name)]
+RegisteredOption = Annotated[
+    str, typer.Option("--name", help="Registered model; by default reward-model.", callback=model_name)
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the calls; ask nothing of the server.")]
 ProfileOption = Annotated[str, typer.Option("--profile", help="What steps ask of the cluster: cpu, gpu or multi-node.")]
 ShardsOption = Annotated[
@@ -76,7 +78,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     repository: RepositoryOption = "",
     revision: RevisionOption = "",
     remote: RemoteOption = "",
-    name: RegisteredOption = DEFAULT_NAME,
+    name: RegisteredOption = "",
     settings: SetOption = None,
     placed: ProfileOption = "cpu",
     shards: ShardsOption = None,
@@ -91,6 +93,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     source = _source(data, test, repository, revision, remote)
     where = _profile(placed, shards)
     chosen = fitted(chosen_recipe(recipe, settings), where)
+    name = name or chosen.model_name or DEFAULT_NAME
     run_id = new_run_id(chosen)
     arguments = _arguments(chosen, source, name, run_id)
     job = cluster.Job(name=run_id, experiment=name, arguments=arguments)
@@ -110,7 +113,7 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     repository: RepositoryOption = "",
     revision: RevisionOption = "",
     remote: RemoteOption = "",
-    name: RegisteredOption = DEFAULT_NAME,
+    name: RegisteredOption = "",
     settings: SetOption = None,
     placed: ProfileOption = "cpu",
     shards: ShardsOption = None,
@@ -128,6 +131,7 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     source = _source(data, test, repository, revision, remote)
     where = _profile(placed, shards)
     chosen = fitted(chosen_recipe(recipe, settings), where)
+    name = name or chosen.model_name or DEFAULT_NAME
     job = cluster.Job(name=name, experiment=name, arguments=_arguments(chosen, source, name, ""))
     client = _client(host, namespace, dry_run=dry_run)
     with explained(), cluster.compiled(where) as package:
@@ -148,7 +152,7 @@ def _arguments(recipe: Any, source: Any, name: str, run_id: str) -> dict[str, st
     from pipelines.local import pipeline_arguments
     from pipelines.recipes import named
 
-    return pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder="")
+    return pipeline_arguments(named(recipe, name), source, run_id=run_id, run_folder="")
 
 
 def _profile(placed: str, shards: int | None) -> Any:

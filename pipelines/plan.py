@@ -19,7 +19,7 @@ def plan(recipe: Recipe, source: Source, *, name: str) -> dict[str, Any]:
     Raises:
         ValueError: there are no such data, or the registry cannot be reached.
     """
-    arguments = pipeline_arguments(named(recipe, name), source, name=name, run_id="", run_folder="")
+    arguments = pipeline_arguments(named(recipe, name), source, run_id="", run_folder="")
     settings = {step: json.loads(arguments[f"{step}_settings"]) for step in CONFIGURED}
     return {
         "name": name,

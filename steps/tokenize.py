@@ -23,12 +23,27 @@ STORES = ("train", "validation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenizeConfig(Config):
-    """How text becomes tokens. `policy` names the model whose responses will be scored; its tokenizer must match.
+class TokenizeSettings(Config):
+    """What a recipe chooses besides the model. `policy` names the model whose responses will be scored.
+
+    The policy's tokenizer must match. With `rewordings`, names of `steps.rewording`, each training group gets one
+    response more, which rewords another.
+    """
+
+    policy: str = ""
+    rewordings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := sorted({*self.rewordings} - {*REWORDINGS}):
+            raise ValueError(f"there is no rewording {', '.join(unknown)}: choose {', '.join(REWORDINGS)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizeConfig(TokenizeSettings):
+    """How text becomes tokens.
 
     `aspects` name the labels that are kept, beside comparisons of no aspect: of the one head's objective, or of each
     aspect that has a head. No group may take more than the `token_budget` of a micro-batch, which it must fit whole.
-    With `rewordings`, names of `steps.rewording`, each training group gets one response more, which rewords another.
     """
 
     backbone: str
@@ -37,12 +52,9 @@ class TokenizeConfig(Config):
     response_limit: int = 384
     token_budget: int = 8192
     aspects: tuple[str, ...] = ("gold",)
-    policy: str = ""
-    rewordings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if unknown := sorted({*self.rewordings} - {*REWORDINGS}):
-            raise ValueError(f"there is no rewording {', '.join(unknown)}: choose {', '.join(REWORDINGS)}")
+        TokenizeSettings.__post_init__(self)
         if self.token_budget < 1:
             raise ValueError(f"token_budget is at least 1, got {self.token_budget}")
         if not self.aspects or len({*self.aspects}) != len(self.aspects):

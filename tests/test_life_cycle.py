@@ -68,7 +68,7 @@ def test_the_tasks_of_the_pipeline_are_the_steps_in_their_order() -> None:
 def test_the_parameters_of_the_pipeline_follow_the_order() -> None:
     settings = [name.removesuffix("_settings") for name in inspect.signature(reward_model).parameters if "_set" in name]
     assert settings == [step for step in STEPS if step != "promote"]  # which is told everything by `register`
-    arguments = pipeline_arguments(recipe("smoke"), Source(), name="m", run_id="r", run_folder="")
+    arguments = pipeline_arguments(recipe("smoke"), Source(), run_id="r", run_folder="")
     assert {name.removesuffix("_settings") for name in arguments if name.endswith("_settings")} == {*settings}
 
 

@@ -49,8 +49,8 @@ _NUM_SEEN = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExportConfig(Config):
-    """What is sealed with the model.
+class ExportSettings(Config):
+    """What a recipe chooses to seal with the model.
 
     `precision` is `fp32`, `int8` (refused unless a graph in 8 bits is close enough to fp32), `auto` (the fastest
     that is), or `fp16`, which is for GPUs (refused unless it is close enough where it is exported). What 8 bits would
@@ -59,7 +59,6 @@ class ExportConfig(Config):
     of a private key where export runs; by default the bundle is not signed.
     """
 
-    name: str = "reward-model"
     licence: str = "unspecified"
     num_golden: int = 8
     num_calibration: int = 2000
@@ -72,6 +71,13 @@ class ExportConfig(Config):
         for name in ("num_golden", "num_calibration", "num_int8"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig(ExportSettings):
+    """What is sealed with the model, and the name of the registered model."""
+
+    name: str = "reward-model"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

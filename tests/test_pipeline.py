@@ -11,7 +11,6 @@ from components import IMAGE
 from pipelines.ir import GOLDEN, compile_pipeline, ir_digest, read_ir
 from pipelines.local import Source, pipeline_arguments
 from pipelines.recipes import RECIPES, recipe
-from pipelines.source import source_digest
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +74,6 @@ def test_a_run_without_the_cache_goes_on_from_no_other_training(tmp_path: Path) 
 
     assert settings(resume=True) == settings(resume=True)
     assert len({settings(resume=False), settings(resume=False), settings(resume=True)}) == 3
-
-
-def test_source_digest_sees_what_a_step_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-
-    from pipelines import source
-
-    for room in ("rewardlab", "models", "steps"):
-        shutil.copytree(source.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(source, "ROOT", tmp_path)
-    names = ("steps.tokenize", "steps.gate")
-    before = [source_digest(name) for name in names]
-    changed = tmp_path / "rewardlab" / "chat.py"
-    changed.write_text(changed.read_text() + "# changed\n")
-    source._imports.cache_clear()
-    after = [source_digest(name) for name in names]
-    source._imports.cache_clear()
-    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.harness import Row, parser, report
-from rewardlab.bundle import MODEL, TOKENIZER
 from rewardlab.engine.session import Session
 from rewardlab.files import read_groups
 from rewardlab.groups import PreferenceGroup
+from rewardlab.layout import MODEL, TOKENIZER
 from rewardlab.tokens import TreeTokenizer
 
 _ROW = 3

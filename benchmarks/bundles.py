@@ -11,10 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from rewardlab.bundle import GOLDEN, MANIFEST, MODEL, READOUT, TOKENIZER, seal
+from rewardlab.bundle import seal
 from rewardlab.engine.session import Session
 from rewardlab.files import atomic_path, read_json
 from rewardlab.groups import messages
+from rewardlab.layout import GOLDEN, MANIFEST, MODEL, READOUT, TOKENIZER
 from rewardlab.readout import ReadOut
 from rewardlab.tokens import TreeTokenizer
 from steps.export import ExportConfig

@@ -92,10 +92,10 @@ def _trained(arguments: argparse.Namespace, folder: Path, name: str, seed: int, 
     chosen = _recipe(arguments, name, seed)
     tokens = folder / ("tokens-reworded" if chosen.tokenize.rewordings else "tokens")
     if not tokens.is_dir():
-        tokenize(chosen.tokenize, folder / "splits", tokens)
+        tokenize(chosen.tokenize_config(), folder / "splits", tokens)
     model = folder / f"{name}-{seed}"
     if not model.is_dir():
-        train(chosen.train, tokens, model, state=folder / f"{name}-{seed}-state")
+        train(chosen.train_config(), tokens, model, state=folder / f"{name}-{seed}-state")
     few = test[:_NUM_STEADY]
     edited = [
         replace(each, responses=tuple(edit(text) for text in each.responses))

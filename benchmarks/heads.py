@@ -33,7 +33,7 @@ Work = Callable[[], object]
 
 def measure(quick: bool) -> Sequence[Row]:
     """Time one head and five on the default recipe's backbone, in turns."""
-    config = smollm2().train.model
+    config = smollm2().model
     many = replace(config, ensemble=Ensemble(num_heads=NUM_HEADS, rule="uncertainty"))
     groups = _groups()
     repeats = 5 if quick else 21

@@ -60,8 +60,8 @@ def _learn(place: Path, subset: str, grade: str, *, num: int, layers: int) -> Ro
         write_groups(run / "splits" / "train.jsonl.gz", chosen["train"])
         write_groups(run / "splits" / "validation.jsonl.gz", chosen["test"][:1])  # nothing is chosen by it
         base = smollm2()
-        tokenize(base.tokenize, run / "splits", run / "tokens")
-        train(_config(base.train, num, layers), run / "tokens", run / "model", state=run / "state")
+        tokenize(base.tokenize_config(), run / "splits", run / "tokens")
+        train(_config(base.train_config(), num, layers), run / "tokens", run / "model", state=run / "state")
         measured = accuracy(scored_pairs(chosen["test"], _rewards(run / "model", chosen["test"]), "gold"))
     assert measured is not None
     low, high = measured.low, measured.high

@@ -20,9 +20,10 @@ from benchmarks.fuzz import fuzz
 from benchmarks.harness import Row, at_least, at_most
 from benchmarks.load import ask, request
 from benchmarks.server_process import ServerProcess, serving
-from rewardlab.bundle import MANIFEST, MODEL, Bundle, seal
+from rewardlab.bundle import Bundle, seal
 from rewardlab.engine import Engine
 from rewardlab.files import read_json
+from rewardlab.layout import MANIFEST, MODEL
 
 BATCH = 64
 POISON_WORDS = 437

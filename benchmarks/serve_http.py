@@ -18,10 +18,10 @@ from benchmarks.harness import Row, at_least, at_most
 from benchmarks.load import Load, closed_loop, request
 from benchmarks.serve_peers import infinity
 from benchmarks.server_process import ServerProcess, contender, serving
-from rewardlab.bundle import READOUT
 from rewardlab.chat import render
 from rewardlab.files import read_json
 from rewardlab.groups import Message
+from rewardlab.layout import READOUT
 from rewardlab.readout import ReadOut
 
 TEXTS_A_REQUEST, CLIENTS = 32, 4

@@ -137,7 +137,7 @@ def _default_recipe(folder: Path, arguments: argparse.Namespace) -> list[Row]:
     from benchmarks.train_quality import embedded
     from pipelines.recipes import smollm2
 
-    recipe = smollm2().train
+    recipe = smollm2().train_config()
     groups = encode(embedded(folder, size=480)[0], recipe.model.backbone)
     steps = _steps(groups, recipe.groups_per_step, num=3 if arguments.quick else 20)
     start, freeze = write_start(recipe.model.backbone, folder), recipe.model.freeze_layers

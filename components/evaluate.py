@@ -19,9 +19,10 @@ def evaluate(
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from rewardlab.layout import TEST
     from steps.evaluate import EvaluateConfig, evaluate
 
-    test, target = Path(splits.path) / "test.jsonl.gz", Path(evaluation.path)
+    test, target = Path(splits.path) / TEST, Path(evaluation.path)
     config = settings_config(EvaluateConfig, settings)
     found = evaluate(config, Path(bundle.path), test, target, champion=champion).digest
     evaluation.metadata.update(data_md5=bundle.metadata["data_md5"], digest=found)

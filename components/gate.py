@@ -23,10 +23,11 @@ def gate(
 
     from rewardlab.config import settings_config
     from rewardlab.files import file_digest
+    from rewardlab.layout import TEST, report_paths
     from steps.gate import GateConfig, gate, read_evidence
 
-    reports = {"evaluation": Path(evaluation.path), "audit": Path(findings.path), "export": Path(parity.path)}
-    about = {"bundle": digest, "test_digest": file_digest(Path(splits.path) / "test.jsonl.gz"), "champion": champion}
+    reports = report_paths({"evaluation": evaluation.path, "findings": findings.path, "parity": parity.path})
+    about = {"bundle": digest, "test_digest": file_digest(Path(splits.path) / TEST), "champion": champion}
     evidence = read_evidence(reports, **about, data_time=data_time, now=datetime.now(UTC))
     decision.metadata.update(data_md5=evaluation.metadata["data_md5"], digest=digest)
     return gate(settings_config(GateConfig, settings), evidence, Path(decision.path)).promote

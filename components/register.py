@@ -24,10 +24,10 @@ def register(
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from rewardlab.layout import report_paths
     from steps.register import RegisterConfig, register
 
-    files = {"evaluation": evaluation.path, "audit": findings.path, "export": parity.path, "gate": decision.path}
-    files |= {"validation": f"{accepted.path}/validation.json", "split": f"{splits.path}/split.json"}
-    evidence = {name: Path(path) for name, path in files.items()} | {"training": Path(model.path) / "training.json"}
+    artifacts = {"evaluation": evaluation.path, "findings": findings.path, "parity": parity.path}
+    artifacts |= {"decision": decision.path, "accepted": accepted.path, "splits": splits.path, "model": model.path}
     config = settings_config(RegisterConfig, settings, data_md5=data_md5, run_id=run_id or job_id)
-    return register(config, Path(bundle.path), evidence).label
+    return register(config, Path(bundle.path), report_paths(artifacts)).label

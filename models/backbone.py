@@ -23,12 +23,13 @@ from transformers.models.auto.modeling_auto import (
 from models import gguf_files, tiny
 from rewardlab.files import atomic_path, file_digest, read_json, tree_digest
 from rewardlab.home import backbones
+from rewardlab.layout import BACKBONE_CONFIG, CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
 
 Kind = Literal["causal", "encoder"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+_WEIGHTS = (WEIGHTS, f"{WEIGHTS}.index.json")
+_TOKENIZER = (TOKENIZER, TOKENIZER_CONFIG, "special_tokens_map.json", CHAT_TEMPLATE)
 
 
 def prepare_backbone(name: str, cache: Path | None = None) -> Path:
@@ -158,7 +159,7 @@ def _from_package(name: str, package: Path, cache: Path) -> Path:
         recipe = file_digest(Path(gguf_files.__file__))[:12]
         target = cache / f"{name}-{version(name)}-{recipe}"
         return _once(target, lambda scratch: gguf_files.convert_gguf(weights[0], scratch))
-    if configs := list(package.glob("**/config.json")):
+    if configs := list(package.glob(f"**/{BACKBONE_CONFIG}")):
         return _accept(min(configs, key=lambda path: (len(path.parts), path)).parent, cache)
     raise ValueError(f"the package {name!r} ships no model: it has neither a .gguf nor a config.json")
 
@@ -176,9 +177,9 @@ def _download(name: str) -> Path:
 
 def _accept(folder: Path, cache: Path) -> Path:
     """Refuse what is unsafe or incomplete; make tokenizer.json where it can be made."""
-    if not (folder / "config.json").is_file():
+    if not (folder / BACKBONE_CONFIG).is_file():
         raise ValueError(f"{folder} has no config.json, so it is not a model's folder")
-    model_type = read_json(folder / "config.json").get("model_type")
+    model_type = read_json(folder / BACKBONE_CONFIG).get("model_type")
     if model_type not in CONFIG_MAPPING_NAMES:
         raise ValueError(
             f"{folder} holds a {model_type!r}, which transformers {transformers.__version__} does not know: it would "
@@ -186,7 +187,7 @@ def _accept(folder: Path, cache: Path) -> Path:
         )
     if not any((folder / name).is_file() for name in _WEIGHTS):
         raise ValueError(f"{folder} has no {_WEIGHTS[0]}: save the model as safetensors, pickled weights are not read")
-    if (folder / "tokenizer.json").is_file():
+    if (folder / TOKENIZER).is_file():
         return folder
     target = cache / f"{folder.name}-{tree_digest(folder)[:12]}"
     return _once(target, lambda scratch: _add_tokenizer(folder, scratch))
@@ -201,6 +202,6 @@ def _add_tokenizer(folder: Path, target: Path) -> None:
         raise ValueError(f"{folder} has no tokenizer.json, and its {type(tokenizer).__name__} has no fast version")
     target.mkdir()
     for path in folder.iterdir():
-        if path.name == "config.json" or ".safetensors" in path.suffixes:
+        if path.name == BACKBONE_CONFIG or ".safetensors" in path.suffixes:
             shutil.copy2(path, target)
     tokenizer.save_pretrained(target)

@@ -16,9 +16,9 @@ from models.config import ModelConfig
 from models.lora import merge_lora
 from models.reward_model import RewardModel, build_model
 from rewardlab.files import atomic_path, file_digest, read_json
+from rewardlab.layout import CHAT_TEMPLATE, MODEL_CONFIG, READOUT, TOKENIZER, WEIGHTS
 from rewardlab.readout import ReadOut
 
-_WEIGHTS = "model.safetensors"
 _SCORE = "score.weight"
 
 
@@ -44,8 +44,8 @@ def save_model(
         save_torch_state_dict(weights, scratch, max_shard_size="10TB", metadata={"format": "pt"})
         _describe(backbone_config, model, readout, classifier).save_pretrained(scratch)
         copy_tokenizer(backbone_folder, scratch)
-        (scratch / "chat_template.jinja").write_text(readout.template, encoding="utf-8")
-        for name, part in (("readout.json", readout), ("reward_model.json", config)):
+        (scratch / CHAT_TEMPLATE).write_text(readout.template, encoding="utf-8")
+        for name, part in ((READOUT, readout), (MODEL_CONFIG, config)):
             (scratch / name).write_text(json.dumps(part.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -55,14 +55,14 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> tuple[Rew
     Raises:
         ValueError: a file is missing or is not the one the read-out was made for.
     """
-    if missing := [name for name in ("reward_model.json", "readout.json", _WEIGHTS) if not (folder / name).is_file()]:
+    if missing := [name for name in (MODEL_CONFIG, READOUT, WEIGHTS) if not (folder / name).is_file()]:
         raise ValueError(f"{folder} is no reward model's checkpoint: it has no {', '.join(missing)}")
-    config = ModelConfig.from_dict(read_json(folder / "reward_model.json"))
-    readout = ReadOut.from_dict(read_json(folder / "readout.json"))
-    if file_digest(folder / "tokenizer.json") != readout.tokenizer_digest:
+    config = ModelConfig.from_dict(read_json(folder / MODEL_CONFIG))
+    readout = ReadOut.from_dict(read_json(folder / READOUT))
+    if file_digest(folder / TOKENIZER) != readout.tokenizer_digest:
         raise ValueError(f"the tokenizer.json in {folder} is not the one its read-out was made for")
     model = build_model(replace(config, lora_rank=0), folder, dtype=dtype)  # adapters are merged
-    model.head.load_state_dict(_read_head(folder / _WEIGHTS))
+    model.head.load_state_dict(_read_head(folder / WEIGHTS))
     return model.eval(), config, readout
 
 

@@ -19,6 +19,7 @@ from models.tree_attention import inputs
 from models.tree_masks import Row
 from models.trees import lay_out
 from rewardlab.files import file_digest
+from rewardlab.layout import TOKENIZER
 from rewardlab.tokens import TokenTree
 
 Ids = tuple[int, ...]
@@ -37,7 +38,7 @@ class Policy:
     def __init__(self, folder: Path, *, tokenizer_digest: str) -> None:
         if backbone_kind(folder) == "encoder":
             raise ValueError("an encoder gives texts no probability")
-        if file_digest(folder / "tokenizer.json") != tokenizer_digest:
+        if file_digest(folder / TOKENIZER) != tokenizer_digest:
             raise ValueError(f"the policy in {folder} has another tokenizer than the reward model")
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         config.use_cache = False

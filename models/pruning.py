@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from models.backbone import copy_tokenizer, load_backbone
 from models.reward_model import layers
 from rewardlab.files import atomic_path, write_json
+from rewardlab.layout import PRUNED
 
 Tokens = NDArray[np.int32]
 
@@ -72,4 +73,4 @@ def prune(folder: Path, sequences: Sequence[Tokens], *, num_layers: int, target:
     with atomic_path(target) as scratch:
         backbone.save_pretrained(scratch)
         copy_tokenizer(folder, scratch)
-        write_json(scratch / "pruned.json", {"layers": gone, "influence": influence_N.tolist()})
+        write_json(scratch / PRUNED, {"layers": gone, "influence": influence_N.tolist()})

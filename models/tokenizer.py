@@ -11,6 +11,7 @@ from models.reward_model import check_pooling
 from rewardlab.chat import PLAIN_TEMPLATE, check_template, render
 from rewardlab.files import file_digest, read_json
 from rewardlab.groups import Message
+from rewardlab.layout import TOKENIZER, TOKENIZER_CONFIG
 from rewardlab.readout import LENGTH_MULTIPLE, Pooling, ReadOut
 
 _PADDED_POSITIONS = {"camembert", "mpnet", "roberta", "xlm-roberta"}
@@ -30,7 +31,7 @@ def build_readout(folder: Path, *, pooling: Pooling, prompt_limit: int, response
     check_pooling(pooling, kind)
     tokenizer = open_tokenizer(folder)
     if tokenizer.pad_token_id is None:
-        raise ValueError(f"tokenizer has no pad token: set pad_token in {folder / 'tokenizer_config.json'}, not eos")
+        raise ValueError(f"tokenizer has no pad token: set pad_token in {folder / TOKENIZER_CONFIG}, not eos")
     template = _template(tokenizer)
     check_template(template)
     readout = ReadOut(
@@ -41,7 +42,7 @@ def build_readout(folder: Path, *, pooling: Pooling, prompt_limit: int, response
         prompt_limit=prompt_limit,
         response_limit=response_limit,
         pooling=pooling,
-        tokenizer_digest=file_digest(folder / "tokenizer.json"),
+        tokenizer_digest=file_digest(folder / TOKENIZER),
         **_fixed_tokens(tokenizer, template, kind),
     )
     _check_length(readout, AutoConfig.from_pretrained(folder, trust_remote_code=False))
@@ -111,7 +112,7 @@ def _check_length(readout: ReadOut, config: Any) -> None:
 
 def _identity(folder: Path) -> dict[str, Any]:
     """Return what two tokenizers must share to write the same tokens."""
-    content = read_json(folder / "tokenizer.json")
+    content = read_json(folder / TOKENIZER)
     model = content["model"]
     merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model.get("merges", ())]
     return {

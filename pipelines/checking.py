@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.files import read_json
+from rewardlab.layout import VALIDATION_REPORT
 from steps.ingest import IngestConfig, ingest
 from steps.remote import at_hand, is_remote, version
 from steps.validate import ValidateConfig, validate
@@ -33,7 +34,7 @@ def check_data(data: str, out: Path, reading: IngestConfig, config: ValidateConf
     with tempfile.TemporaryDirectory() as folder, at_hand(data) as place:
         ingest(reading, place, Path(folder) / "groups")
         validate(pinned(config), Path(folder) / "groups", out)
-    found: dict[str, Any] = read_json(out / "validation.json")
+    found: dict[str, Any] = read_json(out / VALIDATION_REPORT)
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines.artifacts import artifacts, outputs
 from rewardlab.home import home
+from rewardlab.layout import RECIPE
 from steps.train.state import idle
 
 
@@ -23,7 +24,7 @@ def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
     if keep < 0:
         raise ValueError(f"keep is at least 0, got {keep}")
     runs = Path("runs")
-    records = [folder for folder in _folders(runs) if (folder / "recipe.json").is_file()]  # `runs` may hold others'
+    records = [folder for folder in _folders(runs) if (folder / RECIPE).is_file()]  # `runs` may hold others'
     needed = {folder for record in records[:keep] for folder in _used(record)}
     old = [folder for folder in _folders(home() / "steps")[keep:] if folder not in needed]
     trainings = [folder for folder in _folders(home() / "training")[keep:] if idle(folder)]

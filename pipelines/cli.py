@@ -54,10 +54,11 @@ def run(  # noqa: PLR0913 (one parameter an option)
 
     chosen = chosen_recipe(recipe, settings, chosen_columns(columns))
     source = Source(data=absolute(data), test=absolute(test), revision=revision)
+    name = name or chosen.model_name or default_name(data)
     if dry_run:
         from pipelines.plan import plan, plan_lines
 
-        typer.echo(plan_lines(plan(chosen, source, name=name or default_name(data))))
+        typer.echo(plan_lines(plan(chosen, source, name=name)))
         return
     if runner == "docker":
         from pipelines.containers import containers
@@ -65,7 +66,7 @@ def run(  # noqa: PLR0913 (one parameter an option)
         where = containers(cpus=cpus, memory=memory)
     else:
         where = None
-    summary = run_pipeline(chosen, source, name=name or default_name(data), cache=cache, containers=where)
+    summary = run_pipeline(chosen, source, name=name, cache=cache, containers=where)
     _tell(summary)
     if summary["decision"] == "failed":
         _fail(summary["reason"])
@@ -176,8 +177,9 @@ def serve(  # noqa: PLR0913 (one parameter an option)
 def report(run_id: Annotated[str, typer.Argument(help="Run; by default the newest.")] = "latest") -> None:
     """Say how a run ended and where its report is."""
     from rewardlab.files import read_json
+    from rewardlab.layout import SUMMARY
 
-    summary = Path("runs") / run_id / "summary.json"
+    summary = Path("runs") / run_id / SUMMARY
     if not summary.is_file():
         raise ValueError(f"there is no {summary}: runs are listed in runs/")
     _tell(read_json(summary))

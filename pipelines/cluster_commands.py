@@ -31,7 +31,9 @@ RevisionOption = Annotated[
 RemoteOption = Annotated[
     str, typer.Option("--remote", help="DVC remote with the data: a name, or an address; else the repository's own.")
 ]
-RegisteredOption = Annotated[str, typer.Option("--name", help="Registered model.", callback=model_name)]
+RegisteredOption = Annotated[
+    str, typer.Option("--name", help="Registered model; by default reward-model.", callback=model_name)
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the calls; ask nothing of the server.")]
 ProfileOption = Annotated[str, typer.Option("--profile", help="What steps ask of the cluster: cpu, gpu or multi-node.")]
 CronOption = Annotated[str, typer.Option(help="Six fields, seconds first, in UTC: '0 30 2 * * *' is 02:30 each day.")]
@@ -72,7 +74,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     repository: RepositoryOption = "",
     revision: RevisionOption = "",
     remote: RemoteOption = "",
-    name: RegisteredOption = DEFAULT_NAME,
+    name: RegisteredOption = "",
     settings: SetOption = None,
     placed: ProfileOption = "cpu",
     dry_run: DryRunOption = False,
@@ -86,6 +88,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     source = _source(data, test, repository, revision, remote)
     where = profile(placed)
     chosen = fitted(chosen_recipe(recipe, settings), where)
+    name = name or chosen.model_name or DEFAULT_NAME
     run_id = new_run_id(chosen)
     arguments = _arguments(chosen, source, name, run_id)
     job = cluster.Job(name=run_id, experiment=name, arguments=arguments)
@@ -105,7 +108,7 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     repository: RepositoryOption = "",
     revision: RevisionOption = "",
     remote: RemoteOption = "",
-    name: RegisteredOption = DEFAULT_NAME,
+    name: RegisteredOption = "",
     settings: SetOption = None,
     placed: ProfileOption = "cpu",
     dry_run: DryRunOption = False,
@@ -122,6 +125,7 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     source = _source(data, test, repository, revision, remote)
     where = profile(placed)
     chosen = fitted(chosen_recipe(recipe, settings), where)
+    name = name or chosen.model_name or DEFAULT_NAME
     job = cluster.Job(name=name, experiment=name, arguments=_arguments(chosen, source, name, ""))
     client = _client(host, namespace, dry_run=dry_run)
     with explained(), cluster.compiled(where) as package:
@@ -142,7 +146,7 @@ def _arguments(recipe: Any, source: Any, name: str, run_id: str) -> dict[str, st
     from pipelines.local import pipeline_arguments
     from pipelines.recipes import named
 
-    return pipeline_arguments(named(recipe, name), source, name=name, run_id=run_id, run_folder="")
+    return pipeline_arguments(named(recipe, name), source, run_id=run_id, run_folder="")
 
 
 def _source(data: str, test: str, repository: str, revision: str, remote: str) -> Any:

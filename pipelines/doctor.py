@@ -100,5 +100,5 @@ def _data() -> str:
 def _backbone(recipe: Recipe) -> str:
     from models.backbone import prepare_backbone
 
-    folder: Path = prepare_backbone(recipe.train.model.backbone)
+    folder: Path = prepare_backbone(recipe.model.backbone)
     return str(folder)

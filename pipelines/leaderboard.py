@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.measuring import Beside, evaluate_reference
 from pipelines.registry import list_versions
 from rewardlab.files import read_json
+from rewardlab.layout import report_file
 from steps.registry import connect
 
 
@@ -70,7 +71,7 @@ def _recorded(name: str, version: str) -> dict[str, Any]:
     run = str(client.get_model_version(name, version).run_id)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            evaluation = read_json(Path(client.download_artifacts(run, "reports/evaluation.json", folder)))
+            evaluation = read_json(Path(client.download_artifacts(run, report_file("evaluation"), folder)))
         except (MlflowException, OSError):
             return {"accuracy": None, "difference": None, "note": "no report is kept"}
     other = evaluation.get("champion") or {}

@@ -3,10 +3,10 @@
 from typing import Any
 
 from pipelines.registry import registry
-from rewardlab.bundle import MANIFEST
+from rewardlab.layout import GATE_REPORT, MANIFEST
 from rewardlab.promotion import client_log, report_digest, standing_version
 from rewardlab.promotion.log import CHAMPION
-from rewardlab.promotion.signing import GATE_REPORT, signatures
+from rewardlab.promotion.signing import signatures
 from steps.registry import find_run, stored_json
 
 _MADE_FROM = ("data_md5", "git_commit", "image", "ir_digest", "recipe", "test_digest")

@@ -22,6 +22,7 @@ from pipelines.watch import Watch, terminal
 from rewardlab.config import Config, settings_config, settings_json
 from rewardlab.files import read_json, tree_digest, write_json
 from rewardlab.home import DEFAULT_NAME, backbones, home, tracking_uri
+from rewardlab.layout import RECIPE, SUMMARY
 from steps.fetch import FetchConfig
 from steps.register import RegisterConfig
 from steps.report import ReportConfig, conclude
@@ -30,7 +31,6 @@ from steps.resolve import ResolveConfig
 if TYPE_CHECKING:
     from pipelines.containers import Containers
 
-_MODULES = ("ingest", "validate", "split", "tokenize", "train", "export", "evaluate", "audit", "gate")
 _PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -69,12 +69,12 @@ def run(
         cache: whether finished steps are reused.
         containers: where each step gets a container; without, it gets a process here.
     """
+    recipe = named(recipe, name)
     run_id = new_run_id(recipe)
     run_folder = Path("runs").absolute() / run_id
-    place = {"name": name, "run_id": run_id, "run_folder": str(run_folder)}
     with _environment({"REWARDLAB_IMAGE": containers.image} if containers else {}):
-        arguments = pipeline_arguments(named(recipe, name), source, **place, resume=cache)
-    write_json(run_folder / "recipe.json", recipe.to_dict())
+        arguments = pipeline_arguments(recipe, source, run_id=run_id, run_folder=str(run_folder), resume=cache)
+    write_json(run_folder / RECIPE, recipe.to_dict())
     _point_latest(run_folder)
     try:
         watch = Watch(run_folder, terminal())
@@ -82,7 +82,7 @@ def run(
         with watch, told, redirect_stdout(watch), _logged(watch), _runner(containers, arguments, run_folder) as ready:
             _execute(*ready, arguments, cache=cache)
     finally:
-        summary = run_folder / "summary.json"
+        summary = run_folder / SUMMARY
         if not summary.is_file() or read_json(summary)["decision"] == "failed":
             known = settings_config(ReportConfig, arguments["report_settings"], run_id=run_id)
             conclude(known, run_folder, evidence(run_folder))
@@ -96,13 +96,13 @@ def new_run_id(recipe: Recipe) -> str:
 
 
 def pipeline_arguments(
-    recipe: Recipe, source: Source, *, name: str, run_id: str, run_folder: str, resume: bool = True
+    recipe: Recipe, source: Source, *, run_id: str, run_folder: str, resume: bool = True
 ) -> dict[str, str]:
     """Return the pipeline's arguments: each step's configuration and the digest of its code.
 
     Unless it may resume, training is marked: its own retries find its checkpoints, and no other does.
     """
-    place = source.to_dict()
+    place, name = source.to_dict(), recipe.model_name
     lineage = {
         "recipe": recipe.name,
         "git_commit": git_commit(),
@@ -110,7 +110,7 @@ def pipeline_arguments(
         "image": os.environ.get("REWARDLAB_IMAGE", "local"),
     }
     versions = {package: version(package) for package in _PACKAGES}
-    configs: dict[str, Config] = {step: getattr(recipe, step) for step in _MODULES}
+    configs = recipe.step_configs()
     configs["validate"] = pinned(recipe.validate)
     configs["fetch"] = FetchConfig(data_md5="", **place)
     del place["remote"]  # where data are stored does not change which they are
@@ -139,7 +139,7 @@ def default_name(data: str) -> str:
 
 def code_digest(step: str, recipe: Recipe) -> str:
     """Return the digest of a step's code, and of the backbone it reads where that is a folder that may change."""
-    folder = Path(recipe.train.model.backbone)
+    folder = Path(recipe.model.backbone)
     changing = f"+{tree_digest(folder)}" if step in ("tokenize", "train") and folder.is_dir() else ""
     return source_digest(f"steps.{step}") + changing
 

@@ -10,6 +10,7 @@ from typing import Any
 from rewardlab.bundle import Bundle
 from rewardlab.files import read_groups
 from rewardlab.groups import PreferenceGroup
+from rewardlab.layout import GROUPS
 from rewardlab.metrics import PairTable, accuracy, labelled_pairs
 from rewardlab.references import resolve
 from steps.evaluate import (
@@ -170,7 +171,7 @@ def read_labelled(data: str, parse: str | None) -> tuple[list[PreferenceGroup], 
         if report.num_unreadable:
             reasons = ", ".join(f"{count} x {reason}" for reason, count in report.unreadable.items())
             print(f"rows of {data} that could not be read: {reasons}", file=sys.stderr)
-        return in_fixed_order(read_groups(Path(folder) / "groups" / "groups.jsonl.gz")), report.num_unreadable
+        return in_fixed_order(read_groups(Path(folder) / "groups" / GROUPS)), report.num_unreadable
 
 
 def described(data: str, groups: list[PreferenceGroup], num_unreadable: int) -> dict[str, Any]:

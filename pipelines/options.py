@@ -146,7 +146,7 @@ def chosen_recipe(name: str, given: list[str] | None = None, columns: dict[str, 
     Raises:
         typer.BadParameter: there is no such recipe or setting, or a value does not fit.
     """
-    from pipelines.recipes import RECIPES, recipe
+    from pipelines.recipes import RECIPES, new_name, recipe
 
     settings: dict[str, Any] = {"ingest.columns": columns} if columns else {}
     for item in given or []:
@@ -157,6 +157,9 @@ def chosen_recipe(name: str, given: list[str] | None = None, columns: dict[str, 
             settings[key] = json.loads(value)
         except json.JSONDecodeError:
             settings[key] = value
+    for key, setting in settings.items():
+        if (now := new_name(key, setting, settings)) != key:
+            typer.echo(f"rewardlab: the setting {key} is called {now}; its old name goes with version 0.2", err=True)
     try:
         return recipe(name, settings)
     except ValueError as error:

@@ -5,14 +5,12 @@ import os
 from typing import Any
 
 from pipelines.local import Source, pipeline_arguments
-from pipelines.recipes import Recipe, named
+from pipelines.recipes import CONFIGURED, Recipe, named
 from rewardlab.config import canonical_json
 from rewardlab.home import home, tracking_uri
 from steps.registry import champion_record, connect
 from steps.remote import version
 from steps.resolve import changed, resolve_data
-
-_STEPS = ("ingest", "validate", "split", "tokenize", "train", "export", "evaluate", "audit", "gate")
 
 
 def plan(recipe: Recipe, source: Source, *, name: str) -> dict[str, Any]:
@@ -21,8 +19,8 @@ def plan(recipe: Recipe, source: Source, *, name: str) -> dict[str, Any]:
     Raises:
         ValueError: there are no such data, or the registry cannot be reached.
     """
-    arguments = pipeline_arguments(named(recipe, name), source, name=name, run_id="", run_folder="")
-    settings = {step: json.loads(arguments[f"{step}_settings"]) for step in _STEPS}
+    arguments = pipeline_arguments(named(recipe, name), source, run_id="", run_folder="")
+    settings = {step: json.loads(arguments[f"{step}_settings"]) for step in CONFIGURED}
     return {
         "name": name,
         "data": {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipelines import nodes
+from pipelines.life_cycle import STEPS
 from pipelines.recipes import Recipe
 from rewardlab.config import Config
 from steps.launch.nodes import POD_NAME, POD_UID, SPEC
@@ -62,6 +63,10 @@ class Profile(Config):
     name: str
     others: Placement | None = None
     steps: dict[str, Placement] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if unknown := sorted({*self.steps} - {*STEPS}):
+            raise ValueError(f"there is no step {', '.join(unknown)}: choose {', '.join(STEPS)}")
 
 
 def local() -> Profile:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.home import tracking_uri
+from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import client_log, move, project, report_digest
 from rewardlab.promotion.log import CHAMPION, PREVIOUS
-from rewardlab.promotion.signing import APPROVED, GATE_REPORT
+from rewardlab.promotion.signing import APPROVED
 from steps.promotions import Candidate, moment, passed, promotion, restoration
 from steps.registry import RegistryStore, connect, describe, find_run, set_tags, stored_json
 

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import re
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -9,20 +10,28 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 _ROOMS = ("rewardlab", "models", "steps")
+_LOCKS = ("requirements-train.lock", "backbones.lock", "torch-cpu.lock", "torch-cuda.lock")
+"""What the train image installs: the packages that steps use, and none that checks, tests or documents this source."""
+_PINNED = re.compile(r"^[\w.-]+(?:\[[\w,.-]+\])?==[^\s;\\]+", re.MULTILINE)
 
 
 def source_digest(module: str) -> str:
     """Return the digest of a first-party module, of all it imports from these rooms, and of the locked versions.
+
+    A change of anything else, such as a linter's rule or the version of a test's package, leaves it as it is.
 
     Example:
         >>> source_digest("steps.gate") == source_digest("steps.gate")
         True
     """
     files = sorted({file for name in _closure(module) for file in _files(name)})
-    locks = [ROOT / name for name in ("requirements.lock", "backbones.lock", "pyproject.toml")]
     total = hashlib.sha256()
-    for file in [*files, *(lock for lock in locks if lock.is_file())]:
+    for file in files:
         total.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes())
+    for lock in (ROOT / name for name in _LOCKS):
+        if lock.is_file():
+            versions = _PINNED.findall(lock.read_text(encoding="utf-8"))
+            total.update("\n".join([lock.name, *versions, ""]).encode())
     return total.hexdigest()
 
 

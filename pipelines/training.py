@@ -1,12 +1,11 @@
 """The steps from data to a bundle as plain calls in one process: no cluster, no gate, no registry."""
 
 import secrets
-from dataclasses import replace
 from pathlib import Path
 
 from pipelines.checking import pinned
 from pipelines.local import Source, code_digest
-from pipelines.recipes import Recipe
+from pipelines.recipes import Recipe, named
 from rewardlab.config import settings_json
 from rewardlab.home import training_state
 from steps.export import export
@@ -28,6 +27,7 @@ def train_bundle(recipe: Recipe, source: Source, out: Path, *, resume: bool = Tr
     Raises:
         ValueError: a step refuses its input.
     """
+    recipe = named(recipe, out.name)
     md5 = resolve_data(source.repository, source.revision, source.data)
     test_md5 = version(source.test) if source.test else ""
     config = FetchConfig(data_md5=md5, test_md5=test_md5, **source.to_dict())
@@ -35,11 +35,11 @@ def train_bundle(recipe: Recipe, source: Source, out: Path, *, resume: bool = Tr
     ingest(recipe.ingest, out / "data", out / "groups")
     validate(pinned(recipe.validate), out / "groups", out / "accepted")
     splits = split(recipe.split, out / "accepted", out / "splits")
-    tokens = tokenize(recipe.tokenize, out / "splits", out / "tokens")
+    tokens = tokenize(recipe.tokenize_config(), out / "splits", out / "tokens")
     code = code_digest("train", recipe) + ("" if resume else f"+{secrets.token_hex(8)}")
-    state = training_state(settings_json(recipe.train, code), tokens.digest)
-    model = train(recipe.train, out / "tokens", out / "model", state=state)
+    state = training_state(settings_json(recipe.train_config(), code), tokens.digest)
+    model = train(recipe.train_config(), out / "tokens", out / "model", state=state)
     lineage = {"data": data.digest, "splits": splits.digest, "model": model.digest}
-    sealing = replace(recipe.export, name=out.name)
+    sealing = recipe.export_config()
     export(sealing, out / "model", out / "splits", out / "bundle", out / "export.json", lineage=lineage)
     return out / "bundle"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from rewardlab.files import write_json
+from rewardlab.layout import LOG, RUN_RECORD
 
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _START = re.compile(r"Executing task '(?P<step>[\w-]+)'")
@@ -21,8 +22,8 @@ class Watch(io.TextIOBase):
     """A text stream that keeps kfp's log in a file, shows progress, and writes `steps.json` as steps end."""
 
     def __init__(self, run_folder: Path, terminal: TextIO) -> None:
-        self._log = (run_folder / "log.txt").open("a", encoding="utf-8")
-        self._state = run_folder / "steps.json"
+        self._log = (run_folder / LOG).open("a", encoding="utf-8")
+        self._state = run_folder / RUN_RECORD
         self._terminal = terminal
         self._partial = ""
         self._step, self._started = "", 0.0
@@ -69,7 +70,7 @@ class Watch(io.TextIOBase):
 
     def _end(self, step: str, *, failed: bool) -> None:
         self.seconds[step] = self.seconds.get(step, 0.0) + round(time.monotonic() - self._started, 2)
-        reason = self._last_error or "it stopped without an error message, see log.txt"
+        reason = self._last_error or f"it stopped without an error message, see {LOG}"
         if failed and reason not in self.failed.values():  # `report` fails for the reason that another step failed for
             self.failed[step] = reason
         self._show(f"  {step:<10} {'FAILED' if failed else 'done'} in {self.seconds[step]:.1f} s")

@@ -14,11 +14,10 @@ from rewardlab.drift import Reference
 from rewardlab.files import file_digest, read_json, write_json
 from rewardlab.fingerprints import known
 from rewardlab.groups import PreferenceGroup
+from rewardlab.layout import CALIBRATION, FINGERPRINTS, GOLDEN, MANIFEST, MODEL, READOUT, TOKENIZER
 from rewardlab.readout import ReadOut
 from rewardlab.signing import verify
 
-MODEL, TOKENIZER, READOUT, CALIBRATION = "model.onnx", "tokenizer.json", "readout.json", "calibration.json"
-GOLDEN, FINGERPRINTS, MANIFEST = "golden.jsonl", "fingerprints.npy", "manifest.json"
 _IDENTITY = (MODEL, TOKENIZER, READOUT, CALIBRATION)
 _FILES = (*_IDENTITY, GOLDEN, FINGERPRINTS)
 

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rewardlab.bundle import MANIFEST
 from rewardlab.files import read_json
 from rewardlab.home import DEFAULT_NAME, MLFLOW_SETTINGS, home, tracking_uri
+from rewardlab.layout import MANIFEST
 from rewardlab.promotion.reading import client_log, standing_version
 
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")

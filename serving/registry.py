@@ -10,8 +10,8 @@ from urllib.parse import quote, unquote, urlparse
 
 import httpx
 
-from rewardlab.bundle import MANIFEST
 from rewardlab.files import atomic_path, read_json
+from rewardlab.layout import MANIFEST
 from rewardlab.promotion.log import replay
 from rewardlab.promotion.reading import standing_version
 from rewardlab.promotion.rest import RestStore

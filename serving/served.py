@@ -6,9 +6,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Self
 
-from rewardlab.bundle import TOKENIZER, Bundle
+from rewardlab.bundle import Bundle
 from rewardlab.engine import Device, Engine
 from rewardlab.groups import Message
+from rewardlab.layout import TOKENIZER
 from rewardlab.tokens import TokenTree, TreeTokenizer
 from rewardlab.transcripts import Taken, Transcripts
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.groups import PreferenceGroup, prompt_text
+from rewardlab.layout import BACKBONE_CONFIG, MANIFEST
 from steps.progress import progress
 from steps.scores import Rewards
 
@@ -13,7 +14,7 @@ def is_foreign(reference: str) -> bool:
     """Say whether a reference names a transformers folder, or a hub id such as `org/name`, rather than a bundle."""
     folder = Path(reference)
     if folder.is_dir():
-        return (folder / "config.json").is_file() and not (folder / "manifest.json").is_file()
+        return (folder / BACKBONE_CONFIG).is_file() and not (folder / MANIFEST).is_file()
     return reference.count("/") == 1 and not reference.startswith((".", "/", "models:"))
 
 

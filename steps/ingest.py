@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, group_line, pack, parse_group, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup
+from rewardlab.layout import GROUPS, INGEST_REPORT, UNREADABLE
 from rewardlab.readers import BadRow, read
 from steps.parallel import in_order
 from steps.sources import data_files, open_rows
@@ -68,9 +69,9 @@ def ingest(config: IngestConfig, source: Path, target: Path) -> IngestReport:
     """
     with atomic_path(target) as scratch:
         scratch.mkdir()
-        with (scratch / "unreadable.jsonl").open("w", encoding="utf-8") as bad:
+        with (scratch / UNREADABLE).open("w", encoding="utf-8") as bad:
             tally = _Tally(bad)
-            with pack(scratch / "groups.jsonl.gz") as packed:
+            with pack(scratch / GROUPS) as packed:
                 for line in _lines(config, source, tally):
                     packed.write(line)
         num_groups = len(tally.ids)
@@ -83,7 +84,7 @@ def ingest(config: IngestConfig, source: Path, target: Path) -> IngestReport:
             "unreadable": dict(tally.reasons.most_common(20)),
             "formats": tally.formats,
         }
-        write_json(scratch / "ingest.json", counts)
+        write_json(scratch / INGEST_REPORT, counts)
     return IngestReport.from_dict({**counts, "digest": tree_digest(target)})
 
 

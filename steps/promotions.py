@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import Entry, Log, report_digest
 from rewardlab.promotion.log import CHAMPION
-from rewardlab.promotion.signing import GATE_REPORT, NotSignedError, signed_off
+from rewardlab.promotion.signing import NotSignedError, signed_off
 from steps.registry import stored_json
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
 from rewardlab.files import read_json
+from rewardlab.layout import report_file
 from steps.registry import add_version, by_contents, connect, pipeline_run, set_tags
 
 
@@ -43,7 +44,7 @@ def register(config: RegisterConfig, bundle: Path, evidence: Mapping[str, Path])
     client = connect()
     run = pipeline_run(client, config.run_id)
     for name, path in evidence.items():
-        client.log_dict(run, read_json(path), f"reports/{name}.json")
+        client.log_dict(run, read_json(path), report_file(name))
     tags = {
         **config.lineage,
         "data_md5": config.data_md5,

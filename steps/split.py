@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rewardlab.config import Config, canonical_json
 from rewardlab.files import atomic_path, pack, parse_group, read_chunks, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
+from rewardlab.layout import DROPPED, GROUPS, SPLIT_REPORT, TEST, split_file
 from rewardlab.text import key64, normal, share64
 from steps.duplicates import find, write_index
 from steps.parallel import in_order
@@ -70,7 +71,7 @@ def split(config: SplitConfig, source: Path, target: Path) -> SplitReport:
     Raises:
         ValueError: train or test is left empty.
     """
-    groups = source / "groups.jsonl.gz"
+    groups = source / GROUPS
     keys = np.concatenate([found for _, found in in_order(_keys, read_chunks(groups), label="split")])
     given = bool(keys["is_test"].any())
     heavy = _heavy_prompts(keys[~keys["is_test"]])
@@ -91,8 +92,8 @@ def split(config: SplitConfig, source: Path, target: Path) -> SplitReport:
             "heavy_prompts": len(heavy),
         }
         lines = "".join(json.dumps(record) + "\n" for record in dropped)
-        (scratch / "dropped.jsonl").write_text(lines, encoding="utf-8")
-        write_json(scratch / "split.json", {**counts, "config": config.to_dict()})
+        (scratch / DROPPED).write_text(lines, encoding="utf-8")
+        write_json(scratch / SPLIT_REPORT, {**counts, "config": config.to_dict()})
     return SplitReport.from_dict({**counts, "digest": tree_digest(target)})
 
 
@@ -139,7 +140,7 @@ def _places(config: SplitConfig, keys: Keys, heavy: npt.NDArray[np.uint64]) -> n
 def _write_test(target: Path, groups: Path, places: npt.NDArray[np.int8]) -> list[dict[str, str]]:
     """Write the test part; return the ids that a given test set excludes."""
     excluded = []
-    with pack(target / "test.jsonl.gz") as test:
+    with pack(target / TEST) as test:
         for place, line in zip(places, chain.from_iterable(read_chunks(groups)), strict=True):
             if place == _TEST:
                 test.write(line)
@@ -156,8 +157,8 @@ def _write_others(
     rest = iter(np.flatnonzero(places > _TEST).tolist())
     with TemporaryDirectory(dir=target.parent) as folder, ExitStack() as files:
         index = Path(folder) / "index"
-        ids = write_index(target / "test.jsonl.gz", index, threshold=max_similarity)
-        packed = [files.enter_context(pack(target / f"{part}.jsonl.gz")) for part in PARTS[1:]]
+        ids = write_index(target / TEST, index, threshold=max_similarity)
+        packed = [files.enter_context(pack(target / split_file(part))) for part in PARTS[1:]]
         search = partial(find, index, max_similarity)
         for lines, matches in in_order(search, _others(groups, places), label="near-duplicates"):
             for line, match, at in zip(lines, matches, rest, strict=False):  # the rest goes on behind these

@@ -10,6 +10,7 @@ from pathlib import Path
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, parse_group, read_chunks, read_json, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup
+from rewardlab.layout import READOUT, TOKENIZER
 from rewardlab.readout import Pooling, ReadOut
 from rewardlab.text import key64
 from rewardlab.tokens import TokenTree, TreeTokenizer
@@ -17,16 +18,31 @@ from rewardlab.tokenstore import Packed, pack_trees, write_store
 from steps.parallel import in_order
 from steps.rewording import REWORDINGS
 
-_TOKENIZER, _READOUT = "tokenizer.json", "readout.json"
+STORES = ("train", "validation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenizeConfig(Config):
-    """How text becomes tokens. `policy` names the model whose responses will be scored; its tokenizer must match.
+class TokenizeSettings(Config):
+    """What a recipe chooses besides the model. `policy` names the model whose responses will be scored.
+
+    The policy's tokenizer must match. With `rewordings`, names of `steps.rewording`, each training group gets one
+    response more, which rewords another.
+    """
+
+    policy: str = ""
+    rewordings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := sorted({*self.rewordings} - {*REWORDINGS}):
+            raise ValueError(f"there is no rewording {', '.join(unknown)}: choose {', '.join(REWORDINGS)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizeConfig(TokenizeSettings):
+    """How text becomes tokens.
 
     `aspects` name the labels that are kept, beside comparisons of no aspect: of the one head's objective, or of each
     aspect that has a head. No group may take more than the `token_budget` of a micro-batch, which it must fit whole.
-    With `rewordings`, names of `steps.rewording`, each training group gets one response more, which rewords another.
     """
 
     backbone: str
@@ -35,12 +51,9 @@ class TokenizeConfig(Config):
     response_limit: int = 384
     token_budget: int = 8192
     aspects: tuple[str, ...] = ("gold",)
-    policy: str = ""
-    rewordings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if unknown := sorted({*self.rewordings} - {*REWORDINGS}):
-            raise ValueError(f"there is no rewording {', '.join(unknown)}: choose {', '.join(REWORDINGS)}")
+        TokenizeSettings.__post_init__(self)
         if self.token_budget < 1:
             raise ValueError(f"token_budget is at least 1, got {self.token_budget}")
         if not self.aspects or len({*self.aspects}) != len(self.aspects):
@@ -84,11 +97,11 @@ def tokenize(config: TokenizeConfig, splits: Path, target: Path) -> TokenizeRepo
     tally: Counter[str] = Counter()
     with atomic_path(target) as scratch:
         scratch.mkdir()
-        shutil.copyfile(backbone / _TOKENIZER, scratch / _TOKENIZER)
-        write_json(scratch / _READOUT, readout.to_dict())
+        shutil.copyfile(backbone / TOKENIZER, scratch / TOKENIZER)
+        write_json(scratch / READOUT, readout.to_dict())
         for name, part_config in configs.items():
             work = partial(_tokenize, scratch, part_config)
-            chunks = in_order(work, read_chunks(splits / f"{name}.jsonl.gz"), label=f"tokenize {name}")
+            chunks = in_order(work, read_chunks(splits / split_file(name)), label=f"tokenize {name}")
             tally[name] = write_store(scratch / name, _counted(chunks, tally), aspects=config.aspects)
     return TokenizeReport(
         digest=tree_digest(target),
@@ -146,4 +159,4 @@ def _check_budget(name: str, tree: TokenTree, budget: int, *, padded: bool) -> N
 
 @lru_cache(maxsize=1)
 def _open(folder: Path) -> TreeTokenizer:
-    return TreeTokenizer(folder / _TOKENIZER, ReadOut.from_dict(read_json(folder / _READOUT)))
+    return TreeTokenizer(folder / TOKENIZER, ReadOut.from_dict(read_json(folder / READOUT)))

@@ -16,9 +16,10 @@ from cryptography.fernet import Fernet
 from deploy.rules.checked import OVERLAYS
 from deploy.rules.manifests import of_kind, render
 from pipelines.registry import approve_version, promote_version
+from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import read, report_digest
 from rewardlab.promotion.rest import RestStore
-from rewardlab.promotion.signing import GATE_REPORT, signed_off
+from rewardlab.promotion.signing import signed_off
 from serving.registry import Registry, client_of_environment
 from tests.deployed_mlflow import container_of, started
 from tests.gated import POLICY, add, report

@@ -176,7 +176,7 @@ def test_the_gates_anchor_is_the_one_setting(
     test = splits / "test.jsonl.gz"
     registered(other_bundle, tmp_path, test_digest="of another test set", run_id="r")
     run = recipe("smoke", {"gate.drift": {"anchor": "m/1", "margin": 0.9}})
-    evaluate(run.evaluate, tiny_bundle, test, tmp_path / "evaluation.json")
+    evaluate(run.evaluate_config(), tiny_bundle, test, tmp_path / "evaluation.json")
     low = read_json(tmp_path / "evaluation.json")["anchor"]["difference"]["low"]
     found = drift_rule(run.gate, tmp_path, tiny_bundle, test)
     assert (found["verdict"], found["evidence"], found["note"]) == ("pass", low, "")

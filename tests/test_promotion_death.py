@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import client_log, report_digest
-from rewardlab.promotion.signing import GATE_REPORT
 from steps.promote import PromoteReport, promote
 from steps.register import RegisterConfig, register
 from steps.registry import RegistryStore, champion_record, connect, stored_json

@@ -13,9 +13,9 @@ import pytest
 
 from pipelines.registry import roll_back
 from rewardlab.files import write_json
+from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import StaleError, client_log, move, project, read, report_digest
 from rewardlab.promotion.rest import RestStore
-from rewardlab.promotion.signing import GATE_REPORT
 from steps.promote import PromoteReport, promote
 from steps.promotions import moment
 from steps.registry import RegistryStore, champion_record, connect, make_model, pipeline_run, stored_json

@@ -12,8 +12,8 @@ from mlflow.exceptions import MlflowException
 from rewardlab.bundle import Bundle
 from rewardlab.files import read_json
 from rewardlab.home import MLFLOW_SETTINGS
+from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import client_log
-from rewardlab.promotion.signing import GATE_REPORT
 from steps.promote import promote
 from steps.registry import (
     by_alias,

@@ -147,10 +147,9 @@ def test_an_objective_that_does_not_fit_is_refused(wrong: dict[str, Any], messag
         configured({}, **wrong)
 
 
-def test_a_recipe_says_the_aspects_twice_or_not_at_all() -> None:
+def test_a_recipe_says_the_aspects_once() -> None:
     combination = {"weights": {"helpful": 1.0, "harmless": 1.0}}
-    model = {"train.model.aspects": list(ASPECTS), "train.model.combination": combination}
-    assert recipe("smoke", {**model, "tokenize.aspects": list(ASPECTS)}).train.model.aspects == ASPECTS
-    for wrong in (model, {"tokenize.aspects": list(ASPECTS)}):
-        with pytest.raises(ValueError, match=r"tokenize.aspects is .* set both alike"):
-            recipe("smoke", wrong)
+    run = recipe("smoke", {"model.aspects": list(ASPECTS), "model.combination": combination})
+    assert run.train_config().model.aspects == run.tokenize_config().aspects == ASPECTS
+    alone = recipe("smoke", {"label_aspect": "helpful"})
+    assert (alone.train_config().model.aspects, alone.tokenize_config().aspects) == ((), ("helpful",))

@@ -171,8 +171,7 @@ def test_tokenizers_that_cannot_be_read_out(
     if template:
         (backbone / "chat_template.jinja").write_text(template)
     rows = [{**PAIR, "prompt": f"Question {at}?", "chosen": f"{at} is {'short' * (at % 5)}"} for at in range(60)]
-    named = ("--set", f"tokenize.backbone={backbone}", "--set", f"train.model.backbone={backbone}")
-    done = train(write_lines(place / "x.jsonl", rows), *named)
+    done = train(write_lines(place / "x.jsonl", rows), "--set", f"model.backbone={backbone}")
     assert done.code == 1
     assert message in done.complaint
     assert sorted(path.name for path in (place / "made").iterdir()) == ["accepted", "data", "groups", "splits"]

@@ -11,9 +11,10 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from rewardlab.bundle import GOLDEN, MODEL, TOKENIZER, Bundle
+from rewardlab.bundle import Bundle
 from rewardlab.engine.session import Device, Session
 from rewardlab.groups import Message, messages
+from rewardlab.layout import GOLDEN, MODEL, TOKENIZER
 from rewardlab.tokens import TokenTree, TreeTokenizer
 
 GOLDEN_TOLERANCE = 1e-4

@@ -5,8 +5,6 @@ from typing import Any
 
 from rewardlab.promotion.entry import report_digest
 
-GATE_REPORT = "reports/gate.json"
-"""Where the gate's report lies among what is kept with an MLflow run."""
 APPROVED = "approved."
 """Begins the tag of a version that keeps one person's signature: the time, and the digest of the report they signed."""
 

@@ -15,9 +15,10 @@ from urllib.parse import urlparse
 
 import httpx
 
+from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import Entry, Log, Store, move, project, read, report_digest
 from rewardlab.promotion.log import CHAMPION
-from rewardlab.promotion.signing import GATE_REPORT, NotSignedError, signed_off
+from rewardlab.promotion.signing import NotSignedError, signed_off
 from serving.deployer.kube import Kube
 from serving.deployer.pods import observe
 from serving.deployer.service import (

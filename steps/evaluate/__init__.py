@@ -4,6 +4,7 @@ from steps.evaluate.against import compared, held_against
 from steps.evaluate.evaluate import (
     EvaluateConfig,
     EvaluateReport,
+    EvaluateSettings,
     Scored,
     evaluate,
     in_fixed_order,
@@ -17,6 +18,7 @@ __all__ = [
     "RULES",
     "EvaluateConfig",
     "EvaluateReport",
+    "EvaluateSettings",
     "Scored",
     "apply_rule",
     "compared",

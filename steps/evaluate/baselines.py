@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rewardlab.bundle import TOKENIZER, Bundle
+from rewardlab.bundle import Bundle
 from rewardlab.config import canonical_json
 from rewardlab.files import file_digest, tree_digest
 from rewardlab.groups import PreferenceGroup, prompt_text
+from rewardlab.layout import TOKENIZER
 from rewardlab.metrics import accuracy, labelled_pairs
 from rewardlab.text import normal
 from rewardlab.tokens import TreeTokenizer

@@ -25,15 +25,14 @@ from steps.statistics import length_correlation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateConfig(Config):
-    """What is measured.
+class EvaluateSettings(Config):
+    """What a recipe chooses to measure.
 
     `score_aspect` names the ratings that stand for the truth where there are any. `anchor` is a version that stays,
     such as `3` or `models:/NAME/3`: a chain of champions that are each hardly worse than the last shows against it.
     `num_policy` groups are read by the policy too, for its log-probability as a baseline.
     """
 
-    name: str = "reward-model"
     anchor: str = ""
     score_aspect: str = "gold"
     num_mistakes: int = 20
@@ -43,6 +42,13 @@ class EvaluateConfig(Config):
     def __post_init__(self) -> None:
         if self.anchor and not re.fullmatch(r"(models:/[^/@]+/)?\d+", self.anchor):
             raise ValueError(f"anchor is a version that stays, such as 3 or models:/NAME/3, got {self.anchor!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig(EvaluateSettings):
+    """What is measured, and the registered model that a bare version belongs to."""
+
+    name: str = "reward-model"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,21 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from rewardlab.bundle import (
-    CALIBRATION,
-    FINGERPRINTS,
-    GOLDEN,
-    MODEL,
-    READOUT,
-    TOKENIZER,
-    Calibration,
-    seal,
-)
+from rewardlab.bundle import Calibration, seal
 from rewardlab.config import Config
 from rewardlab.engine.session import Session
 from rewardlab.files import atomic_path, read_groups, read_json, write_json
 from rewardlab.fingerprints import fingerprints
 from rewardlab.groups import PreferenceGroup
+from rewardlab.layout import (
+    CALIBRATION,
+    CALIBRATION_GROUPS,
+    FINGERPRINTS,
+    GOLDEN,
+    MODEL,
+    MODEL_CONFIG,
+    READOUT,
+    TOKENIZER,
+    TRAIN,
+)
 from rewardlab.readout import ReadOut
 from rewardlab.signing import sign
 from rewardlab.tokens import TokenTree, TreeTokenizer
@@ -39,14 +41,13 @@ from steps.export.parity import Rewards, check_alone, check_parity, torch_output
 from steps.export.precision import FP16, FP32, Budget, Make, Precision, Trial, choose, judge, try_variants
 from steps.progress import progress
 
-_TRAIN = "train.jsonl.gz"
 _NUM_SEEN = 32
 """Training groups whose activations say how large each column becomes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExportConfig(Config):
-    """What is sealed with the model.
+class ExportSettings(Config):
+    """What a recipe chooses to seal with the model.
 
     `precision` is `fp32`, `int8` (refused unless a graph in 8 bits is close enough to fp32), `auto` (the fastest
     that is), or `fp16`, which is for GPUs (refused unless it is close enough where it is exported). Graphs in fewer
@@ -55,7 +56,6 @@ class ExportConfig(Config):
     export runs; by default the bundle is not signed.
     """
 
-    name: str = "reward-model"
     licence: str = "unspecified"
     num_golden: int = 8
     num_calibration: int = 2000
@@ -68,6 +68,13 @@ class ExportConfig(Config):
         for name in ("num_golden", "num_calibration", "num_int8"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig(ExportSettings):
+    """What is sealed with the model, and the name of the registered model."""
+
+    name: str = "reward-model"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +114,7 @@ def export(
     from models.checkpoint import load_model
 
     # 1) Read the texts that calibrate, as token trees.
-    groups = list(islice(read_groups(splits / "calibration.jsonl.gz"), config.num_calibration))
+    groups = list(islice(read_groups(splits / CALIBRATION_GROUPS), config.num_calibration))
     if not groups:
         raise ValueError("the calibration split is empty: give more data or a larger calibration share")
     trained, _, readout = load_model(model)
@@ -125,7 +132,7 @@ def export(
         # 3) Choose what is sealed: fp32, or a graph in fewer bits that changes little enough.
         choice = Choice(FP32, outputs[:, 0], {FP32: outputs[:, 0]}, None)
         if config.precision != FP32:
-            seen = islice(read_groups(splits / _TRAIN), _NUM_SEEN)
+            seen = islice(read_groups(splits / TRAIN), _NUM_SEEN)
             everything = Trial(
                 groups,
                 trees,
@@ -143,7 +150,7 @@ def export(
         shutil.copyfile(graph, scratch / MODEL)
         _write_contract(model, readout, calibration, scratch)
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], choice)
-        np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / _TRAIN)), allow_pickle=False)
+        np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / TRAIN)), allow_pickle=False)
         facts = _facts(config, model, lineage, choice.graph)
         digest = seal(scratch, facts | {"parity": parity, "int8": choice.changes})
         if config.signing_key:
@@ -215,7 +222,7 @@ def _facts(config: ExportConfig, model: Path, lineage: Mapping[str, str], graph:
         "fingerprints": "pairs",
         "signed": bool(config.signing_key),
         "lineage": dict(lineage),
-        "model": read_json(model / "reward_model.json"),
+        "model": read_json(model / MODEL_CONFIG),
         "versions": {name: version(name) for name in ("torch", "transformers", "onnx", "onnxruntime", "optimum")},
     }
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from rewardlab.files import write_json
-from steps.launch.torchrun import REPORTS
+from steps.launch.torchrun import EXIT_CODES, REPORTS
 
 
 def main(num_processes: str, module: str, *arguments: str) -> int:
@@ -19,7 +19,7 @@ def main(num_processes: str, module: str, *arguments: str) -> int:
         run.main(["--standalone", f"--nproc-per-node={num_processes}", "--module", module, *arguments])
     except ChildFailedError as error:
         codes = {str(rank): failure.exitcode for rank, failure in error.failures.items()}
-        write_json(Path(os.environ[REPORTS]) / "codes.json", codes)
+        write_json(Path(os.environ[REPORTS]) / EXIT_CODES, codes)
         return 1
     return 0
 

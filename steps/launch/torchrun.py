@@ -21,6 +21,8 @@ from steps.launch.signals import on_sigterm
 
 REPORTS = "REWARDLAB_RANK_REPORTS"
 """Where each process says why it failed."""
+EXIT_CODES = "codes.json"
+"""The exit codes of the processes that failed, in the same folder."""
 _TIED = "REWARDLAB_RANK_TIED"
 """Set where standard input is the launcher's."""
 
@@ -88,7 +90,7 @@ def _listen() -> None:
 
 def _reason(reports: Path, code: int) -> str:
     """Return why the processes failed: a killed one is the cause of what the others say, else the first to fail is."""
-    codes = read_json(reports / "codes.json") if (reports / "codes.json").is_file() else {}
+    codes = read_json(reports / EXIT_CODES) if (reports / EXIT_CODES).is_file() else {}
     for rank, ended in codes.items():
         if ended < 0 and ended != -signal.SIGTERM:  # which torchrun sends to the others
             name = signal.Signals(-ended).name

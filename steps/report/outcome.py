@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import Config
 from rewardlab.files import read_json, write_json, write_text
+from rewardlab.layout import CARD, GATE_REPORT, LOG, PAGE, REPORTS, REPORTS_FOLDER, RUN_RECORD, SUMMARY, report_file
 from rewardlab.promotion import client_log
-from rewardlab.promotion.signing import GATE_REPORT
 from steps.promotions import promoted_by
 from steps.registry import connect, describe_version, find_run, looks, pipeline_run, stored_json
 from steps.report.card import model_card
@@ -19,7 +19,6 @@ from steps.report.record import Record
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_PARTS = ("evaluation", "audit", "gate", "validation", "split", "training", "export")
 _METRICS = (
     *("accuracy", "accuracy_gold", "ece", "spearman", "pearson", "kendall"),
     *("rankings", "best_of_n", "length_correlation"),
@@ -60,19 +59,19 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
     tags = _told(client, config.name, run)
     documents = {
         entry.path.rpartition("/")[2].removesuffix(".json"): client.download_artifacts(run, entry.path)
-        for entry in client.list_artifacts(run, "reports")
+        for entry in client.list_artifacts(run, REPORTS_FOLDER)
     }
-    parts = {name: read_json(Path(documents[name])) for name in _PARTS if name in documents}
+    parts = {name: read_json(Path(documents[name])) for name in REPORTS if name in documents}
     ended = tags.get("decision") == "promoted" or (state == "SUCCEEDED" and "decision" in tags)
     summary = _summary(config, run_folder, parts, tags) if ended else _failed_summary(config, run_folder, parts)
     if measured_on := parts.get("evaluation", {}).get("test_digest"):
         summary["looks"] = looks(client, measured_on)
     record = _write(run_folder, summary, parts)
     if ended:
-        write_text(run_folder / "model_card.md", card := model_card(record))
+        write_text(run_folder / CARD, card := model_card(record))
         if summary["decision"] != "unchanged":
             describe_version(client, summary["model"], card)
-    for name in ("summary.json", "report.html", *(["model_card.md"] if ended else [])):
+    for name in (SUMMARY, PAGE, *([CARD] if ended else [])):
         client.log_artifact(run, str(run_folder / name))
     client.set_tag(run, "rewardlab.decision", summary["decision"])
     client.set_terminated(run, "FINISHED" if ended else "FAILED")
@@ -86,7 +85,7 @@ def conclude(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -
     """
     from mlflow.exceptions import MlflowException
 
-    known = {name: parts[name] for name in _PARTS if name in parts}
+    known = {name: parts[name] for name in REPORTS if name in parts}
     summary = _failed_summary(config, run_folder, known)
     try:
         client = connect()
@@ -112,17 +111,17 @@ def _told(client: "MlflowClient", name: str, run: str) -> dict[str, str]:
 
 def _write(run_folder: Path, summary: dict[str, Any], parts: Mapping[str, Any]) -> Record:
     for name, document in parts.items():
-        write_json(run_folder / "reports" / f"{name}.json", document)
-    write_json(run_folder / "summary.json", summary)
+        write_json(run_folder / report_file(name), document)
+    write_json(run_folder / SUMMARY, summary)
     record = Record(summary=summary, **parts)
-    write_text(run_folder / "report.html", render(record))
+    write_text(run_folder / PAGE, render(record))
     return record
 
 
 def _failed_summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the summary of a run that ended before a decision."""
     failed = _progress(run_folder)["failed"]
-    reason = "; ".join(f"{step}: {text}" for step, text in failed.items()) or f"no decision, see {run_folder}/log.txt"
+    reason = "; ".join(f"{step}: {text}" for step, text in failed.items()) or f"no decision, see {run_folder / LOG}"
     return {**_summary(config, run_folder, parts, {}), "decision": "failed", "reason": reason}
 
 
@@ -131,7 +130,7 @@ def _summary(
 ) -> dict[str, Any]:
     evaluation = parts.get("evaluation", {})
     progress = _progress(run_folder)
-    page = run_folder / "report.html"
+    page = run_folder / PAGE
     return {
         "model": tags.get("model"),
         "data": evaluation.get("data"),
@@ -151,7 +150,7 @@ def _summary(
 
 def _progress(run_folder: Path) -> dict[str, Any]:
     """Return what the local runner noted of steps; on a cluster there is no such file."""
-    notes = run_folder / "steps.json"
+    notes = run_folder / RUN_RECORD
     if not notes.is_file():
         print(f"{notes} is not there: seconds and reuse of steps are unknown", file=sys.stderr)
         return {"seconds": {}, "reused": [], "failed": {}}

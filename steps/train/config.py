@@ -8,18 +8,18 @@ from rewardlab.config import Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(Config):
-    """AdamW with warm-up and decay (Loshchilov & Hutter 2019), best checkpoint by validation accuracy.
+class TrainSettings(Config):
+    """What a recipe chooses besides the model: AdamW with warm-up and decay (Loshchilov & Hutter 2019).
 
-    A step takes `groups_per_step` groups, cut into micro-batches of at most `token_budget` tokens: those of the trees,
-    or padded ones where a backbone cannot share prompts. `recompute` keeps no activations within layers and computes
-    them again in the backward pass. `validate_every` counts steps, `patience` validations without a better accuracy.
+    The best checkpoint is the one with the best validation accuracy. A step takes `groups_per_step` groups.
+    `recompute` keeps no activations within layers and computes them again in the backward pass. `validate_every` counts
+    steps, `patience` validations without a better accuracy.
 
     With `head_only` the backbone is frozen and reads everything once; the head learns from its states on disk, which is
     the same as training with a frozen backbone and takes no longer than one epoch of reading.
 
     `prune_layers` leaves out so many of the backbone's layers before training, those that change the hidden state
-    least; `model.freeze_layers` counts what is left.
+    least; the model's `freeze_layers` counts what is left.
 
     `num_processes` train together on one machine, one a GPU: `ddp` copies the model to each, `fsdp` shards it. A
     checkpoint is kept at each best validation, and where `checkpoint_seconds` have passed since the last.
@@ -30,7 +30,6 @@ class TrainConfig(Config):
     rewards of a response and of its rewording, which `tokenize.rewordings` makes.
     """
 
-    model: ModelConfig
     loss: Loss = "bradley_terry"
     aspect_losses: dict[str, Loss] = field(default_factory=dict)
     label_smoothing: float = 0.0
@@ -41,7 +40,6 @@ class TrainConfig(Config):
     epochs: int = 1
     max_groups: int = 0
     groups_per_step: int = 32
-    token_budget: int = 8192
     learning_rate: float = 1e-5
     head_learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -57,6 +55,33 @@ class TrainConfig(Config):
     checkpoint_seconds: float = 300.0
     validate_every: int = 20
     patience: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "groups_per_step", "num_processes", "validate_every", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "head_learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is positive, got {getattr(self, name)}")
+        for name in ("seed", "max_groups", "weight_decay", "prune_layers", "checkpoint_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is not negative, got {getattr(self, name)}")
+        if self.parallel == "fsdp" and self.num_processes == 1:
+            raise ValueError("parallel is 'fsdp' and num_processes is 1: there is nothing to shard over")
+        if not 0 <= self.warmup_share < 1:
+            raise ValueError(f"warmup_share is in [0, 1), got {self.warmup_share}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig(TrainSettings):
+    """How a model is trained.
+
+    A step's groups are cut into micro-batches of at most `token_budget` tokens: those of the trees, or padded ones
+    where a backbone cannot share prompts.
+    """
+
+    model: ModelConfig
+    token_budget: int = 8192
 
     @property
     def objective(self) -> Objective:
@@ -74,19 +99,9 @@ class TrainConfig(Config):
         self._check_heads()
         if self.debias != "none" and "bradley_terry" not in self.objective.losses:
             raise ValueError(f"debias is of bradley_terry, and the loss is {self.loss}")
-        for name in ("epochs", "groups_per_step", "token_budget", "num_processes", "validate_every", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "head_learning_rate", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is positive, got {getattr(self, name)}")
-        for name in ("seed", "max_groups", "weight_decay", "prune_layers", "checkpoint_seconds"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is not negative, got {getattr(self, name)}")
-        if self.parallel == "fsdp" and self.num_processes == 1:
-            raise ValueError("parallel is 'fsdp' and num_processes is 1: there is nothing to shard over")
-        if not 0 <= self.warmup_share < 1:
-            raise ValueError(f"warmup_share is in [0, 1), got {self.warmup_share}")
+        if self.token_budget < 1:
+            raise ValueError(f"token_budget is at least 1, got {self.token_budget}")
+        TrainSettings.__post_init__(self)
 
     def _check_heads(self) -> None:
         if others := sorted({*self.aspect_losses} - {*self.model.aspects}):

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from rewardlab.files import atomic_path, read_json, tree_digest, write_json
+from rewardlab.layout import PRUNED, READOUT, TRAINING_REPORT
 from rewardlab.readout import ReadOut
 from steps.launch import TrainJob
 from steps.train.config import TrainConfig, TrainReport
@@ -44,7 +45,7 @@ def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> Tr
         else:
             fit_together(config, tokens, target, state=state)
         shutil.rmtree(state)
-    written = read_json(target / "training.json")
+    written = read_json(target / TRAINING_REPORT)
     return TrainReport.from_dict({field.name: written[field.name] for field in fields(TrainReport)})
 
 
@@ -70,7 +71,7 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
     from steps.train.world import joined
 
     started = time.perf_counter()
-    readout = ReadOut.from_dict(read_json(tokens / "readout.json"))
+    readout = ReadOut.from_dict(read_json(tokens / READOUT))
     data = open_data(tokens, config, pad_id=readout.pad_id)
     checkpoints = Checkpoints(state)
     folder = state / _PRUNED if config.prune_layers else prepare_backbone(config.model.backbone)
@@ -104,8 +105,8 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
         details = {"history": history.rows, "seconds": time.perf_counter() - started, "mlflow_run": tracker.run_id}
         details["length_bias"] = asdict(data.length_bias) if data.length_bias else None
         if config.prune_layers:
-            details["pruned"] = read_json(folder / "pruned.json")
-        write_json(scratch / "training.json", {**report.to_dict(), **details, "config": config.to_dict()})
+            details["pruned"] = read_json(folder / PRUNED)
+        write_json(scratch / TRAINING_REPORT, {**report.to_dict(), **details, "config": config.to_dict()})
 
 
 def _prune(config: TrainConfig, tokens: Path, state: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, pack, read_chunks, read_groups, tree_digest, write_json
+from rewardlab.layout import FLAGGED, GROUPS, QUARANTINE, SUSPECTED, UNREADABLE, VALIDATION_REPORT
 from steps.parallel import in_order
 from steps.validate.check import Checker, Verdict
 from steps.validate.contamination import contaminated
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Reasons = dict[int, list[str]]
-_GROUPS = "groups.jsonl.gz"
 _WHOLE = ["id", "prompt_key", "num_responses", "tie_share", "longer_wins", "contradicts"]
 _FLAGS = ["contradicts", "personal", "cycles", "turncoats"]
 _WHOLE += [*_FLAGS[1:], "agreement"]
@@ -82,7 +82,7 @@ def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateRepo
             benchmark cannot be read.
     """
     # 1) A table of numbers, one row a group. Copies and contradictions are looked for in all of it.
-    groups = source / _GROUPS
+    groups = source / GROUPS
     table = join(flat for _, flat in in_order(flatten, read_chunks(groups), label="validate"))
     num_unreadable = sum(1 for _ in _unreadable(source))
     checker, benchmarks = Checker(), {}
@@ -119,9 +119,9 @@ def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateRepo
         scratch.mkdir()
         _write_rows(scratch, source, reasons, table[_FLAGS])
         entries = [_entry(verdict) for verdict in verdicts]
-        write_json(scratch / "validation.json", {**summary, **looked, "expectations": entries})
+        write_json(scratch / VALIDATION_REPORT, {**summary, **looked, "expectations": entries})
         suspects = "".join(json.dumps(suspect) + "\n" for suspect in (sample.suspects if sample else ()))
-        (scratch / "suspected.jsonl").write_text(suspects, encoding="utf-8")
+        (scratch / SUSPECTED).write_text(suspects, encoding="utf-8")
         digest = tree_digest(scratch)
         checker.write_docs(scratch / "docs")
     return ValidateReport.from_dict({**summary, "digest": digest})
@@ -174,7 +174,7 @@ def _entry(verdict: Verdict) -> dict[str, Any]:
 
 
 def _unreadable(source: Path) -> Iterator[dict[str, Any]]:
-    path = source / "unreadable.jsonl"
+    path = source / UNREADABLE
     if path.exists():
         with path.open(encoding="utf-8") as lines:
             yield from map(json.loads, lines)
@@ -182,12 +182,12 @@ def _unreadable(source: Path) -> Iterator[dict[str, Any]]:
 
 def _write_rows(target: Path, source: Path, reasons: Reasons, flags: "pd.DataFrame") -> None:
     """Write the groups that are accepted, as they came, which are flagged, and the others with their reasons."""
-    lines = chain.from_iterable(read_chunks(source / _GROUPS))
+    lines = chain.from_iterable(read_chunks(source / GROUPS))
     marked = {at: flags.columns[row > 0].tolist() for at, row in enumerate(flags.to_numpy()) if row.any()}
     with (
-        pack(target / _GROUPS) as accepted,
-        (target / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine,
-        (target / "flagged.jsonl").open("w", encoding="utf-8") as flagged,
+        pack(target / GROUPS) as accepted,
+        (target / QUARANTINE).open("w", encoding="utf-8") as quarantine,
+        (target / FLAGGED).open("w", encoding="utf-8") as flagged,
     ):
         for row in _unreadable(source):
             record = {"line": row["line"], "reasons": [row["reason"]], "row": row["row"]}

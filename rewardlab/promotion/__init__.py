@@ -3,7 +3,7 @@
 MLflow's aliases are last-writer-wins. What MLflow does atomically is to number the versions of a registered model, so
 the log of `NAME` is the registered model `NAME.log`, and each of its versions is an entry, written whole in one call.
 An entry names the one it follows; the first to follow an entry is accepted and any other is void. Aliases are a
-projection of the log: readers ask the log, and anyone may set an alias right. `rewardlab.promotion.rest` keeps it
+projection of the log: readers ask the log, and anyone may set an alias right. `rewardlab.mlflow_rest` keeps it
 without mlflow.
 """
 

@@ -13,8 +13,8 @@ import httpx
 from rewardlab.bundle import MANIFEST
 from rewardlab.files import atomic_path, read_json
 from rewardlab.promotion.entry import Entry
-from rewardlab.promotion.log import log_name, replay
-from rewardlab.promotion.reading import ENTRY, PAGE, standing_version
+from rewardlab.promotion.log import log_name
+from rewardlab.promotion.reading import ENTRY, PAGE, alias_version
 from rewardlab.references import ADDRESS
 from rewardlab.signing import SIGNATURE
 
@@ -128,7 +128,7 @@ class RestRegistry:
             raise ValueError(f"a model is models:/NAME/VERSION or models:/NAME@ALIAS, got {address!r}")
         name = match["name"]
         try:
-            version = self._version(name, match["version"] or self._standing(name, match["alias"]))
+            version = self._version(name, match["version"] or self._aliased(name, match["alias"]))
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise ValueError(f"{address} cannot be found in {self._client.base_url}: {_reason(error)}") from error
         return Version(name, str(version["version"]), str(version["source"]), _tags(version).get("bundle"))
@@ -175,8 +175,8 @@ class RestRegistry:
                 f"{version.name}/{version.number} is not the bundle that was registered ({version.digest[:12]})"
             )
 
-    def _standing(self, name: str, alias: str) -> str:
-        number = standing_version(replay(self.records(name)), name, alias, self.aliases(name).get(alias))
+    def _aliased(self, name: str, alias: str) -> str:
+        number = alias_version(self, name, alias)
         if number is None:
             raise ValueError(f"{name} has no alias {alias!r}")
         return number

@@ -14,8 +14,7 @@ from mlflow.server import app, handlers
 
 from rewardlab.home import tracking_uri
 from rewardlab.mlflow_rest import RestRegistry
-from rewardlab.promotion import client_log, move, read
-from rewardlab.promotion.reading import client_records
+from rewardlab.promotion import ClientReader, client_log, move, read
 from steps.registry import RegistryStore, connect
 from tests.promotion_store import entry
 
@@ -72,7 +71,7 @@ def test_the_client_asks_for_a_log_page_by_page(rest: RestRegistry, monkeypatch:
     client, pages = connect(), []
     ask = client.search_model_versions
     monkeypatch.setattr(client, "search_model_versions", lambda *it, **how: pages.append(ask(*it, **how)) or pages[-1])
-    assert [number for number, _ in client_records(client, "m")] == [1, 2, 3]
+    assert [number for number, _ in ClientReader(client).records("m")] == [1, 2, 3]
     assert [len(page) for page in pages] == [2, 1]
 
 

@@ -9,17 +9,21 @@ without mlflow.
 
 from rewardlab.promotion.entry import Action, Entry, report_digest
 from rewardlab.promotion.log import Line, Log, LogError, log_name, replay
-from rewardlab.promotion.moving import StaleError, Store, move, project, read
-from rewardlab.promotion.reading import client_log, standing_version
+from rewardlab.promotion.moving import StaleError, Store, move, project
+from rewardlab.promotion.reading import ClientReader, Reader, alias_version, alias_versions, client_log, read
 
 __all__ = [
     "Action",
+    "ClientReader",
     "Entry",
     "Line",
     "Log",
     "LogError",
+    "Reader",
     "StaleError",
     "Store",
+    "alias_version",
+    "alias_versions",
     "client_log",
     "log_name",
     "move",
@@ -27,5 +31,4 @@ __all__ = [
     "read",
     "replay",
     "report_digest",
-    "standing_version",
 ]

@@ -88,9 +88,9 @@ class Deployer:
         """Make at most one change to the cluster, and return what was done, or what is waited for.
 
         Raises:
-            ValueError: registry or cluster refuse, another was faster, or the log was changed from outside; all that
-                is served stays as it is.
-            httpx.HTTPError: one of them cannot be reached.
+            ValueError: registry or cluster refuse, the cluster cannot be reached, another was faster, or the log was
+                changed from outside; all that is served stays as it is.
+            httpx.HTTPError: the registry cannot be reached.
         """
         promotions = read(self._registry, self._job.name)
         champion = promotions.head(CHAMPION)
@@ -221,7 +221,7 @@ class Deployer:
         """Write an event and a line of the log about a change that has been made; a lost event changes nothing."""
         try:
             self._kube.tell(found, reason, message, warning=warning)
-        except (httpx.HTTPError, ValueError) as error:
+        except ValueError as error:
             log.warning("an event was not written: %s", error)
         return self._say(reason, message, warning=warning)
 

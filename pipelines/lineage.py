@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.registry import registry
 from rewardlab.layout import GATE_REPORT, MANIFEST
-from rewardlab.promotion import client_log, report_digest, standing_version
+from rewardlab.promotion import ClientReader, alias_version, client_log, report_digest
 from rewardlab.promotion.log import CHAMPION
 from rewardlab.promotion.signing import signatures
 from steps.registry import find_run, stored_json
@@ -25,11 +25,10 @@ def lineage(reference: str, *, name: str) -> dict[str, Any]:
     if "/" in reference:
         name, _, reference = reference.rpartition("/")
     with registry() as client:
+        version = reference if reference.isdigit() else alias_version(ClientReader(client), name, reference)
+        if version is None:
+            raise ValueError(f"{name} has no alias {reference!r}: see `rewardlab models --name {name}`")
         log = client_log(client, name)
-        version = reference
-        if not reference.isdigit():
-            found = client.get_registered_model(name).aliases.get(reference)
-            version = standing_version(log, name, reference, found) or ""
         registered = client.get_model_version(name, version)
         tags = registered.tags
         run = find_run(client, tags.get("run_id", ""))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.home import tracking_uri
 from rewardlab.layout import GATE_REPORT
-from rewardlab.promotion import client_log, move, project, report_digest
+from rewardlab.promotion import ClientReader, alias_versions, client_log, move, project, report_digest
 from rewardlab.promotion.log import CHAMPION, PREVIOUS
 from rewardlab.promotion.signing import APPROVED
 from steps.promotions import Candidate, moment, passed, promotion, restoration
@@ -26,13 +26,12 @@ def list_versions(name: str) -> list[dict[str, Any]]:
         ValueError: the registry cannot be reached, or refuses the name, or the log was changed from outside.
     """
     with registry() as client:
-        found = client.search_model_versions(f"name = '{name}'")
-        versions = [describe(client.get_model_version(name, each.version)) for each in found]
-        standing = client_log(client, name).projection()
-    for row in versions:
-        others = [alias for alias in row["aliases"] if alias not in standing]
-        row["aliases"] = sorted([*others, *(alias for alias, at in standing.items() if at == row["version"])])
-    return sorted(versions, key=lambda row: -int(row["version"]))
+        versions = client.search_model_versions(f"name = '{name}'")
+        rows = [describe(client.get_model_version(name, version.version)) for version in versions]
+        aliases = alias_versions(ClientReader(client), name) if rows else {}
+    for row in rows:
+        row["aliases"] = sorted(alias for alias, number in aliases.items() if number == row["version"])
+    return sorted(rows, key=lambda row: -int(row["version"]))
 
 
 def versions_table(versions: Sequence[dict[str, Any]]) -> str:

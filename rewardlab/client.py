@@ -5,8 +5,9 @@ import json
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Self
 
 import httpx
@@ -31,10 +32,12 @@ class _Remote:
         self.__name__ = "remote_reward"
         self.url = url.rstrip("/")
         self.timeout = timeout
-        self._address = f"{self.url}/v1/rewards"
         self._headers = {"Content-Type": "application/json"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
+
+    def _call(self, prompt: Text, responses: Sequence[str]) -> "_Call":
+        return _Call(f"{self.url}/v1/rewards", prompt, responses, timeout=self.timeout)
 
 
 class RemoteReward(_Remote):
@@ -87,16 +90,12 @@ class RemoteReward(_Remote):
             ConnectionError: no server answers, or none is ready, within the timeout.
             RuntimeError: the server fails, or is not a rewardlab server.
         """
-        tries, body = _Tries(self._address, self.timeout), _body(prompt, responses)
-        while True:
-            try:
-                answer = self._client.post(self._address, content=body, timeout=tries.rest)
-                if answer.status_code not in (503, 504):
-                    return _rewards(answer, len(responses))
-                pause = tries.put_off(answer)
-            except httpx.TransportError as error:
-                pause = tries.failed(error)
-            time.sleep(pause)
+        call = self._call(prompt, responses)
+        while call.rewards is None:
+            with call.attempt():
+                call.take(self._client.post(call.url, content=call.body, timeout=call.seconds_left))
+            time.sleep(call.pause)
+        return call.rewards
 
     def close(self) -> None:
         """Close the connections."""
@@ -142,16 +141,12 @@ class AsyncRemoteReward(_Remote):
 
     async def score(self, prompt: Text, responses: Sequence[str]) -> list[float]:
         """Return the rewards of the responses to one prompt; raises as `RemoteReward.score`."""
-        tries, body = _Tries(self._address, self.timeout), _body(prompt, responses)
-        while True:
-            try:
-                answer = await self._client.post(self._address, content=body, timeout=tries.rest)
-                if answer.status_code not in (503, 504):
-                    return _rewards(answer, len(responses))
-                pause = tries.put_off(answer)
-            except httpx.TransportError as error:
-                pause = tries.failed(error)
-            await asyncio.sleep(pause)
+        call = self._call(prompt, responses)
+        while call.rewards is None:
+            with call.attempt():
+                call.take(await self._client.post(call.url, content=call.body, timeout=call.seconds_left))
+            await asyncio.sleep(call.pause)
+        return call.rewards
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -166,39 +161,60 @@ class AsyncRemoteReward(_Remote):
         await self.aclose()
 
 
-class _Tries:
-    """How long is waited between tries, and when there are no more; scoring twice does no harm."""
+class _Call:
+    """One prompt's way to its rewards: what is sent, what an answer means, and how long to wait before the next try.
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self._url, self._timeout = url, timeout
+    It sends nothing itself, so that both clients share it. Scoring twice does no harm.
+    """
+
+    def __init__(self, url: str, prompt: Text, responses: Sequence[str], *, timeout: float) -> None:
+        self.url = url
+        self.body = json.dumps({"prompt": prompt, "responses": list(responses)})
+        self.rewards: list[float] | None = None
+        self.pause = 0.0
+        self._num_responses = len(responses)
+        self._timeout = timeout
         self._end = time.monotonic() + timeout
-        self._wait, self._problem = _FIRST_WAIT_SECONDS, ""
+        self._next_wait = _FIRST_WAIT_SECONDS
+        self._problem = ""
 
     @property
-    def rest(self) -> float:
-        """Return the seconds that are left."""
+    def seconds_left(self) -> float:
+        """Return the time that is left for a try."""
         return max(self._end - time.monotonic(), 0.001)
 
-    def put_off(self, answer: httpx.Response) -> float:
-        """Return how long to wait after a server that asks to come back."""
-        self._problem = _reason(answer)
-        return self._pause(_retry_after(answer, default=self._wait))
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Try once: a connection that fails leads to a pause.
 
-    def failed(self, error: httpx.TransportError) -> float:
-        """Return how long to wait after no answer."""
-        late = isinstance(error, httpx.TimeoutException)
-        self._problem = (self._problem or "no answer in time") if late else str(error) or type(error).__name__
-        return self._pause(self._wait)
+        Raises:
+            ConnectionError: no time is left for another try.
+        """
+        try:
+            yield
+        except httpx.TimeoutException:
+            self._wait(self._next_wait, self._problem or "no answer in time")
+        except httpx.TransportError as error:
+            self._wait(self._next_wait, str(error) or type(error).__name__)
 
-    def _pause(self, seconds: float) -> float:
+    def take(self, answer: httpx.Response) -> None:
+        """Take the rewards from an answer; one that asks to come back leads to a pause.
+
+        Raises:
+            ValueError: the server refuses what was sent.
+            ConnectionError: no time is left for another try.
+            RuntimeError: the server fails, or is not a rewardlab server.
+        """
+        if answer.status_code in (503, 504):
+            self._wait(_retry_after(answer, default=self._next_wait), _reason(answer))
+        else:
+            self.rewards, self.pause = _rewards(answer, self._num_responses), 0.0
+
+    def _wait(self, seconds: float, problem: str) -> None:
         if time.monotonic() + seconds >= self._end:
-            raise ConnectionError(f"{self._url} gave no rewards within {self._timeout:g} s: {self._problem}")
-        self._wait = min(2 * self._wait, _LONGEST_WAIT_SECONDS)
-        return seconds
-
-
-def _body(prompt: Text, responses: Sequence[str]) -> str:
-    return json.dumps({"prompt": prompt, "responses": list(responses)})
+            raise ConnectionError(f"{self.url} gave no rewards within {self._timeout:g} s: {problem}")
+        self.pause, self._problem = seconds, problem
+        self._next_wait = min(2 * self._next_wait, _LONGEST_WAIT_SECONDS)
 
 
 def _rewards(answer: httpx.Response, count: int) -> list[float]:

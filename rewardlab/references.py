@@ -3,12 +3,11 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from rewardlab.files import read_json
 from rewardlab.home import DEFAULT_NAME, MLFLOW_SETTINGS, home, tracking_uri
 from rewardlab.layout import MANIFEST
-from rewardlab.promotion.reading import client_log, standing_version
+from rewardlab.promotion import ClientReader, alias_version
 
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
@@ -56,7 +55,10 @@ def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path
 
     client = mlflow.MlflowClient(tracking_uri=tracking_uri())
     try:
-        found = client.get_model_version(name, version or _version(client, name, alias or ""))
+        number = version or alias_version(ClientReader(client), name, alias or "")
+        if number is None:
+            raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}")
+        found = client.get_model_version(name, number)
         source = mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), tracking_uri=tracking_uri())
     except MlflowException as error:
         raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {error.message:.300}") from error
@@ -66,10 +68,3 @@ def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path
             f"{name}/{found.version} is not the bundle that was registered ({registered[:12]}): do not use it"
         )
     return Path(source), f"{name}/{found.version}"
-
-
-def _version(client: Any, name: str, alias: str) -> str:
-    """Return the version that an alias stands for by the promotion log, or where that says nothing by MLflow."""
-    found = client.get_registered_model(name).aliases.get(alias)
-    version = standing_version(client_log(client, name), name, alias, found)
-    return str(version or client.get_model_version_by_alias(name, alias).version)  # which refuses what there is not

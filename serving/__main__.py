@@ -78,13 +78,13 @@ def _worker(options: argparse.Namespace) -> "Worker":
 
 
 def _open(options: argparse.Namespace) -> "Served":
+    from rewardlab.mlflow_rest import RestRegistry
     from serving.follow import load
-    from serving.registry import Registry
     from serving.served import Served
 
     if options.bundle:
         return Served.load(options.bundle, name=options.name, version=options.version, opening=_opening(options))
-    registry = Registry.of_environment()
+    registry = RestRegistry.of_environment()
     return load(registry, registry.find(options.model), opening=_opening(options))
 
 
@@ -108,18 +108,18 @@ def _listen(host: str, port: int) -> socket.socket:
 def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespace) -> None:
     import uvicorn
 
+    from rewardlab.mlflow_rest import RestRegistry
     from serving.app import app_of
     from serving.connection import Connection
     from serving.ending import DRAIN_SECONDS, Server
     from serving.follow import Follower
-    from serving.registry import Registry
     from serving.tokens import read_tokens
 
     tokens = read_tokens(options.tokens) if options.tokens else None
     follower = None
     if options.model and "@" in options.model:
         seconds, opening = options.follow_seconds, _opening(options)
-        follower = Follower(Registry.of_environment(), options.model, worker, seconds=seconds, opening=opening)
+        follower = Follower(RestRegistry.of_environment(), options.model, worker, seconds=seconds, opening=opening)
     config = uvicorn.Config(
         app_of(worker, tokens=tokens, dialect=options.dialect, follower=follower),
         http=Connection,

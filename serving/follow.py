@@ -12,9 +12,9 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from rewardlab.mlflow_rest import RestRegistry, Version
 from rewardlab.references import ADDRESS
 from serving.logs import log
-from serving.registry import Registry, Version
 from serving.served import Opening, Served
 from serving.work import Worker
 
@@ -22,7 +22,7 @@ NICENESS = 5
 """A version is loaded and tried by a thread that gives way to those that answer requests."""
 
 
-def load(registry: Registry, version: Version, *, opening: Opening, before: Served | None = None) -> Served:
+def load(registry: RestRegistry, version: Version, *, opening: Opening, before: Served | None = None) -> Served:
     """Return a version as a model whose golden texts have been scored as they were sealed.
 
     Its files go when the model does; `before` is the one that it is loaded beside.
@@ -50,7 +50,9 @@ class Follower:
     another or the registry can be reached again.
     """
 
-    def __init__(self, registry: Registry, address: str, worker: Worker, *, seconds: float, opening: Opening) -> None:
+    def __init__(
+        self, registry: RestRegistry, address: str, worker: Worker, *, seconds: float, opening: Opening
+    ) -> None:
         if "@" not in address or not ADDRESS.fullmatch(address):
             raise ValueError(f"an alias is followed, models:/NAME@ALIAS, got {address!r}")
         self.address = address

@@ -12,13 +12,12 @@ from urllib.parse import urlparse
 from rewardlab.config import Config
 from rewardlab.files import read_json
 from rewardlab.home import MLFLOW_SETTINGS, home, tracking_uri
-from rewardlab.promotion import Entry, client_log, log_name, standing_version
+from rewardlab.promotion import ClientReader, Entry, alias_version, client_log, log_name
 from rewardlab.promotion.log import CHAMPION
-from rewardlab.promotion.reading import ENTRY, client_records
+from rewardlab.promotion.reading import ENTRY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "rewardlab"
 _RUN_TAG = "rewardlab.run_id"
@@ -108,27 +107,19 @@ def champion_record(client: "MlflowClient", name: str) -> ChampionRecord | None:
     Raises:
         ValueError: the alias names a champion that the log does not know, or the log was changed from outside.
     """
-    log = client_log(client, name)
-    head = log.head(CHAMPION)
+    from mlflow.exceptions import MlflowException
+
+    head = client_log(client, name).head(CHAMPION)
     if head is None:
-        found = by_alias(client, name, CHAMPION)
-        standing_version(log, name, CHAMPION, str(found.version) if found else None)
+        try:
+            alias_version(ClientReader(client), name, CHAMPION)  # refuses a champion that no promotion made
+        except MlflowException as error:  # before the first run there is no such model
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
         return None
     return ChampionRecord(
         label=f"{name}/{head.version}", bundle=head.bundle, test_digest=head.test_digest, entry=head.digest
     )
-
-
-def by_alias(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
-    """Return the version that an alias names; None when there is no such model or alias."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
 
 
 def by_contents(client: "MlflowClient", name: str, contents: str) -> str | None:
@@ -188,15 +179,8 @@ def describe_version(client: "MlflowClient", label: str, text: str) -> None:
     client.update_model_version(name, version, description=text)
 
 
-class RegistryStore:
+class RegistryStore(ClientReader):
     """The promotion log on an MLflow client; see `rewardlab.promotion.Store`."""
-
-    def __init__(self, client: "MlflowClient") -> None:
-        self._client = client
-
-    def records(self, name: str) -> list[tuple[int, str]]:
-        """Return number and text of every entry in the log of a registered model."""
-        return client_records(self._client, name)
 
     def append(self, name: str, entry: Entry) -> bool:
         """Write an entry whole and return true; false where it cannot be known whether it was written."""
@@ -212,11 +196,6 @@ class RegistryStore:
                 raise
             return False
         return True
-
-    def aliases(self, name: str) -> dict[str, str]:
-        """Return the version that each alias of a registered model names."""
-        found = self._client.get_registered_model(name).aliases
-        return {alias: str(version) for alias, version in found.items()}
 
     def point(self, name: str, alias: str, version: str) -> None:
         """Let an alias name a version."""

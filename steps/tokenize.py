@@ -10,7 +10,7 @@ from pathlib import Path
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, parse_group, read_chunks, read_json, tree_digest, write_json
 from rewardlab.groups import PreferenceGroup
-from rewardlab.layout import READOUT, TOKENIZER
+from rewardlab.layout import READOUT, TOKENIZER, split_file
 from rewardlab.readout import Pooling, ReadOut
 from rewardlab.text import key64
 from rewardlab.tokens import TokenTree, TreeTokenizer

@@ -24,8 +24,8 @@ from pipelines.source import ROOT, git_commit
 from rewardlab.files import read_json, write_json
 
 RESULTS = ROOT / "docs" / "benchmarks" / "campaigns"
-REGISTRY = ("rewardlab/promotion/*.py", "steps/promote.py", "steps/promotions.py", "steps/register.py")
-REGISTRY += ("steps/registry.py", "pipelines/registry.py")
+REGISTRY = ("rewardlab/promotion/*.py", "rewardlab/mlflow_rest.py", "steps/promote.py", "steps/promotions.py")
+REGISTRY += ("steps/register.py", "steps/registry.py", "pipelines/registry.py")
 ENGINE = ("rewardlab/engine/*.py", "rewardlab/tokens.py")
 TRAINING = ("steps/train/*.py", "models/*.py")
 
@@ -81,7 +81,7 @@ CAMPAIGNS = (
     Campaign.of_test(
         "test_deployer.py::test_it_converges_in_three_thousand_campaigns",
         "the deployer reaches what the promotion log says in 3,000 runs with failures",
-        ("serving/deployer/*.py",),
+        ("serving/deployer/*.py", "rewardlab/kubernetes.py"),
     ),
     Campaign.of_test(
         "test_make_data.py::test_frozen_minilm_cannot_tell_responses_apart_alone",

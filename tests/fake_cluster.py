@@ -12,13 +12,12 @@ from urllib.parse import parse_qs
 
 import httpx
 
+from rewardlab.mlflow_rest import RestRegistry
 from rewardlab.promotion import Entry, Log, replay, report_digest
-from rewardlab.promotion.rest import RestStore
 from serving.deployer.deployer import Deployer, Job
 from serving.deployer.kube import Kube
 from serving.deployer.service import Object
 from serving.deployer.watch import Watch
-from serving.registry import Registry
 from tests.promotion_store import DiedError
 
 NAME, ARTIFACTS = "reward-model", "s3://rewardlab/mlflow"
@@ -86,8 +85,7 @@ class World:
         job = Job(name=NAME, template=self.template, artifacts=ARTIFACTS, watch=WATCH)
         return Deployer(
             job,
-            registry=Registry(mlflow),
-            store=RestStore(mlflow),
+            registry=RestRegistry(mlflow),
             kube=kube,
             pods=httpx.Client(transport=transport),
             clock=lambda: self.now,

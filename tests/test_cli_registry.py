@@ -158,6 +158,7 @@ def test_a_lineage_leads_from_a_score_to_data_commit_image_and_ir(
         rewardlab("lineage", "champion", "--name", "m").out == done.out == rewardlab("lineage", "1", "--name", "m").out
     )
     assert "refuses: Model Version" in rewardlab("lineage", "7", "--name", "m").complaint
+    assert "m has no alias 'nobody'" in rewardlab("lineage", "nobody", "--name", "m").complaint
 
 
 @pytest.mark.parametrize("line", ["models --name a'b", "promote 1 --name a'b"])

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -17,10 +17,9 @@ from deploy.rules.checked import OVERLAYS
 from deploy.rules.manifests import of_kind, render
 from pipelines.registry import approve_version, promote_version
 from rewardlab.layout import GATE_REPORT
+from rewardlab.mlflow_rest import RestRegistry
 from rewardlab.promotion import read, report_digest
-from rewardlab.promotion.rest import RestStore
 from rewardlab.promotion.signing import signed_off
-from serving.registry import Registry, client_of_environment
 from tests.deployed_mlflow import container_of, started
 from tests.gated import POLICY, add, report
 from tests.postgres_cluster import postgres, postgres_binaries
@@ -97,13 +96,12 @@ def test_the_deployer_reads_the_report_and_the_signatures_that_are_kept_there(
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
     asked = {"aliases": ["production"], "people": 1}
     add(report(tmp_path, tiny_bundle, policy={**POLICY, "sign_off": asked}), tiny_bundle)
-    with client_of_environment() as client:
-        registry = Registry(client)
+    with closing(RestRegistry.of_environment()) as registry:
         with pytest.raises(ValueError, match="0 of 1 people have signed"):
             promote_version("m", "1")
         approve_version("m", "1", person="ada")
         promote_version("m", "1")
-        entry = read(RestStore(client), "m").head("champion")
+        entry = read(registry, "m").head("champion")
         assert entry
         kept = registry.document(entry.run, GATE_REPORT)
         assert report_digest(kept) == entry.report

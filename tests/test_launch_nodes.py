@@ -25,8 +25,8 @@ from tests.test_profiles import several_nodes
 def cluster(folder: Path, patch: pytest.MonkeyPatch, **how: Any) -> Iterator[Kubernetes]:
     """Be in a pod of a cluster whose profile is `multi-node`."""
     with fake_kubernetes.running(folder / "account", **how) as state:
-        patch.setattr("steps.launch.kubernetes.ACCOUNT", folder / "account")
-        patch.setattr("steps.launch.kubernetes._PAUSE_SECONDS", 0.01)
+        patch.setattr("rewardlab.kubernetes.ACCOUNT", folder / "account")
+        patch.setattr("rewardlab.kubernetes._PAUSE_SECONDS", 0.01)
         patch.setattr("steps.launch.nodes._WATCH_SECONDS", 0.05)
         patch.setattr("steps.launch.nodes._GONE_SECONDS", 0.05)
         patch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
@@ -121,7 +121,7 @@ def test_an_api_that_falters_is_asked_again_and_one_that_refuses_is_not(
         state.failing = [403]
         with pytest.raises(ValueError, match=r"403 told to fail .*needs create, get and delete on trainjobs"):
             run(name="train-2")
-        monkeypatch.setattr("steps.launch.kubernetes._PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr("steps.launch.nodes._PATIENCE_SECONDS", 0.0)
         state.failing = [503]
         with pytest.raises(ValueError, match="did not answer GET"):
             run(name="train-3")

@@ -1,6 +1,7 @@
 """The walls between the rooms, and the limits of size: each is broken on purpose to see it caught."""
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,14 @@ BREAKS = {
     "Only components and pipelines import kfp": ("steps/duplicates.py", "kfp.dsl"),
     "Steps meet only through files": ("steps/gate/rules.py", "steps.promote"),
 }
+ALIAS = re.compile(
+    r"model_version_by_alias|registered_model_alias|get_registered_model|registered-models/|\.aliases[.(\[]"
+)
+"""How an alias is read or set: in MLflow's client, in its REST API, in a `rewardlab.promotion.Reader`."""
+ALIAS_PLACES = {"rewardlab/promotion/reading.py", "rewardlab/promotion/moving.py"}
+"""Where aliases are resolved, and where they are set by the promotion log."""
+ALIAS_CLIENTS = {"rewardlab/mlflow_rest.py", "steps/registry.py"}
+"""Where a `Store` is kept on MLflow: what it says goes through `ALIAS_PLACES`."""
 
 
 def lint(folder: Path) -> dict[str, bool]:
@@ -59,6 +68,28 @@ def test_a_wrong_import_breaks_its_contract(name: str, copy: Path) -> None:
     file, module = BREAKS[name]
     add(copy / file, f"\n\ndef _wrong() -> None:\n    import {module}\n")
     assert lint(copy)[name] is False
+
+
+def alias_places(root: Path) -> set[str]:
+    """Return the files that read or set an alias."""
+    files = [path for room in ROOMS for path in (root / room).rglob("*.py")]
+    return {path.relative_to(root).as_posix() for path in files if ALIAS.search(path.read_text(encoding="utf-8"))}
+
+
+def test_an_alias_is_resolved_in_one_place(copy: Path) -> None:
+    assert alias_places(ROOT) == ALIAS_PLACES | ALIAS_CLIENTS
+    for number, line in enumerate(
+        (
+            'client.get_model_version_by_alias("m", "champion")',
+            'client.get_registered_model("m").aliases.get("champion")',
+            'client.get("/api/2.0/mlflow/registered-models/alias")',
+            'store.aliases("m")["champion"]',
+        )
+    ):
+        room = ROOMS[number]
+        (copy / room / "second.py").write_text(line)
+        assert alias_places(copy) == ALIAS_PLACES | ALIAS_CLIENTS | {f"{room}/second.py"}
+        (copy / room / "second.py").unlink()
 
 
 def test_sizes_are_kept() -> None:

@@ -14,13 +14,14 @@ from rewardlab.promotion import (
     Log,
     LogError,
     StaleError,
+    alias_version,
+    alias_versions,
     log_name,
     move,
     project,
     read,
     replay,
     report_digest,
-    standing_version,
 )
 from rewardlab.promotion import moving as moving_module
 from rewardlab.promotion.signing import NotSignedError, signed_off
@@ -155,15 +156,40 @@ def test_a_log_has_a_name_that_no_model_has() -> None:
 
 
 def test_an_alias_stands_for_what_the_log_says() -> None:
-    assert standing_version(log(FIRST), "m", "champion", "7") == "1"
-    assert standing_version(log(FIRST), "m", "champion", None) == "1"
-    assert standing_version(log(FIRST), "m", "mine", "7") == "7"
-    assert standing_version(log(), "m", "champion", None) is None
+    store = MemoryStore()
+    assert (alias_version(store, "m", "champion"), alias_versions(store, "m")) == (None, {})
+    store.append("m", FIRST)
+    assert (alias_version(store, "m", "champion"), alias_versions(store, "m")) == ("1", {"champion": "1"})
+    store.named = {"champion": "7", "mine": "7"}
+    assert [alias_version(store, "m", alias) for alias in ("champion", "mine", "nobody")] == ["1", "7", None]
+    assert alias_versions(store, "m") == {"champion": "1", "mine": "7"}
+    store.texts.clear()
+    assert alias_versions(store, "m") == {"champion": "7", "mine": "7"}
     advice = "`rewardlab promote 7 --name m` does if it passed the gate, or remove the alias"
     with pytest.raises(
         ValueError, match=f"^version 7 has the alias champion of m, but no promotion made it so: {advice}$"
     ):
-        standing_version(log(), "m", "champion", "7")
+        alias_version(store, "m", "champion")
+
+
+def test_a_promotion_while_an_alias_is_looked_up_is_no_error() -> None:
+    class Promoted(MemoryStore):
+        """Somebody promotes after the first call, whichever that is."""
+
+        def aliases(self, name: str) -> dict[str, str]:
+            before = super().aliases(name)
+            self.promote()
+            return before
+
+        def records(self, name: str) -> list[tuple[int, str]]:
+            before = super().records(name)
+            self.promote()
+            return before
+
+        def promote(self) -> None:
+            self.texts, self.named = [FIRST.to_json()], {"champion": "1"}
+
+    assert alias_version(Promoted(), "m", "champion") == "1"
 
 
 def test_a_move_writes_an_entry_and_sets_the_aliases() -> None:

@@ -14,8 +14,8 @@ import pytest
 from pipelines.registry import roll_back
 from rewardlab.files import write_json
 from rewardlab.layout import GATE_REPORT
+from rewardlab.mlflow_rest import RestRegistry
 from rewardlab.promotion import StaleError, client_log, move, project, read, report_digest
-from rewardlab.promotion.rest import RestStore
 from steps.promote import PromoteReport, promote
 from steps.promotions import moment
 from steps.registry import RegistryStore, champion_record, connect, make_model, pipeline_run, stored_json
@@ -139,10 +139,10 @@ def test_rollbacks_race_too(server: str, tmp_path: Path) -> None:
 def test_the_rest_api_holds_the_same_log(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     race = Race(tmp_path, "rest", num=2)
     race.round(0)
-    for module in ("rest", "reading"):
-        monkeypatch.setattr(f"rewardlab.promotion.{module}.PAGE", 1)
+    for module in ("mlflow_rest", "promotion.reading"):
+        monkeypatch.setattr(f"rewardlab.{module}.PAGE", 1)
     with httpx.Client(base_url=server, timeout=60) as client:
-        store = RestStore(client)
+        store = RestRegistry(client)
         head = read(store, "rest").head("champion")
         assert head is not None
         later = entry(int(head.version), None, alias="production", run=head.run)
@@ -160,7 +160,7 @@ def test_the_rest_api_holds_the_same_log(server: str, tmp_path: Path, monkeypatc
 @pytest.mark.slow
 def test_what_the_rest_api_refuses_is_an_error(server: str) -> None:
     with httpx.Client(base_url=server, timeout=60) as client:
-        store = RestStore(client)
+        store = RestRegistry(client)
         assert store.records("nothing") == []
         with pytest.raises(httpx.HTTPStatusError):
             store.aliases("nothing")

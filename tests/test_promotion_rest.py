@@ -13,9 +13,8 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, PERMISSION_DENIED
 from mlflow.server import app, handlers
 
 from rewardlab.home import tracking_uri
-from rewardlab.promotion import client_log, move, read
-from rewardlab.promotion.reading import client_records
-from rewardlab.promotion.rest import RestStore
+from rewardlab.mlflow_rest import RestRegistry
+from rewardlab.promotion import ClientReader, client_log, move, read
 from steps.registry import RegistryStore, connect
 from tests.promotion_store import entry
 
@@ -24,7 +23,7 @@ SECOND = entry(2, FIRST)
 
 
 @pytest.fixture
-def rest(registry: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RestStore]:
+def rest(registry: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RestRegistry]:
     """Return the log of the local registry by MLflow's REST API; "m" has versions 1 and 2."""
     for store in ("_tracking_store", "_model_registry_store"):
         monkeypatch.setattr(handlers, store, None)
@@ -33,27 +32,27 @@ def rest(registry: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RestStore]
     for number in (1, 2):
         connect().create_model_version("m", f"s3://bucket/{number}")
     with httpx.Client(transport=httpx.WSGITransport(app=app), base_url="http://localhost") as client:
-        yield RestStore(client)
+        yield RestRegistry(client)
 
 
-def test_both_ways_to_a_registry_show_the_same_log(rest: RestStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_to_a_registry_show_the_same_log(rest: RestRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = RegistryStore(connect())
     assert rest.records("m") == mine.records("m") == []
     move(rest, "m", FIRST)
     move(mine, "m", SECOND)
     move(rest, "m", entry(1, None, alias="production"))
-    for module in ("rest", "reading"):
-        monkeypatch.setattr(f"rewardlab.promotion.{module}.PAGE", 2)
+    for module in ("mlflow_rest", "promotion.reading"):
+        monkeypatch.setattr(f"rewardlab.{module}.PAGE", 2)
     wanted = [(1, FIRST.to_json()), (2, SECOND.to_json()), (3, entry(1, None, alias="production").to_json())]
     assert rest.records("m") == mine.records("m") == wanted
     assert rest.aliases("m") == mine.aliases("m") == {"champion": "2", "previous": "1", "production": "1"}
     assert client_log(connect(), "m") == read(rest, "m")
 
 
-def test_a_log_is_asked_for_page_by_page(rest: RestStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_is_asked_for_page_by_page(rest: RestRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in (1, 2, 3):
         rest.append("m", entry(version))
-    monkeypatch.setattr("rewardlab.promotion.rest.PAGE", 2)
+    monkeypatch.setattr("rewardlab.mlflow_rest.PAGE", 2)
     sizes: list[int] = []
 
     def count(response: httpx.Response) -> None:
@@ -61,37 +60,37 @@ def test_a_log_is_asked_for_page_by_page(rest: RestStore, monkeypatch: pytest.Mo
 
     server = httpx.WSGITransport(app=app)
     with httpx.Client(transport=server, base_url="http://localhost", event_hooks={"response": [count]}) as client:
-        assert [number for number, _ in RestStore(client).records("m")] == [1, 2, 3]
+        assert [number for number, _ in RestRegistry(client).records("m")] == [1, 2, 3]
     assert sizes == [2, 1]
 
 
-def test_the_client_asks_for_a_log_page_by_page(rest: RestStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_asks_for_a_log_page_by_page(rest: RestRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in (1, 2, 3):
         rest.append("m", entry(version))
     monkeypatch.setattr("rewardlab.promotion.reading.PAGE", 2)
     client, pages = connect(), []
     ask = client.search_model_versions
     monkeypatch.setattr(client, "search_model_versions", lambda *it, **how: pages.append(ask(*it, **how)) or pages[-1])
-    assert [number for number, _ in client_records(client, "m")] == [1, 2, 3]
+    assert [number for number, _ in ClientReader(client).records("m")] == [1, 2, 3]
     assert [len(page) for page in pages] == [2, 1]
 
 
 @pytest.mark.parametrize("way", ["rest", "client"])
-def test_an_entry_is_a_version_whose_source_is_the_run_with_the_report(way: str, rest: RestStore) -> None:
+def test_an_entry_is_a_version_whose_source_is_the_run_with_the_report(way: str, rest: RestRegistry) -> None:
     assert (rest if way == "rest" else RegistryStore(connect())).append("m", FIRST) is True
     (version,) = connect().search_model_versions("name = 'm.log'")
     assert (version.version, version.run_id, version.tags) == (1, "run-1", {"entry": FIRST.to_json()})
     assert version.source == "runs:/run-1/reports"
 
 
-def test_a_version_of_the_log_without_an_entry_is_void(rest: RestStore) -> None:
+def test_a_version_of_the_log_without_an_entry_is_void(rest: RestRegistry) -> None:
     connect().create_registered_model("m.log")
     connect().create_model_version("m.log", "s3://bucket/x")
     assert rest.records("m") == RegistryStore(connect()).records("m") == [(1, "")]
     assert move(rest, "m", FIRST).head("champion") == FIRST
 
 
-def test_what_the_registry_refuses_is_an_error(rest: RestStore) -> None:
+def test_what_the_registry_refuses_is_an_error(rest: RestRegistry) -> None:
     with pytest.raises(httpx.HTTPStatusError):
         rest.aliases("nothing")
     with pytest.raises(httpx.HTTPStatusError):
@@ -117,7 +116,7 @@ def test_the_client_tells_a_refusal_from_a_failure(
         assert store.append("m", FIRST) is written
 
 
-def answering(failure: Any) -> RestStore:
+def answering(failure: Any) -> RestRegistry:
     """Return a store on a server that has the log, and answers with a status or an error to an entry."""
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -127,7 +126,7 @@ def answering(failure: Any) -> RestStore:
             raise failure
         return httpx.Response(failure, json={})
 
-    return RestStore(httpx.Client(base_url="http://server", transport=httpx.MockTransport(answer)))
+    return RestRegistry(httpx.Client(base_url="http://server", transport=httpx.MockTransport(answer)))
 
 
 @pytest.mark.parametrize("failure", [httpx.ReadTimeout("late"), httpx.ConnectError("gone"), 500, 503])
@@ -145,4 +144,4 @@ def test_a_refused_entry_is_an_error(status: int) -> None:
 def test_a_log_that_cannot_be_made_is_an_error(status: int, code: str) -> None:
     answer = httpx.MockTransport(lambda _: httpx.Response(status, json={"error_code": code}))
     with httpx.Client(base_url="http://server", transport=answer) as client, pytest.raises(httpx.HTTPStatusError):
-        RestStore(client).append("m", FIRST)
+        RestRegistry(client).append("m", FIRST)

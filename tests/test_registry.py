@@ -146,7 +146,10 @@ def test_rollback_without_a_previous_champion_is_refused(registry: Path) -> None
 
 @pytest.mark.parametrize("ref", ["7", "champion", "models:/m@champion", "models:/m/3"])
 def test_a_reference_to_nothing_says_so(registry: Path, ref: str) -> None:
-    with pytest.raises(ValueError, match="has no"):
+    with pytest.raises(ValueError, match="m has no"):
+        resolve(ref, name="m")
+    connect().create_registered_model("m")
+    with pytest.raises(ValueError, match="m has no"):
         resolve(ref, name="m")
 
 

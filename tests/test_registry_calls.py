@@ -13,10 +13,9 @@ from rewardlab.bundle import Bundle
 from rewardlab.files import read_json
 from rewardlab.home import MLFLOW_SETTINGS
 from rewardlab.layout import GATE_REPORT
-from rewardlab.promotion import client_log
+from rewardlab.promotion import ClientReader, alias_version, client_log
 from steps.promote import promote
 from steps.registry import (
-    by_alias,
     by_contents,
     champion_record,
     connect,
@@ -125,18 +124,17 @@ def test_an_alias_that_no_promotion_set_is_no_champion(registry: Path, tmp_path:
 
 def test_an_alias_names_a_version_or_nothing(registry: Path, tmp_path: Path, first: Path) -> None:
     client = connect()
-    assert by_alias(client, "m", "champion") is None  # no such model
-    crown(tmp_path, first)
-    found = by_alias(client, "m", "champion")
-    assert found is not None
-    assert (str(found.version), by_alias(client, "m", "mine")) == ("1", None)
+    assert champion_record(client, "m") is None  # no such model
 
     def fail(*_: object) -> None:
         raise MlflowException("no")
 
-    client.get_model_version_by_alias = fail
-    with pytest.raises(MlflowException, match=r"^no$"):
-        by_alias(client, "m", "champion")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "get_registered_model", fail)
+        with pytest.raises(MlflowException, match=r"^no$"):
+            champion_record(client, "m")
+    crown(tmp_path, first)
+    assert [alias_version(ClientReader(client), "m", alias) for alias in ("champion", "mine")] == ["1", None]
 
 
 def test_a_model_is_made_once(registry: Path) -> None:

@@ -15,11 +15,11 @@ import pytest
 from rewardlab.bundle import CALIBRATION, GOLDEN, Bundle, seal
 from rewardlab.engine import Engine
 from rewardlab.files import read_json, write_json
+from rewardlab.mlflow_rest import RestRegistry
 from rewardlab.signing import sign
 from serving.app import app_of
 from serving.follow import NICENESS, Follower, load
 from serving.limits import Limits
-from serving.registry import Registry
 from serving.served import Opening, Served
 from serving.work import Worker
 from steps.register import RegisterConfig, register
@@ -57,15 +57,15 @@ def with_wrong_golden_scores(bundle: Path, target: Path) -> Path:
 
 
 @pytest.fixture
-def registry(registry_url: str) -> Iterator[Registry]:
-    registry = Registry.of_environment()
+def registry(registry_url: str) -> Iterator[RestRegistry]:
+    registry = RestRegistry.of_environment()
     yield registry
     registry.close()
 
 
 @pytest.mark.slow
 def test_an_alias_is_followed_without_a_failed_request_and_a_bad_bundle_changes_nothing(
-    registry: Registry, tiny_bundle: Path, other_bundle: Path, tmp_path: Path
+    registry: RestRegistry, tiny_bundle: Path, other_bundle: Path, tmp_path: Path
 ) -> None:
     first, second = (
         registered(bundle, tmp_path, run_id=name) for name, bundle in (("one", tiny_bundle), ("two", other_bundle))
@@ -111,7 +111,7 @@ def test_an_alias_is_followed_without_a_failed_request_and_a_bad_bundle_changes_
 
 @pytest.mark.slow
 def test_a_pinned_version_is_loaded_and_what_is_not_there_is_named(
-    registry: Registry, registry_url: str, tiny_bundle: Path, tmp_path: Path
+    registry: RestRegistry, registry_url: str, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     version = registered(tiny_bundle, tmp_path, run_id="pinned")
     served = load(registry, registry.find(f"models:/{NAME}/{version}"), opening=Opening())
@@ -125,7 +125,7 @@ def test_a_pinned_version_is_loaded_and_what_is_not_there_is_named(
 
 
 @pytest.mark.slow
-def test_a_signature_travels_with_its_version(registry: Registry, other_bundle: Path, tmp_path: Path) -> None:
+def test_a_signature_travels_with_its_version(registry: RestRegistry, other_bundle: Path, tmp_path: Path) -> None:
     private, public = keys(tmp_path)
     bundle = Path(shutil.copytree(other_bundle, tmp_path / "bundle"))
     calibration = read_json(bundle / CALIBRATION)  # else it is a version that there is
@@ -143,7 +143,7 @@ def test_a_registry_that_is_gone_leaves_the_model_in_service(tiny_bundle: Path) 
     served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1")
     worker = Worker(served, Limits())
     follower = Follower(
-        Registry(httpx.Client(base_url="http://127.0.0.1:9")),
+        RestRegistry(httpx.Client(base_url="http://127.0.0.1:9")),
         "models:/a@production",
         worker,
         seconds=1,
@@ -163,7 +163,7 @@ def test_what_loads_a_version_gives_way_to_what_answers_requests(tiny_bundle: Pa
             found["loading"] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     async def follow() -> None:
-        registry, worker = Registry(httpx.Client(base_url="http://127.0.0.1:9")), Worker(served, Limits())
+        registry, worker = RestRegistry(httpx.Client(base_url="http://127.0.0.1:9")), Worker(served, Limits())
         following = asyncio.create_task(
             Looks(registry, f"models:/{NAME}@production", worker, seconds=0.01, opening=Opening()).run()
         )
@@ -177,9 +177,11 @@ def test_what_loads_a_version_gives_way_to_what_answers_requests(tiny_bundle: Pa
 
 def test_only_a_server_and_an_alias_can_be_followed(tiny_bundle: Path) -> None:
     with pytest.raises(ValueError, match="MLFLOW_TRACKING_URI"):
-        Registry.of_environment({"MLFLOW_TRACKING_URI": "sqlite:///a.db"})
+        RestRegistry.of_environment({"MLFLOW_TRACKING_URI": "sqlite:///a.db"})
     served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1")
-    registry = Registry.of_environment({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_TRACKING_TOKEN": "secret"})
+    registry = RestRegistry.of_environment(
+        {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_TRACKING_TOKEN": "secret"}
+    )
     for address in ("models:/a/3", "a@b"):
         with pytest.raises(ValueError, match="an alias is followed"):
             Follower(registry, address, Worker(served, Limits()), seconds=1, opening=Opening())

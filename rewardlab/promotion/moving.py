@@ -4,7 +4,8 @@ import time
 from typing import Protocol
 
 from rewardlab.promotion.entry import Entry
-from rewardlab.promotion.log import Log, replay
+from rewardlab.promotion.log import Log
+from rewardlab.promotion.reading import Reader, read
 
 _TRIES = 12
 _LONGEST_WAIT_SECONDS = 1.0
@@ -14,29 +15,14 @@ class StaleError(ValueError):
     """Another entry came first: the candidate must be gated again, against who is in charge now."""
 
 
-class Store(Protocol):
+class Store(Reader, Protocol):
     """A registry that keeps the log; each method is one step, and a process may die between any two."""
-
-    def records(self, name: str) -> list[tuple[int, str]]:
-        """Return number and text of every entry in the log of a registered model."""
 
     def append(self, name: str, entry: Entry) -> bool:
         """Write an entry whole and return true; false where it cannot be known whether it was written."""
 
-    def aliases(self, name: str) -> dict[str, str]:
-        """Return the version that each alias of a registered model names."""
-
     def point(self, name: str, alias: str, version: str) -> None:
         """Let an alias name a version."""
-
-
-def read(store: Store, name: str) -> Log:
-    """Return the log of a registered model as it is.
-
-    Raises:
-        LogError: it was changed from outside.
-    """
-    return replay(store.records(name))
 
 
 def move(store: Store, name: str, entry: Entry) -> Log:

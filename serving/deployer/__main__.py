@@ -46,20 +46,20 @@ def _run(options: argparse.Namespace) -> None:
     import uvicorn
 
     from rewardlab.files import read_json
-    from rewardlab.promotion.rest import RestStore
+    from rewardlab.mlflow_rest import RestRegistry
     from serving.deployer.deployer import Deployer, Job
     from serving.deployer.kube import Kube
     from serving.deployer.pods import TIMEOUT_SECONDS
     from serving.deployer.watch import Watch
     from serving.deployer.webhook import Reconciler, app_of
-    from serving.registry import Registry, client_of_environment
 
     secret = webhook_secret(os.environ)
     watch = Watch.from_dict({field.name: getattr(options, field.name) for field in fields(Watch)})
     job = Job(name=options.name, template=read_json(options.template), artifacts=options.artifacts, watch=watch)
-    kube, mlflow = Kube.of_pod(os.environ), client_of_environment()
+    kube = Kube.of_pod(remedy="see deploy/base/deployer")
+    registry = RestRegistry.of_environment()
     pods = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
-    deployer = Deployer(job, registry=Registry(mlflow), store=RestStore(mlflow), kube=kube, pods=pods)
+    deployer = Deployer(job, registry=registry, kube=kube, pods=pods)
     app = app_of(Reconciler(deployer.step, seconds=options.seconds), secret)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning", access_log=False, server_header=False)
 

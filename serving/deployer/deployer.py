@@ -16,7 +16,8 @@ from urllib.parse import urlparse
 import httpx
 
 from rewardlab.layout import GATE_REPORT
-from rewardlab.promotion import Entry, Log, Store, move, project, read, report_digest
+from rewardlab.mlflow_rest import RestRegistry
+from rewardlab.promotion import Entry, Log, move, project, read, report_digest
 from rewardlab.promotion.log import CHAMPION
 from rewardlab.promotion.signing import NotSignedError, signed_off
 from serving.deployer.kube import Kube
@@ -39,7 +40,6 @@ from serving.deployer.service import (
 )
 from serving.deployer.watch import Watch
 from serving.logs import log
-from serving.registry import Registry
 
 PRODUCTION = "production"
 _BY = "deployer"
@@ -65,8 +65,7 @@ class Deployer:
 
     Args:
         job: what is deployed.
-        registry: knows where a version's bundle lies.
-        store: holds the promotion log.
+        registry: holds the promotion log, and knows where a version's bundle lies.
         kube: the cluster.
         pods: asks pods for their metrics.
         clock: the time, in seconds of the epoch.
@@ -76,14 +75,13 @@ class Deployer:
         self,
         job: Job,
         *,
-        registry: Registry,
-        store: Store,
+        registry: RestRegistry,
         kube: Kube,
         pods: httpx.Client,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._job = job
-        self._registry, self._store, self._kube, self._pods = registry, store, kube, pods
+        self._registry, self._kube, self._pods = registry, kube, pods
         self._clock = clock
         self._service = str(job.template["metadata"]["name"])
 
@@ -91,15 +89,17 @@ class Deployer:
         """Make at most one change to the cluster, and return what was done, or what is waited for.
 
         Raises:
-            ValueError: registry or cluster refuse, another was faster, or the log was changed from outside; all that
-                is served stays as it is.
-            httpx.HTTPError: one of them cannot be reached.
+            ValueError: registry or cluster refuse, the cluster cannot be reached, another was faster, or the log was
+                changed from outside; all that is served stays as it is.
+            httpx.HTTPError: the registry cannot be reached.
         """
-        promotions = read(self._store, self._job.name)
+        promotions = read(self._registry, self._job.name)
         champion = promotions.head(CHAMPION)
         if champion is None:
             return f"nothing is champion of {self._job.name}"
-        project(self._store, self._job.name)  # whoever wrote into the log last may have died before the aliases moved
+        project(
+            self._registry, self._job.name
+        )  # whoever wrote into the log last may have died before the aliases moved
         production = promotions.head(PRODUCTION)
         if production is None:  # nothing to compare with: the gate's word, and people's, is all there is
             return self._unsigned(champion) or self._enter(champion, promotions, "the first champion")
@@ -172,7 +172,7 @@ class Deployer:
                 "at": datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds"),
             }
         )
-        move(self._store, self._job.name, entry)
+        move(self._registry, self._job.name, entry)
         self._say("Promoted", f"version {champion.version} is production in the log: {why}")
         return self.step()
 
@@ -222,7 +222,7 @@ class Deployer:
         """Write an event and a line of the log about a change that has been made; a lost event changes nothing."""
         try:
             self._kube.tell(found, reason, message, warning=warning)
-        except (httpx.HTTPError, ValueError) as error:
+        except ValueError as error:
             log.warning("an event was not written: %s", error)
         return self._say(reason, message, warning=warning)
 

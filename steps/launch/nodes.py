@@ -11,13 +11,13 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any, Self
 
-from steps.launch.kubernetes import Kubernetes
+from rewardlab.kubernetes import Kubernetes
 from steps.launch.signals import on_sigterm
 from steps.launch.torchrun import REPORTS, first_report
 
@@ -26,6 +26,11 @@ POD_NAME, POD_UID = "REWARDLAB_POD_NAME", "REWARDLAB_POD_UID"
 """The pod that owns the job, so that the job goes when the pod does."""
 _API = "trainer.kubeflow.org/v1alpha1"
 _WATCH_SECONDS, _GONE_SECONDS = 5.0, 1.0
+_PATIENCE_SECONDS = 600.0
+_HINTS = {
+    403: "the pipeline's service account needs create, get and delete on trainjobs, get on pods and pods/log",
+    404: "is Kubeflow Trainer installed?",
+}
 _CONTAINER = "node"
 _STOPPED = 143
 """The exit code of what ended by SIGTERM, which the others get when one fails."""
@@ -64,7 +69,12 @@ class TrainJob:
         shutil.rmtree(reports, ignore_errors=True)
         reports.mkdir()
         stop = Event()
-        with Kubernetes() as cluster, on_sigterm(stop.set):
+        kubernetes = Kubernetes.of_pod(
+            remedy="train on one node",
+            patience_seconds=_PATIENCE_SECONDS,
+            hints=_HINTS,
+        )
+        with closing(kubernetes) as cluster, on_sigterm(stop.set):
             wanted = self._manifest(name, module, arguments, num_processes=num_processes, reports=reports)
             job = _Standing(cluster, wanted)
             job.start()

@@ -1,4 +1,4 @@
-"""Bundles from MLflow's REST API: which version an address names, and its files; no mlflow is needed."""
+"""MLflow's REST API over httpx: the promotion log, versions and their files, for programs without mlflow."""
 
 import os
 import shutil
@@ -12,13 +12,14 @@ import httpx
 
 from rewardlab.files import atomic_path, read_json
 from rewardlab.layout import MANIFEST
-from rewardlab.promotion.log import replay
-from rewardlab.promotion.reading import standing_version
-from rewardlab.promotion.rest import RestStore
+from rewardlab.promotion.entry import Entry
+from rewardlab.promotion.log import log_name
+from rewardlab.promotion.reading import ENTRY, PAGE, alias_version
 from rewardlab.references import ADDRESS
 from rewardlab.signing import SIGNATURE
 
 TIMEOUT_SECONDS = 20.0
+_API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
@@ -32,31 +33,17 @@ class Version:
     digest: str | None
 
 
-def client_of_environment(environment: Mapping[str, str] = os.environ) -> httpx.Client:
-    """Return a client of the MLflow server that its own variables name, with their credentials.
+class RestRegistry:
+    """The registry on an MLflow server; also a `rewardlab.promotion.Store`.
 
-    Raises:
-        ValueError: `MLFLOW_TRACKING_URI` is not the address of a server.
-    """
-    uri = environment.get("MLFLOW_TRACKING_URI", "")
-    if urlparse(uri).scheme not in ("http", "https"):
-        raise ValueError(
-            f"a model is followed over HTTP: set MLFLOW_TRACKING_URI to an MLflow server's address, not {uri!r}; "
-            "for a local registry, start one with `mlflow server`"
-        )
-    headers, login = {}, None
-    if token := environment.get("MLFLOW_TRACKING_TOKEN"):
-        headers["Authorization"] = f"Bearer {token}"
-    elif user := environment.get("MLFLOW_TRACKING_USERNAME"):
-        login = (user, environment.get("MLFLOW_TRACKING_PASSWORD", ""))
-    return httpx.Client(base_url=uri, headers=headers, auth=login, timeout=TIMEOUT_SECONDS)
-
-
-class Registry:
-    """An MLflow server, asked over HTTP.
+    The methods of a `Store` raise httpx's errors, the others `ValueError`.
 
     Args:
-        client: knows the server by its `base_url`, and brings credentials and time limits.
+        client: knows the server by its `base_url`, and brings credentials, proxies and time limits.
+
+    Example:
+        >>> with httpx.Client(base_url="http://127.0.0.1:5000") as client:  # doctest: +SKIP
+        ...     head = read(RestRegistry(client), "reward-model").head("champion")
     """
 
     def __init__(self, client: httpx.Client) -> None:
@@ -64,12 +51,71 @@ class Registry:
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Return the registry that MLflow's own variables name; see `client_of_environment`."""
-        return cls(client_of_environment(environment))
+        """Return the registry on the MLflow server that MLflow's own variables name, with their credentials.
+
+        Raises:
+            ValueError: `MLFLOW_TRACKING_URI` is not the address of a server.
+        """
+        uri = environment.get("MLFLOW_TRACKING_URI", "")
+        if urlparse(uri).scheme not in ("http", "https"):
+            raise ValueError(
+                f"a model is followed over HTTP: set MLFLOW_TRACKING_URI to an MLflow server's address, not {uri!r}; "
+                "for a local registry, start one with `mlflow server`"
+            )
+        headers, login = {}, None
+        if token := environment.get("MLFLOW_TRACKING_TOKEN"):
+            headers["Authorization"] = f"Bearer {token}"
+        elif user := environment.get("MLFLOW_TRACKING_USERNAME"):
+            login = (user, environment.get("MLFLOW_TRACKING_PASSWORD", ""))
+        return cls(httpx.Client(base_url=uri, headers=headers, auth=login, timeout=TIMEOUT_SECONDS))
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    # The promotion log: a `rewardlab.promotion.Store`.
+
+    def records(self, name: str) -> list[tuple[int, str]]:
+        """Return number and text of every entry in the log of a registered model."""
+        query = {"filter": f"name = '{log_name(name)}'", "max_results": PAGE, "order_by": "version_number ASC"}
+        records: list[tuple[int, str]] = []
+        while True:
+            page = self._get("model-versions/search", query)
+            for version in page.get("model_versions", []):
+                records.append((int(version["version"]), _tags(version).get(ENTRY, "")))
+            query["page_token"] = page.get("next_page_token")
+            if not query["page_token"]:
+                return records
+
+    def append(self, name: str, entry: Entry) -> bool:
+        """Write an entry whole and return true; false where it cannot be known whether it was written."""
+        answer = self._post("registered-models/create", {"name": log_name(name)})
+        if answer.status_code != 400 or answer.json().get("error_code") != "RESOURCE_ALREADY_EXISTS":
+            answer.raise_for_status()
+        body = {
+            "name": log_name(name),
+            "source": f"runs:/{entry.run}/reports",
+            "run_id": entry.run,
+            "tags": [{"key": ENTRY, "value": entry.to_json()}],
+        }
+        try:
+            self._post("model-versions/create", body).raise_for_status()
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+                raise
+            return False
+        return True
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """Return the version that each alias of a registered model names."""
+        model = self._get("registered-models/get", {"name": name})["registered_model"]
+        return {row["alias"]: str(row["version"]) for row in model.get("aliases", [])}
+
+    def point(self, name: str, alias: str, version: str) -> None:
+        """Let an alias name a version."""
+        self._post("registered-models/alias", {"name": name, "alias": alias, "version": version}).raise_for_status()
+
+    # Versions, their files, and what is kept with a run.
 
     def find(self, address: str) -> Version:
         """Return the version of `models:/NAME/VERSION` or `models:/NAME@ALIAS`; an alias stands for what the log says.
@@ -80,11 +126,12 @@ class Registry:
         match = ADDRESS.fullmatch(address)
         if not match:
             raise ValueError(f"a model is models:/NAME/VERSION or models:/NAME@ALIAS, got {address!r}")
+        name = match["name"]
         try:
-            found = self._version(match["name"], match["version"] or self._standing(match["name"], match["alias"]))
+            version = self._version(name, match["version"] or self._aliased(name, match["alias"]))
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise ValueError(f"{address} cannot be found in {self._client.base_url}: {_reason(error)}") from error
-        return Version(match["name"], str(found["version"]), str(found["source"]), _tags(found).get("bundle"))
+        return Version(name, str(version["version"]), str(version["source"]), _tags(version).get("bundle"))
 
     def tags(self, name: str, number: str) -> dict[str, str]:
         """Return the tags of a version.
@@ -128,9 +175,8 @@ class Registry:
                 f"{version.name}/{version.number} is not the bundle that was registered ({version.digest[:12]})"
             )
 
-    def _standing(self, name: str, alias: str) -> str:
-        store = RestStore(self._client)
-        number = standing_version(replay(store.records(name)), name, alias, store.aliases(name).get(alias))
+    def _aliased(self, name: str, alias: str) -> str:
+        number = alias_version(self, name, alias)
         if number is None:
             raise ValueError(f"{name} has no alias {alias!r}")
         return number
@@ -156,14 +202,15 @@ class Registry:
                 file.write(chunk)
 
     def _version(self, name: str, number: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._get("model-versions/get", {"name": name, "version": number})["model_version"]
-        return found
+        version: dict[str, Any] = self._get("model-versions/get", {"name": name, "version": number})["model_version"]
+        return version
 
-    def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
-        answer = self._client.get(f"/api/2.0/mlflow/{path}", params=query)
-        answer.raise_for_status()
-        values: dict[str, Any] = answer.json()
+    def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = self._client.get(f"{_API}/{path}", params=query).raise_for_status().json()
         return values
+
+    def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return self._client.post(f"{_API}/{path}", json=body)
 
 
 def _base_of(source: str) -> str:

@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from rewardlab.groups import messages
 from serving.desk import Call, Desk, failure
+from serving.fields import strings
 from serving.limits import check_count, check_texts
-from serving.protocols.fields import strings
 from serving.served import Group, Item, Text
 
 _MODEL = "/v1/models/{name}"

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.routing import Route
 
 from serving.desk import Call, Desk, each_reward
-from serving.protocols.fields import texts
+from serving.fields import texts
 
 
 def routes(desk: Desk) -> list[Route]:

@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from rewardlab.groups import Message, messages
 from serving.desk import Call, Desk, reason, rewards
+from serving.json_lines import NDJSON, Lines
 from serving.limits import Limits, check_count, check_prompt, check_text, read_object
-from serving.protocols.lines import NDJSON, Lines
 from serving.served import Group, Served
 from serving.work import Scored
 

@@ -8,8 +8,8 @@ from starlette.routing import Route
 
 from serving.desk import Call, Desk, each_reward
 from serving.limits import check_count, check_text
-from serving.protocols.tensors import Inference, Tensor, read_inference
 from serving.served import Item, Text
+from serving.tensors import Inference, Tensor, read_inference
 
 MOST_ROWS = 1024
 _INPUTS = (

@@ -12,8 +12,8 @@ from rewardlab import __version__
 from rewardlab.groups import messages
 from serving.desk import Call, Desk, rewards
 from serving.limits import Limits, check_texts
-from serving.protocols.tensors import Tensor, read_inference
 from serving.served import Group
+from serving.tensors import Tensor, read_inference
 from serving.work import Worker
 
 INPUTS = (

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.routing import Route
 
 from serving.desk import Call, Desk, each_reward
-from serving.protocols.fields import strings
+from serving.fields import strings
 from serving.served import Item, Text
 
 

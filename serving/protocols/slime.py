@@ -6,8 +6,8 @@ from starlette.routing import Route
 
 from rewardlab.groups import messages
 from serving.desk import Call, Desk, each_reward
+from serving.fields import string
 from serving.limits import check_texts
-from serving.protocols.fields import string
 from serving.served import Group, Item, Text
 
 

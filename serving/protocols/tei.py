@@ -6,8 +6,8 @@ from starlette.routing import Route
 
 from rewardlab.groups import messages
 from serving.desk import Call, Desk, each_reward, rewards
+from serving.fields import string, strings
 from serving.limits import check_count
-from serving.protocols.fields import string, strings
 from serving.served import Group, Item, Text
 
 

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from rewardlab.groups import messages
 from serving.desk import Call, Desk, each_reward, rewards
-from serving.protocols.fields import conversation, pairs, string, strings, texts
+from serving.fields import conversation, pairs, string, strings, texts
 from serving.served import Group, Item
 from serving.work import Scored
 

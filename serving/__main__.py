@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from rewardlab.cores import num_cores
 from rewardlab.home import DEFAULT_NAME
+from serving import protocols
 from serving.logs import set_up
 
 if TYPE_CHECKING:
     from serving.served import Opening, Served
     from serving.work import Worker
 
-DIALECTS = ("openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei")
 KEEP_ALIVE_SECONDS = 75
 GARBAGE_THRESHOLDS = (50_000, 10, 10)
 """Python looks for cycles after every 700 objects by default, which took a fifth of what a request costs here."""
@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--version", type=_segment, help="a bundle's version (default: its digest)")
     add("--threads", type=_positive, help="passes at a time, one core each (default: all that this process may use)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where models are computed (default: %(default)s)")
-    add("--dialect", choices=DIALECTS, help="is spoken at the root too, without its prefix (default: none)")
+    names = protocols.names()
+    add("--protocol", choices=names, help="serve this protocol at the root too, without its prefix (default: none)")
+    add("--dialect", dest="protocol", choices=names, help=argparse.SUPPRESS)  # its old name, for one version more
     add("--tokens", help="JSON file, or env:NAME, with the bearer tokens that may ask (default: all may)")
     add("--verify-key", type=Path, help="public key (PEM): refuse what its owner did not sign (default: none)")
     add("--log-level", choices=("info", "warning", "error"), default="warning", help="info: tell of each request")
@@ -121,7 +123,7 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
         seconds, opening = options.follow_seconds, _opening(options)
         follower = Follower(Registry.of_environment(), options.model, worker, seconds=seconds, opening=opening)
     config = uvicorn.Config(
-        app_of(worker, tokens=tokens, dialect=options.dialect, follower=follower),
+        app_of(worker, tokens=tokens, protocol=options.protocol, follower=follower),
         http=Connection,
         loop="uvloop",
         log_level="warning",

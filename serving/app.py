@@ -1,11 +1,10 @@
 """The application: routes, health, metrics, and errors that are always JSON."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from types import ModuleType
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,11 +13,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rewardlab.engine import Engine
-from serving.desk import Desk
 from serving.follow import Follower
+from serving.handler import ProtocolHandler
 from serving.limits import Limits
 from serving.openapi import openapi
-from serving.protocols import kserve, llamafactory, native, nemo, oip, openrlhf, sglang, slime, tei, verl, vllm
+from serving.protocol import Protocol
+from serving.protocols import load_protocols
 from serving.served import Served
 from serving.tokens import Guard, Token
 from serving.work import Worker
@@ -34,18 +34,6 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 """The page is one file that asks nobody but this server."""
-_AT_THE_ROOT: dict[str, ModuleType] = {"native": native, "oip": oip, "kserve": kserve}
-DIALECTS: dict[str, ModuleType] = {
-    "openrlhf": openrlhf,
-    "verl": verl,
-    "vllm": vllm,
-    "sglang": sglang,
-    "slime": slime,
-    "llamafactory": llamafactory,
-    "nemo": nemo,
-    "tei": tei,
-}
-"""Each under its own prefix, since several share a path; one of them may be at the root too."""
 
 
 def build_app(engine: Engine, *, name: str, version: str, limits: Limits = _DEFAULT_LIMITS) -> Starlette:
@@ -57,18 +45,22 @@ def app_of(
     worker: Worker,
     *,
     tokens: Mapping[str, Token] | None = None,
-    dialect: str | None = None,
+    protocol: str | None = None,
     follower: Follower | None = None,
+    protocols: Sequence[Protocol] | None = None,
 ) -> Starlette:
     """Return the application around a worker, open to all or to the holders of tokens.
 
     Args:
         worker: scores.
         tokens: who may ask, by name.
+        protocol: name of the protocol that is served at the root too, without its prefix. Where another protocol has
+            the same path, this one gets the request.
         follower: keeps the worker at an alias.
-        dialect: which of `DIALECTS` is spoken at the root, before the native protocol and those that are always there.
+        protocols: what is served. None: every protocol in `serving/protocols/`.
     """
     guard = Guard(tokens)
+    served = list(load_protocols().values()) if protocols is None else protocols
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -83,8 +75,8 @@ def app_of(
 
     app = Starlette(
         routes=[
-            *_spoken(worker, guard, dialect),
-            *_health(worker),
+            *_scoring(worker, guard, served, protocol),
+            *_health(worker, served),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
         lifespan=lifespan,
@@ -93,17 +85,20 @@ def app_of(
     return app
 
 
-def _spoken(worker: Worker, guard: Guard, dialect: str | None) -> Iterator[Route]:
-    """Yield the routes of all protocols; of two at one path the first is asked."""
-    if dialect:
-        yield from DIALECTS[dialect].routes(Desk(dialect, worker, guard))
-    for name, module in _AT_THE_ROOT.items():
-        yield from module.routes(Desk(name, worker, guard))
-    for name, module in DIALECTS.items():
-        yield from module.routes(Desk(name, worker, guard, prefix=f"/{name}"))
+def _scoring(worker: Worker, guard: Guard, protocols: Sequence[Protocol], at_root: str | None) -> Iterator[Route]:
+    """Yield the routes of all protocols. Where two have one path, the first gets the request.
+
+    Several protocols share paths, so each has its own prefix, except those that are at the root and share none.
+    """
+    for protocol in protocols:
+        if protocol.name == at_root:
+            yield from ProtocolHandler(protocol, worker, guard).routes()
+    for protocol in protocols:
+        prefix = "" if protocol.at_root else f"/{protocol.name}"
+        yield from ProtocolHandler(protocol, worker, guard, prefix=prefix).routes()
 
 
-def _health(worker: Worker) -> list[Route]:
+def _health(worker: Worker, protocols: Sequence[Protocol]) -> list[Route]:
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001
         if worker.loop.dead:
             return JSONResponse({"live": False, "reason": worker.loop.dead}, 503)
@@ -123,7 +118,7 @@ def _health(worker: Worker) -> list[Route]:
         return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
 
     async def described(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse(openapi(worker.served.name))
+        return JSONResponse(openapi(worker.served.name, protocols))
 
     return [
         Route("/", page),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 
 from serving.limits import Limits
-from serving.manners import Manners
 
 LONGEST_RETRY_SECONDS = 30
 FIRST_TOKENS_PER_SECOND = 4000.0
@@ -17,6 +16,26 @@ FIRST_TOKENS_PER_SECOND = 4000.0
 FIRST_BYTES_PER_TOKEN = 4.0
 _MEMORY = 0.98
 """How much of what was measured before is kept with each measurement."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverloadPolicy:
+    """What the server does with a protocol's requests when it is full, and how it words a refusal.
+
+    Attributes:
+        hold_seconds: how long a request that finds the queue full is held, before the answer is `full_status` with a
+            Retry-After. 0: it is not held.
+        deadline_seconds: after this time the answer is 504, whatever the request waits for.
+        full_status: the status when the queue is full.
+        refusal_status: the status of a request that cannot be scored.
+        why: what the protocol's clients do on errors and delays. This decides the other four.
+    """
+
+    hold_seconds: float
+    deadline_seconds: float
+    full_status: int = 503
+    refusal_status: int = 422
+    why: str
 
 
 class Pace:
@@ -82,30 +101,30 @@ class Door:
         return self.pace.seconds(tokens=self._outstanding(), num_bytes=self._entering)
 
     @asynccontextmanager
-    async def entry(self, num_bytes: int, manners: Manners) -> AsyncIterator[None]:
+    async def entry(self, num_bytes: int, policy: OverloadPolicy) -> AsyncIterator[None]:
         """Wait for the request's turn; in the block it is tokenized and queued.
 
         Raises:
-            HTTPException: there is no room in the time that its dialect's clients wait; it is told when to come back.
+            HTTPException: there is no room in the time that its protocol's clients wait; it is told when to come back.
         """
         if self.is_open:
             self._entering += num_bytes
         else:
-            await self._hold(num_bytes, manners)
+            await self._hold(num_bytes, policy)
         try:
             yield
         finally:
             self._entering -= num_bytes
             self.let_in()
 
-    def look_in(self, manners: Manners) -> None:
+    def look_in(self, policy: OverloadPolicy) -> None:
         """Send away who would not wait, before any of the request is read.
 
         Raises:
             HTTPException: there is no room.
         """
-        if manners.hold_seconds <= 0 and not self.is_open:
-            raise self._full(manners.full_status)
+        if policy.hold_seconds <= 0 and not self.is_open:
+            raise self._full(policy.full_status)
 
     def let_in(self) -> None:
         """Let in who was held, as far as there is room."""
@@ -124,10 +143,10 @@ class Door:
             if not turn.come.done():
                 turn.come.set_exception(self._full(503))
 
-    async def _hold(self, num_bytes: int, manners: Manners) -> None:
-        seconds = min(manners.hold_seconds, self.limits.max_hold_seconds)
+    async def _hold(self, num_bytes: int, policy: OverloadPolicy) -> None:
+        seconds = min(policy.hold_seconds, self.limits.max_hold_seconds)
         if self._closed or seconds <= 0 or self._held_bytes + num_bytes > self.limits.max_held_bytes:
-            raise self._full(manners.full_status)
+            raise self._full(policy.full_status)
         turn = _Turn(num_bytes, asyncio.get_running_loop().create_future())
         self._held[turn] = None
         self._held_bytes += num_bytes
@@ -140,7 +159,7 @@ class Door:
             elif not turn.come.cancelled() and turn.come.exception() is None:  # it was let in in the moment it left
                 self._entering -= num_bytes
             if isinstance(error, TimeoutError):
-                raise self._full(manners.full_status) from None
+                raise self._full(policy.full_status) from None
             raise
 
     def _has_room(self) -> bool:

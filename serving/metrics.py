@@ -33,8 +33,10 @@ class Metrics:
         def histogram(name: str, told: str, buckets: Sequence[float], *labels: str) -> Histogram:
             return Histogram(f"rewardlab_{name}", told, labels, buckets=buckets, registry=self.registry)
 
-        self.requests = counter("requests", "Requests by dialect and status.", "dialect", "status")
-        about = "Time from a request's head to its reply, by dialect."
+        # The label with a protocol's name stays `dialect`: dashboards, alert rules, autoscalers and the judgement of a
+        # canary read it, here and at every user's.
+        self.requests = counter("requests", "Requests by protocol and status.", "dialect", "status")
+        about = "Time from a request's head to its reply, by protocol."
         self.seconds = histogram("request_seconds", about, _SECONDS, "dialect")
         self.batch_tokens = histogram("batch_tokens", "Tokens of a batch.", _TOKENS)
         self.batch_seconds = histogram("batch_seconds", "Time of a batch in the engine.", _SECONDS)
@@ -62,16 +64,16 @@ class Metrics:
         )
         for kind in ("not_finite", "error"):
             self.failures.labels(kind)
-        self._answered = cache(lambda dialect, status: self.requests.labels(dialect, str(status)))
+        self._answered = cache(lambda protocol, status: self.requests.labels(protocol, str(status)))
         self._waited = cache(self.seconds.labels)
         self._counted: WeakKeyDictionary[Served, tuple[int, ...]] = WeakKeyDictionary()
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._recent_of: Served | None = None
 
-    def request(self, dialect: str, status: int, seconds: float) -> None:
+    def request(self, protocol: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""
-        self._answered(dialect, status).inc()
-        self._waited(dialect).observe(seconds)
+        self._answered(protocol, status).inc()
+        self._waited(protocol).observe(seconds)
 
     def text(self) -> bytes:
         """Return the metrics as Prometheus reads them."""

@@ -14,8 +14,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from rewardlab.config import Config
+from serving.door import OverloadPolicy
 from serving.limits import unavailable
-from serving.manners import Manners
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,21 +71,21 @@ class Guard:
             for name, token in (tokens or {}).items()
         ]
 
-    def visit(self, headers: Mapping[str, Any], manners: Manners) -> AbstractAsyncContextManager[str | None]:
+    def visit(self, headers: Mapping[str, Any], policy: OverloadPolicy) -> AbstractAsyncContextManager[str | None]:
         """Give the name of whoever asks, for as long as the request is in work.
 
         Raises:
             HTTPException: 401 without a known token; as for a full queue where the token has too much in work.
         """
-        return self._visit(headers, manners) if self._known else nullcontext()
+        return self._visit(headers, policy) if self._known else nullcontext()
 
     @asynccontextmanager
-    async def _visit(self, headers: Mapping[str, Any], manners: Manners) -> AsyncIterator[str | None]:
+    async def _visit(self, headers: Mapping[str, Any], policy: OverloadPolicy) -> AsyncIterator[str | None]:
         name, room = self._who(str(headers.get("authorization", "")))
-        if manners.hold_seconds <= 0 and room.locked():
+        if policy.hold_seconds <= 0 and room.locked():
             raise unavailable(f"{name} has all the requests in work that it may have: try again later")
         try:
-            async with asyncio.timeout(manners.hold_seconds or None):
+            async with asyncio.timeout(policy.hold_seconds or None):
                 await room.acquire()
         except TimeoutError:
             raise unavailable(f"{name} has all the requests in work that it may have: try again later") from None

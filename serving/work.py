@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
+
 from rewardlab.tokens import TokenTree
 from serving.batches import Leaf, Outcome, Took
-from serving.door import Door, Pace
+from serving.door import Door, OverloadPolicy, Pace
 from serving.limits import Limits, unavailable
 from serving.logs import log
 from serving.loop import EngineLoop
-from serving.manners import Manners
 from serving.metrics import Metrics
 from serving.reading import Read, Readers
 from serving.served import Item, Served
@@ -88,16 +89,16 @@ class Worker:
         self.loop.stop()
         self._readers.stop()
 
-    async def score(self, items: Sequence[Item], manners: Manners) -> list[Scored]:
+    async def score(self, items: Sequence[Item], policy: OverloadPolicy) -> list[Scored]:
         """Score groups and texts; one that cannot be scored takes no other with it.
 
         Raises:
-            HTTPException: there will be no rewards in the time that the dialect's clients wait.
+            HTTPException: there will be no rewards in the time that the protocol's clients wait.
         """
         if self.not_ready:
             raise unavailable(self.not_ready)
         num_bytes = sum(item.num_bytes for item in items)
-        async with self.door.entry(num_bytes, manners):
+        async with self.door.entry(num_bytes, policy):
             served = self.served
             read = await self._readers.read(served, items, num_bytes)
             trees = [each[0] for each in read if isinstance(each, tuple)]
@@ -158,3 +159,41 @@ def _scored(served: Served, item: Item, read: Read, outcomes: Iterator[Outcome |
         errors={index: outcome for index, outcome in enumerate(mine) if isinstance(outcome, Exception)},
         literal=literal,
     )
+
+
+def rewards(scored: Scored, where: str = "responses") -> list[float]:
+    """Return one reward for each response.
+
+    Raises:
+        ValueError: a response cannot be scored; the message names each such response.
+        HTTPException: 500, the model returned no reward for one.
+    """
+    if scored.errors:
+        raise failure([(f"{where}[{index}]", error) for index, error in scored.errors.items()])
+    return [reward for reward in scored.rewards if reward is not None]
+
+
+def each_reward(scored: Sequence[Scored], where: str) -> list[float]:
+    """Return the one reward of each item.
+
+    Raises:
+        ValueError, HTTPException: as `rewards`, for all items that failed.
+    """
+    errors = [(f"{where}[{index}]", error) for index, item in enumerate(scored) for error in item.errors.values()]
+    if errors:
+        raise failure(errors)
+    return [reward for item in scored for reward in item.rewards if reward is not None]
+
+
+def failure(errors: Sequence[tuple[str, Exception]]) -> Exception:
+    """Return the error that names each item that failed."""
+    reasons = "; ".join(f"{where}: {reason(error)}" for where, error in errors)
+    bad_input = all(isinstance(error, ValueError) for _, error in errors)
+    return ValueError(reasons) if bad_input else HTTPException(500, reasons)
+
+
+def reason(error: Exception) -> str:
+    """Return the reason that a client reads. What the engine raised stays in the log."""
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"a reward is not finite: {error}" if isinstance(error, ArithmeticError) else "the engine failed on it"

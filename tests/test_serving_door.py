@@ -1,4 +1,4 @@
-"""The door and the table of manners: who comes in, who waits, who is sent away."""
+"""The door and the overload policies: who comes in, who waits, who is sent away."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from serving.door import Door, Pace
+from serving.door import Door, OverloadPolicy, Pace
 from serving.limits import Limits
-from serving.manners import MANNERS, Manners
+from tests.served import overload_policies
 
-HELD = Manners(hold_seconds=30, deadline_seconds=30, why="")
-SHED = Manners(hold_seconds=0, deadline_seconds=30, full_status=429, why="")
+HELD = OverloadPolicy(hold_seconds=30, deadline_seconds=30, why="")
+SHED = OverloadPolicy(hold_seconds=0, deadline_seconds=30, full_status=429, why="")
 
 
 class Inside:
@@ -25,8 +25,8 @@ class Inside:
         self.door = Door(limits or Limits(max_queue_seconds=2.0), self.pace, lambda: self.tokens)
 
 
-async def come(door: Door, manners: Manners, *, num_bytes: int = 0) -> None:
-    async with door.entry(num_bytes, manners):
+async def come(door: Door, policy: OverloadPolicy, *, num_bytes: int = 0) -> None:
+    async with door.entry(num_bytes, policy):
         pass
 
 
@@ -155,12 +155,12 @@ def test_a_closed_door_holds_nobody_and_lets_in_who_finds_room() -> None:
     run(work)
 
 
-@pytest.mark.parametrize("name", MANNERS)
-def test_manners_are_ones_that_the_dialects_client_survives(name: str) -> None:
-    manners = MANNERS[name]
-    assert manners.hold_seconds <= manners.deadline_seconds
-    assert manners.full_status == 503 or name == "tei"
+@pytest.mark.parametrize("name", overload_policies())
+def test_an_overload_policy_is_one_that_the_protocols_client_survives(name: str) -> None:
+    policy = overload_policies()[name]
+    assert policy.hold_seconds <= policy.deadline_seconds
+    assert policy.full_status == 503 or name == "tei"
     patience = {"native": 60, "openrlhf": 180, "slime": 120}
-    assert manners.deadline_seconds < patience.get(name, float("inf"))
+    assert policy.deadline_seconds < patience.get(name, float("inf"))
     if name in ("openrlhf", "verl", "llamafactory", "nemo"):
-        assert manners.hold_seconds > 160
+        assert policy.hold_seconds > 160

@@ -22,7 +22,7 @@ from rewardlab.groups import messages
 from rewardlab.tokens import TokenTree
 from serving.batches import TOKEN_BUDGET, Leaf, Queue, price, trees
 from serving.limits import Limits
-from serving.manners import MANNERS
+from serving.protocols import native, verl
 from serving.served import Group, Opening, Served
 from serving.work import Worker
 from steps.export.graph import write_whole
@@ -80,7 +80,7 @@ async def occupied(worker: Worker, engine: Watched) -> list[asyncio.Task[Any]]:
     engine.free.clear()
     tasks = []
     for count in (1, 2):
-        tasks.append(asyncio.create_task(worker.score([group(f"busy {count}", "a")], MANNERS["verl"])))
+        tasks.append(asyncio.create_task(worker.score([group(f"busy {count}", "a")], verl.PROTOCOL.policy)))
         await until(lambda count=count: len(worker.loop._running) == count)  # type: ignore[misc]
     return tasks
 
@@ -166,7 +166,7 @@ def test_single_candidates_of_one_prompt_meet_in_one_tree(served: Served, engine
     async def work() -> list[float | None]:
         worker = await ready(served)
         busy = await occupied(worker, engine)
-        one_by_one = [asyncio.create_task(worker.score([group("Hi", f"{n}")], MANNERS["verl"])) for n in range(8)]
+        one_by_one = [asyncio.create_task(worker.score([group("Hi", f"{n}")], verl.PROTOCOL.policy)) for n in range(8)]
         await until(lambda: waiting(worker) == 10)
         engine.free.set()
         scored = await asyncio.gather(*one_by_one)
@@ -183,7 +183,9 @@ def test_identical_work_in_flight_is_computed_once(served: Served, engine: Watch
     async def work() -> list[Any]:
         worker = await ready(served)
         engine.free.clear()
-        asked = [asyncio.create_task(worker.score([group("Hi", "same", "same")], MANNERS["verl"])) for _ in range(5)]
+        asked = [
+            asyncio.create_task(worker.score([group("Hi", "same", "same")], verl.PROTOCOL.policy)) for _ in range(5)
+        ]
         await until(lambda: waiting(worker) == 10)
         engine.free.set()
         scored = await asyncio.gather(*asked)
@@ -201,8 +203,8 @@ def test_a_poisonous_response_fails_alone(served: Served, engine: Watched, error
         worker = await ready(served)
         engine.poison = {served.read(group("Hi", "bad 17"))[0].responses[0]: error}
         groups = [group("Hi", *(f"{'bad' if n == 17 else 'good'} {n}" for n in range(32))), group("Ho", "good")]
-        scored = await worker.score(groups, MANNERS["native"])
-        again = await worker.score([group("Hi", "good")], MANNERS["native"])
+        scored = await worker.score(groups, native.PROTOCOL.policy)
+        again = await worker.score([group("Hi", "good")], native.PROTOCOL.policy)
         assert worker.not_ready is None
         assert b'rewardlab_failed_responses_total{kind="error"}' in worker.measured()
         worker.stop()
@@ -219,7 +221,9 @@ def test_work_that_nobody_waits_for_is_not_computed(served: Served, engine: Watc
     async def work() -> None:
         worker = await ready(served)
         busy = await occupied(worker, engine)
-        left, stays = (asyncio.create_task(worker.score([group("Hi", *"abc"[:n])], MANNERS["verl"])) for n in (3, 1))
+        left, stays = (
+            asyncio.create_task(worker.score([group("Hi", *"abc"[:n])], verl.PROTOCOL.policy)) for n in (3, 1)
+        )
         await until(lambda: waiting(worker) == 6)
         left.cancel()
         await asyncio.sleep(0)
@@ -238,9 +242,9 @@ def test_a_model_that_was_swapped_goes_without_a_search_for_cycles(served: Serve
     async def work() -> bool:
         worker = await ready(Served.of(engine, name="small", version="1"))
         before = weakref.ref(worker.served)
-        await worker.score([group("Hi", "a", "b")], MANNERS["native"])
+        await worker.score([group("Hi", "a", "b")], native.PROTOCOL.policy)
         worker.swap(served)
-        await worker.score([group("Hi", "a", "b")], MANNERS["native"])
+        await worker.score([group("Hi", "a", "b")], native.PROTOCOL.policy)
         worker.stop()
         return before() is None
 
@@ -268,7 +272,7 @@ def test_a_group_that_cannot_be_read_takes_no_other_with_it(served: Served) -> N
     async def work() -> Any:
         worker = await ready(served)
         bad = group("a", "b", "\ud800")
-        scored = await worker.score([group("Hi", "a"), bad, group("Ho")], MANNERS["native"])
+        scored = await worker.score([group("Hi", "a"), bad, group("Ho")], native.PROTOCOL.policy)
         worker.stop()
         return scored
 
@@ -284,7 +288,7 @@ def test_a_server_whose_thread_is_gone_is_neither_alive_nor_ready(served: Served
     async def work() -> tuple[str | None, str | None]:
         worker = await ready(served)
         engine.poison = {served.read(group("Hi", "bad"))[0].responses[0]: SystemExit()}  # type: ignore[dict-item]
-        asked = asyncio.create_task(worker.score([group("Hi", "bad")], MANNERS["native"]))
+        asked = asyncio.create_task(worker.score([group("Hi", "bad")], native.PROTOCOL.policy))
         while not worker.loop.dead:
             await asyncio.sleep(0.01)
         asked.cancel()

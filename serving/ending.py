@@ -1,4 +1,4 @@
-"""How the server ends: who is held at the door is told at once, what is in work is finished."""
+"""How the server ends: held requests are rejected at once, admitted ones are finished."""
 
 import socket
 
@@ -21,6 +21,6 @@ class Server(uvicorn.Server):
         self._worker = worker
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the door, then end as uvicorn does: on the event loop, after SIGTERM or SIGINT."""
-        self._worker.close_door()
+        """Reject held requests, then end as uvicorn does: on the event loop, after SIGTERM or SIGINT."""
+        self._worker.close_admission()
         await super().shutdown(sockets)

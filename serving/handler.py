@@ -40,7 +40,7 @@ class ProtocolHandler:
         policy = context.policy
         try:
             async with self.guard.visit(context.request.headers, policy) as context.caller:
-                self.worker.door.look_in(policy)
+                self.worker.admission.reject_if_full(policy)
                 return await context.in_time(reply(context))
         except HTTPException as error:
             return self._error(error.status_code, error.detail, dict(error.headers or {}))

@@ -42,7 +42,7 @@ class Metrics:
         self.batch_seconds = histogram("batch_seconds", "Time of a batch in the engine.", _SECONDS)
         self.rewards = histogram("reward", "Rewards.", _REWARDS)
         self.queue_seconds = gauge("queue_seconds", "Work inside, in seconds at the measured speed.")
-        self.held = gauge("held_requests", "Requests held at the door.")
+        self.held = gauge("held_requests", "Requests that wait for admission.")
         self.swaps = counter("swaps", "Models that took another's place.")
         self.follow_problem = gauge("follow_problem", "1 while the alias names a version that is not served.")
         self.model = gauge("model", "1 for the model in service.", "model", "digest")

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.leaving import told_of_leaving
 from serving.limits import Limits, read_object
 from serving.logs import log

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from rewardlab.config import Config
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.limits import unavailable
 
 

@@ -1,4 +1,4 @@
-"""From a request's groups to their scores: the door, the tokenizers, the engine's loop."""
+"""From a request's groups to their scores: admission, tokenizers, the engine's loop."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 
 from rewardlab.tokens import TokenTree
+from serving.admission import Admission, OverloadPolicy, Throughput
 from serving.batches import Leaf, Outcome, Took
-from serving.door import Door, OverloadPolicy, Pace
 from serving.limits import Limits, unavailable
 from serving.logs import log
 from serving.loop import EngineLoop
@@ -47,7 +47,7 @@ class Worker:
         self._threads = threads
         self.metrics = Metrics()
         self.loop = EngineLoop(threads, self._learn)
-        self.door = Door(limits, Pace(threads), lambda: self.loop.outstanding)
+        self.admission = Admission(limits, Throughput(threads), lambda: self.loop.outstanding)
         self.follow_problem: str | None = None
         self._why_not: str | None = "the golden texts have not been scored yet"
         self._readers = Readers(self.metrics.tokenizing_cpu_seconds.inc)
@@ -78,14 +78,14 @@ class Worker:
         self.metrics.swaps.inc()
         return before.label
 
-    def close_door(self) -> None:
+    def close_admission(self) -> None:
         """Hold nobody any more; who finds room is still scored."""
-        self.door.close(_ENDING)
+        self.admission.close(_ENDING)
 
     def stop(self) -> None:
         """Take on nothing more, and end the threads once their batches are done."""
         self._why_not = _ENDING
-        self.close_door()
+        self.close_admission()
         self.loop.stop()
         self._readers.stop()
 
@@ -98,18 +98,18 @@ class Worker:
         if self.not_ready:
             raise unavailable(self.not_ready)
         num_bytes = sum(item.num_bytes for item in items)
-        async with self.door.entry(num_bytes, policy):
+        async with self.admission.admit(num_bytes, policy):
             served = self.served
             read = await self._readers.read(served, items, num_bytes)
             trees = [each[0] for each in read if isinstance(each, tuple)]
             sequences = [(tree.prompt, ids) for tree in trees for ids in tree.responses]
-            self.door.pace.read(num_bytes, sum(len(ids) for sequence in sequences for ids in sequence))
+            self.admission.throughput.read(num_bytes, sum(len(ids) for sequence in sequences for ids in sequence))
             pending = self.loop.submit(served, sequences)
         try:
             await pending.done
         except asyncio.CancelledError:
             self.loop.abandon(pending)
-            self.door.let_in()
+            self.admission.admit_waiting()
             raise
         self._count(trees)
         outcomes = iter(pending.outcomes)
@@ -122,16 +122,16 @@ class Worker:
 
     def measured(self) -> bytes:
         """Return the metrics as Prometheus reads them."""
-        self.metrics.queue_seconds.set(self.door.seconds())
-        self.metrics.held.set(self.door.num_held)
+        self.metrics.queue_seconds.set(self.admission.seconds())
+        self.metrics.held.set(self.admission.num_held)
         self.metrics.follow_problem.set(self.follow_problem is not None)
         self.metrics.model.clear()
         self.metrics.model.labels(self.served.label, self.served.digest).set(1)
         return self.metrics.text()
 
     def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
-        self.door.pace.computed(took.tokens, took.seconds)
-        self.door.let_in()
+        self.admission.throughput.computed(took.tokens, took.seconds)
+        self.admission.admit_waiting()
         self.metrics.batch(batch, outcomes, took)
 
 

@@ -10,8 +10,8 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.admission import OverloadPolicy
 from serving.connection import Connection
-from serving.door import OverloadPolicy
 from serving.protocols import load_protocols
 
 

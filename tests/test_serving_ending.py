@@ -56,7 +56,7 @@ def test_who_is_held_is_told_at_once_and_what_is_in_work_is_finished(tiny_bundle
         in_work = ask("in work")
         until(lambda: bool(worker.loop._running))
         held = ask("held")
-        until(lambda: worker.door.num_held == 1)
+        until(lambda: worker.admission.num_held == 1)
         server.should_exit = True  # what uvicorn does on SIGTERM
         told = held.result(15)  # the native protocol would hold it for 20 s
         assert (told.status_code, told.json()) == (503, {"error": "the server is shutting down"})

@@ -114,7 +114,7 @@ def test_there_is_a_request_for_every_protocol() -> None:
 def test_a_client_that_does_not_survive_an_error_is_held(full: Site, protocol: str) -> None:
     with busy(full):
         held = full.ask(protocol)
-        until(lambda: full.worker.door.num_held == 1)
+        until(lambda: full.worker.admission.num_held == 1)
         assert not held.done() or protocol == "stream"  # a stream's head is sent at once
     assert held.result(30).status_code == 200
     assert "error" not in held.result().text
@@ -124,7 +124,7 @@ def test_a_client_that_does_not_survive_an_error_is_held(full: Site, protocol: s
 def test_a_client_that_asks_another_replica_is_sent_away(full: Site, protocol: str) -> None:
     with busy(full):
         told = full.ask(protocol).result(30)
-        assert full.worker.door.num_held == 0
+        assert full.worker.admission.num_held == 0
     assert told.status_code == POLICIES[protocol].full_status
     assert int(told.headers["Retry-After"]) >= 1
     assert "waiting already" in told.json()["error"]

@@ -26,7 +26,7 @@ MODULE = """
 from starlette.responses import JSONResponse
 
 from rewardlab.groups import messages
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.fields import STRING, object_of, string
 from serving.protocol import Endpoint, ErrorForm, Protocol, StatusRoute, json_reply
 from serving.served import Group

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from rewardlab.groups import messages
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.fields import object_of, strings
 from serving.limits import check_count, check_texts
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute, json_reply

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.fields import STRING, STRINGS, object_of, texts
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
 from serving.work import each_reward

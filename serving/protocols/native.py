@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 import rewardlab
 from rewardlab.files import read_json
 from rewardlab.groups import Message, messages
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.json_lines import NDJSON, Lines
 from serving.limits import Limits, check_count, check_prompt, check_text, read_object
 from serving.protocol import Endpoint, Protocol, RequestContext

@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.limits import check_count, check_text
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
 from serving.served import Item, Text

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from rewardlab import __version__
 from rewardlab.groups import messages
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.limits import Limits, check_texts
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
 from serving.served import Group

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.fields import STRINGS, object_of, strings
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
 from serving.served import Item, Text

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rewardlab.groups import messages
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.fields import BOOLEAN, STRING, STRINGS, object_of, string, strings
 from serving.limits import check_count
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply

@@ -1,6 +1,6 @@
 """verl's reward loop (`verl/experimental/reward_loop/reward_loop.py`, 0.9.1), which asks vLLM or SGLang."""
 
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.fields import BOOLEAN, STRING, TEXTS, object_of
 from serving.protocol import Endpoint, Protocol, json_reply
 from serving.protocols import sglang, vllm

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewardlab.groups import messages
-from serving.door import OverloadPolicy
+from serving.admission import OverloadPolicy
 from serving.fields import STRING, STRINGS, TEXTS, conversation, object_of, pairs, string, strings, texts
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
 from serving.served import Group, Item

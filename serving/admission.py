@@ -1,4 +1,4 @@
-"""The door: who may have work tokenized and queued, by how many seconds of it wait already."""
+"""Admission control: admit requests while less work than `max_queue_seconds` waits; hold or reject the others."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ FIRST_TOKENS_PER_SECOND = 4000.0
 """The engine's speed until it has been measured, and the bytes of a token likewise."""
 FIRST_BYTES_PER_TOKEN = 4.0
 _MEMORY = 0.98
-"""How much of what was measured before is kept with each measurement."""
+"""The share of the sums so far that is kept at each measurement."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,8 +38,8 @@ class OverloadPolicy:
     why: str
 
 
-class Pace:
-    """How fast the engine's threads are, and how many bytes make a token: sums that forget."""
+class Throughput:
+    """The engine's measured speed, and the measured bytes of a token: decaying sums."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -47,44 +47,44 @@ class Pace:
         self._read_bytes, self._read_tokens = FIRST_BYTES_PER_TOKEN, 1.0
 
     def computed(self, tokens: int, seconds: float) -> None:
-        """Learn from a batch."""
+        """Add the tokens of a batch, and the seconds that it took."""
         self._tokens = _MEMORY * self._tokens + tokens
         self._seconds = _MEMORY * self._seconds + seconds
 
     def read(self, num_bytes: int, tokens: int) -> None:
-        """Learn from a text that was tokenized."""
+        """Add the bytes of tokenized texts, and their tokens."""
         self._read_bytes = _MEMORY * self._read_bytes + num_bytes
         self._read_tokens = _MEMORY * self._read_tokens + tokens
 
     def seconds(self, *, tokens: int, num_bytes: int) -> float:
-        """Return how long work takes of which some is tokenized and some is not yet."""
+        """Estimate how long work takes: `tokens` that are tokenized, and `num_bytes` that are not yet."""
         total = tokens + num_bytes * self._read_tokens / self._read_bytes
         return total * self._seconds / (self._tokens * self._threads)
 
 
 @dataclass(slots=True, eq=False)
-class _Turn:
+class _Waiter:
     num_bytes: int
-    come: "asyncio.Future[None]"
+    admitted: "asyncio.Future[None]"
 
 
-class Door:
-    """Lets requests in while little work waits, in the order they came. It lives on the event loop alone.
+class Admission:
+    """Admits requests in the order they came, while little work waits. Not thread-safe: for the event loop alone.
 
     Args:
-        limits: how much may wait inside and outside.
-        pace: how fast work is done.
-        outstanding: returns the tokens that are queued or in the engine; whoever lowers them calls `let_in`.
+        limits: how much work may wait, and how many bytes of requests may be held.
+        throughput: how fast work is done.
+        outstanding: returns the tokens that are queued or in the engine; whoever lowers them calls `admit_waiting`.
     """
 
-    def __init__(self, limits: Limits, pace: Pace, outstanding: Callable[[], int]) -> None:
+    def __init__(self, limits: Limits, throughput: Throughput, outstanding: Callable[[], int]) -> None:
         self.limits = limits
-        self.pace = pace
+        self.throughput = throughput
         self._outstanding = outstanding
         self._closed: str | None = None
-        self._held: dict[_Turn, None] = {}
+        self._held: dict[_Waiter, None] = {}
         self._held_bytes = 0
-        self._entering = 0
+        self._tokenizing_bytes = 0
 
     @property
     def num_held(self) -> int:
@@ -93,71 +93,73 @@ class Door:
 
     @property
     def is_open(self) -> bool:
-        """Say whether who comes is let in at once."""
+        """Say whether a new request is admitted at once."""
         return not self._held and self._has_room()
 
     def seconds(self) -> float:
-        """Return how many seconds of work are inside, what is being tokenized included."""
-        return self.pace.seconds(tokens=self._outstanding(), num_bytes=self._entering)
+        """Return how many seconds of work are admitted, with what is being tokenized."""
+        return self.throughput.seconds(tokens=self._outstanding(), num_bytes=self._tokenizing_bytes)
 
     @asynccontextmanager
-    async def entry(self, num_bytes: int, policy: OverloadPolicy) -> AsyncIterator[None]:
-        """Wait for the request's turn; in the block it is tokenized and queued.
+    async def admit(self, num_bytes: int, policy: OverloadPolicy) -> AsyncIterator[None]:
+        """Wait until the request is admitted; in the block it is tokenized and queued.
 
         Raises:
-            HTTPException: there is no room in the time that its protocol's clients wait; it is told when to come back.
+            HTTPException: it is not admitted while its protocol's clients wait; Retry-After says when to try again.
         """
         if self.is_open:
-            self._entering += num_bytes
+            self._tokenizing_bytes += num_bytes
         else:
             await self._hold(num_bytes, policy)
         try:
             yield
         finally:
-            self._entering -= num_bytes
-            self.let_in()
+            self._tokenizing_bytes -= num_bytes
+            self.admit_waiting()
 
-    def look_in(self, policy: OverloadPolicy) -> None:
-        """Send away who would not wait, before any of the request is read.
+    def reject_if_full(self, policy: OverloadPolicy) -> None:
+        """Reject a request that its policy does not hold, before any of its body is read.
 
         Raises:
-            HTTPException: there is no room.
+            HTTPException: the queue is full.
         """
         if policy.hold_seconds <= 0 and not self.is_open:
             raise self._full(policy.full_status)
 
-    def let_in(self) -> None:
-        """Let in who was held, as far as there is room."""
+    def admit_waiting(self) -> None:
+        """Admit held requests while there is room."""
         while self._held and self._has_room():
-            turn = next(iter(self._held))
-            self._leave(turn)
-            if not turn.come.done():  # else it is leaving, and has not come to say so
-                self._entering += turn.num_bytes
-                turn.come.set_result(None)
+            waiter = next(iter(self._held))
+            self._remove(waiter)
+            # a future that is done was cancelled with its task, which has not run since
+            if not waiter.admitted.done():
+                self._tokenizing_bytes += waiter.num_bytes
+                waiter.admitted.set_result(None)
 
     def close(self, reason: str) -> None:
-        """Send away who is held, and from here on who comes and finds no room; what finds room is still taken on."""
+        """Reject the held requests, and from here on hold no other; what finds room is still admitted."""
         self._closed = reason
-        for turn in tuple(self._held):
-            self._leave(turn)
-            if not turn.come.done():
-                turn.come.set_exception(self._full(503))
+        for waiter in tuple(self._held):
+            self._remove(waiter)
+            if not waiter.admitted.done():
+                waiter.admitted.set_exception(self._full(503))
 
     async def _hold(self, num_bytes: int, policy: OverloadPolicy) -> None:
         seconds = min(policy.hold_seconds, self.limits.max_hold_seconds)
         if self._closed or seconds <= 0 or self._held_bytes + num_bytes > self.limits.max_held_bytes:
             raise self._full(policy.full_status)
-        turn = _Turn(num_bytes, asyncio.get_running_loop().create_future())
-        self._held[turn] = None
+        waiter = _Waiter(num_bytes, asyncio.get_running_loop().create_future())
+        self._held[waiter] = None
         self._held_bytes += num_bytes
         try:
             async with asyncio.timeout(seconds):
-                await turn.come
+                await waiter.admitted
         except BaseException as error:
-            if turn in self._held:
-                self._leave(turn)
-            elif not turn.come.cancelled() and turn.come.exception() is None:  # it was let in in the moment it left
-                self._entering -= num_bytes
+            if waiter in self._held:
+                self._remove(waiter)
+            elif not waiter.admitted.cancelled() and waiter.admitted.exception() is None:
+                # it was admitted at the moment when its time ended or its client left: the block will not run
+                self._tokenizing_bytes -= num_bytes
             if isinstance(error, TimeoutError):
                 raise self._full(policy.full_status) from None
             raise
@@ -165,9 +167,9 @@ class Door:
     def _has_room(self) -> bool:
         return self.seconds() < self.limits.max_queue_seconds
 
-    def _leave(self, turn: _Turn) -> None:
-        del self._held[turn]
-        self._held_bytes -= turn.num_bytes
+    def _remove(self, waiter: _Waiter) -> None:
+        del self._held[waiter]
+        self._held_bytes -= waiter.num_bytes
 
     def _full(self, status: int) -> HTTPException:
         seconds = self.seconds()

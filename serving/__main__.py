@@ -111,11 +111,11 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
     import uvicorn
 
     from serving.app import app_of
+    from serving.auth import read_tokens
     from serving.connection import Connection
     from serving.ending import DRAIN_SECONDS, Server
     from serving.follow import Follower
     from serving.registry import Registry
-    from serving.tokens import read_tokens
 
     tokens = read_tokens(options.tokens) if options.tokens else None
     follower = None

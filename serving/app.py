@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rewardlab.engine import Engine
+from serving.auth import Authenticator, Token
 from serving.follow import Follower
 from serving.handler import ProtocolHandler
 from serving.limits import Limits
@@ -20,7 +21,6 @@ from serving.openapi import openapi
 from serving.protocol import Protocol
 from serving.protocols import load_protocols
 from serving.served import Served
-from serving.tokens import Guard, Token
 from serving.work import Worker
 
 _DEFAULT_LIMITS = Limits()
@@ -59,7 +59,7 @@ def app_of(
         follower: keeps the worker at an alias.
         protocols: what is served. None: every protocol in `serving/protocols/`.
     """
-    guard = Guard(tokens)
+    authenticator = Authenticator(tokens)
     served = list(load_protocols().values()) if protocols is None else protocols
 
     @asynccontextmanager
@@ -75,7 +75,7 @@ def app_of(
 
     app = Starlette(
         routes=[
-            *_scoring(worker, guard, served, protocol),
+            *_scoring(worker, authenticator, served, protocol),
             *_health(worker, served),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
@@ -85,17 +85,19 @@ def app_of(
     return app
 
 
-def _scoring(worker: Worker, guard: Guard, protocols: Sequence[Protocol], at_root: str | None) -> Iterator[Route]:
+def _scoring(
+    worker: Worker, authenticator: Authenticator, protocols: Sequence[Protocol], at_root: str | None
+) -> Iterator[Route]:
     """Yield the routes of all protocols. Where two have one path, the first gets the request.
 
     Several protocols share paths, so each has its own prefix, except those that are at the root and share none.
     """
     for protocol in protocols:
         if protocol.name == at_root:
-            yield from ProtocolHandler(protocol, worker, guard).routes()
+            yield from ProtocolHandler(protocol, worker, authenticator).routes()
     for protocol in protocols:
         prefix = "" if protocol.at_root else f"/{protocol.name}"
-        yield from ProtocolHandler(protocol, worker, guard, prefix=prefix).routes()
+        yield from ProtocolHandler(protocol, worker, authenticator, prefix=prefix).routes()
 
 
 def _health(worker: Worker, protocols: Sequence[Protocol]) -> list[Route]:

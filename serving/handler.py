@@ -8,20 +8,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from serving.auth import Authenticator
 from serving.logs import log
 from serving.protocol import Protocol, Reply, RequestContext, StatusReply
-from serving.tokens import Guard
 from serving.work import Worker
 
 
 class ProtocolHandler:
     """Answers the requests of one protocol under one prefix."""
 
-    def __init__(self, protocol: Protocol, worker: Worker, guard: Guard, *, prefix: str = "") -> None:
+    def __init__(self, protocol: Protocol, worker: Worker, authenticator: Authenticator, *, prefix: str = "") -> None:
         self.protocol = protocol
         self.prefix = prefix
         self.worker = worker
-        self.guard = guard
+        self.authenticator = authenticator
 
     def routes(self) -> list[Route]:
         """Return the protocol's routes."""
@@ -39,7 +39,7 @@ class ProtocolHandler:
         """Return the reply to a request, or the error that it ends in."""
         policy = context.policy
         try:
-            async with self.guard.visit(context.request.headers, policy) as context.caller:
+            async with self.authenticator.caller(context.request.headers, policy) as context.caller:
                 self.worker.admission.reject_if_full(policy)
                 return await context.in_time(reply(context))
         except HTTPException as error:
@@ -72,6 +72,6 @@ class _ScoringApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._handler
         request = Request(scope, receive, send)
-        context = RequestContext(request, handler.protocol, handler.worker, handler.guard)
+        context = RequestContext(request, handler.protocol, handler.worker, handler.authenticator)
         response = context.finish(await handler.answered(context, self._reply))
         await response(scope, receive, send)

@@ -37,7 +37,7 @@ class Lines(Response):
         answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
         tasks: set[asyncio.Task[bytes]] = set()
         context = self._context
-        async with context.guard.visit(context.request.headers, context.policy):
+        async with context.authenticator.caller(context.request.headers, context.policy):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             reading = asyncio.create_task(self._read(answers, tasks))
             try:

@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serving.admission import OverloadPolicy
+from serving.auth import Authenticator
 from serving.leaving import told_of_leaving
 from serving.limits import Limits, read_object
 from serving.logs import log
 from serving.served import Item, Served
-from serving.tokens import Guard
 from serving.work import Scored, Worker
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ class RequestContext:
         request: Request,
         protocol: Protocol,
         worker: Worker,
-        guard: Guard,
+        authenticator: Authenticator,
         *,
         policy: OverloadPolicy | None = None,
     ) -> None:
@@ -118,7 +118,7 @@ class RequestContext:
         self.protocol = protocol
         self.policy = policy or protocol.policy
         self.worker = worker
-        self.guard = guard
+        self.authenticator = authenticator
         self.caller: str | None = None
         self.served: Served = worker.served
         self._started = time.perf_counter()
@@ -146,7 +146,9 @@ class RequestContext:
     def streaming(self) -> "RequestContext":
         """Return the context of this request's lines, which are scored under the protocol's stream policy."""
         assert self.protocol.stream_policy is not None
-        return RequestContext(self.request, self.protocol, self.worker, self.guard, policy=self.protocol.stream_policy)
+        return RequestContext(
+            self.request, self.protocol, self.worker, self.authenticator, policy=self.protocol.stream_policy
+        )
 
     async def score(self, items: Sequence[Item]) -> list[Scored]:
         """Score groups and texts under the overload policy; see `Worker.score`."""

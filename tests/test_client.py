@@ -18,9 +18,9 @@ from rewardlab.client import AsyncRemoteReward, RemoteReward
 from rewardlab.engine import Engine
 from rewardlab.groups import Message
 from serving.app import app_of, build_app
+from serving.auth import Token
 from serving.limits import Limits
 from serving.served import Served
-from serving.tokens import Token
 from serving.work import Worker
 from tests.served import running
 

@@ -17,10 +17,10 @@ from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from rewardlab.files import read_json
 from serving.app import app_of
+from serving.auth import Token, read_tokens
 from serving.limits import Limits
 from serving.logs import Lines
 from serving.served import Served
-from serving.tokens import Token, read_tokens
 from serving.work import Worker
 from tests.served import running, settled
 

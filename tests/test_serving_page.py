@@ -14,9 +14,9 @@ from starlette.applications import Starlette
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from serving.app import app_of
+from serving.auth import Token
 from serving.limits import Limits
 from serving.served import Served
-from serving.tokens import Token
 from serving.work import Worker
 from tests.served import running, settled
 

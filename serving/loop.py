@@ -4,15 +4,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from serving.batches import Ids, Key, Leaf, Outcome, Pending, Queue, Took, price, trees
 from serving.logs import log
+from serving.queue import BatchCost, Ids, Key, Leaf, Outcome, Pending, Queue, price, trees
 from serving.served import Served
 from serving.turns import Turns
 
 LONGEST_BATCH_SECONDS = 120
 """A batch that takes longer hangs, and the server says that it is not alive."""
 
-OnBatch = Callable[[Sequence[Leaf], Sequence[Outcome], Took], object]
+OnBatch = Callable[[Sequence[Leaf], Sequence[Outcome], BatchCost], object]
 
 
 class EngineLoop(Turns):
@@ -22,7 +22,7 @@ class EngineLoop(Turns):
 
     Args:
         threads: how many batches are scored at a time.
-        on_batch: told on the event loop of each batch, its outcomes and what it took.
+        on_batch: told on the event loop of each batch, its outcomes and its cost.
     """
 
     def __init__(self, threads: int, on_batch: OnBatch) -> None:
@@ -80,7 +80,7 @@ class EngineLoop(Turns):
         outcomes = score(batch)
         seconds, cpu_seconds = time.perf_counter() - started, time.thread_time() - cpu
         _, tokens = self._running.pop(me)
-        self._loop.call_soon_threadsafe(self._settle, batch, outcomes, Took(tokens, seconds, cpu_seconds))
+        self._loop.call_soon_threadsafe(self._settle, batch, outcomes, BatchCost(tokens, seconds, cpu_seconds))
         return True
 
     def _next(self, me: int) -> list[Leaf]:
@@ -94,13 +94,13 @@ class EngineLoop(Turns):
             self._running[me] = (time.monotonic(), price(batch))
             return batch
 
-    def _settle(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
+    def _settle(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], cost: BatchCost) -> None:
         for leaf, outcome in zip(batch, outcomes, strict=True):
             self._flight.pop(leaf.key, None)
             for pending, index in leaf.waiting:
                 pending.settle(index, outcome)
             leaf.waiting = []  # they refer to each other, and would outlive their model
-        self._on_batch(batch, outcomes, took)
+        self._on_batch(batch, outcomes, cost)
 
 
 def score(batch: Sequence[Leaf]) -> list[Outcome]:

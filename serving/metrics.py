@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rewardlab.drift import drift
-from serving.batches import Leaf, Outcome, Took
+from serving.queue import BatchCost, Leaf, Outcome
 from serving.served import Served
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -82,11 +82,11 @@ class Metrics:
             self.drift.set(found.psi)
         return generate_latest(self.registry)
 
-    def batch(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
+    def batch(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], cost: BatchCost) -> None:
         """Count a batch and what came of it."""
-        self.batch_tokens.observe(took.tokens)
-        self.batch_seconds.observe(took.seconds)
-        self.engine_cpu_seconds.inc(took.cpu_seconds)
+        self.batch_tokens.observe(cost.tokens)
+        self.batch_seconds.observe(cost.seconds)
+        self.engine_cpu_seconds.inc(cost.cpu_seconds)
         self.rows.inc(len(batch))
         self._count_engine(batch[0].served)
         if self._recent_of is not batch[0].served:  # another model's rewards say nothing about this one's

@@ -8,11 +8,11 @@ from starlette.exceptions import HTTPException
 
 from rewardlab.tokens import TokenTree
 from serving.admission import Admission, OverloadPolicy, Throughput
-from serving.batches import Leaf, Outcome, Took
 from serving.limits import Limits, unavailable
 from serving.logs import log
 from serving.loop import EngineLoop
 from serving.metrics import Metrics
+from serving.queue import BatchCost, Leaf, Outcome
 from serving.reading import Read, Readers
 from serving.served import Item, Served
 
@@ -129,10 +129,10 @@ class Worker:
         self.metrics.model.labels(self.served.label, self.served.digest).set(1)
         return self.metrics.text()
 
-    def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
-        self.admission.throughput.computed(took.tokens, took.seconds)
+    def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], cost: BatchCost) -> None:
+        self.admission.throughput.computed(cost.tokens, cost.seconds)
         self.admission.admit_waiting()
-        self.metrics.batch(batch, outcomes, took)
+        self.metrics.batch(batch, outcomes, cost)
 
 
 def _scored(served: Served, item: Item, read: Read, outcomes: Iterator[Outcome | None]) -> Scored:

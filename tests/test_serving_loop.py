@@ -20,9 +20,9 @@ from rewardlab.engine import Engine, Scores
 from rewardlab.files import read_json
 from rewardlab.groups import messages
 from rewardlab.tokens import TokenTree
-from serving.batches import TOKEN_BUDGET, Leaf, Queue, price, trees
 from serving.limits import Limits
 from serving.protocols import native, verl
+from serving.queue import TOKEN_BUDGET, Leaf, Queue, price, trees
 from serving.served import Group, Opening, Served
 from serving.work import Worker
 from steps.export.graph import write_whole

@@ -1,4 +1,4 @@
-"""What waits for the engine: priced in tokens, grouped by prompt, then by length."""
+"""The queue of responses that wait for the engine: priced in tokens, batched by prompt, then by length."""
 
 import asyncio
 from array import array
@@ -25,8 +25,8 @@ Key = tuple[int, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
-    """What a batch took: tokens that the engine computed, seconds by the wall, and of its thread's CPU."""
+class BatchCost:
+    """Cost of one batch: tokens that the engine computed, wall-clock seconds, CPU seconds of its thread."""
 
     tokens: int
     seconds: float

@@ -112,10 +112,9 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
 
     from serving.app import app_of
     from serving.auth import read_tokens
-    from serving.connection import Connection
-    from serving.ending import DRAIN_SECONDS, Server
     from serving.follow import Follower
     from serving.registry import Registry
+    from serving.uvicorn_hooks import DRAIN_SECONDS, Connection, Server
 
     tokens = read_tokens(options.tokens) if options.tokens else None
     follower = None

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from serving.admission import OverloadPolicy
 from serving.auth import Authenticator
-from serving.leaving import told_of_leaving
+from serving.disconnect import on_disconnect
 from serving.limits import Limits, read_object
 from serving.logs import log
 from serving.served import Item, Served
@@ -186,7 +186,7 @@ class RequestContext:
             task.cancel()
 
         try:
-            with told_of_leaving(self.request.scope, leave):
+            with on_disconnect(self.request.scope, leave):
                 return await work
         except asyncio.CancelledError:
             # uncancel() counts the cancellations that remain: somebody else's must go on

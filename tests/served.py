@@ -11,8 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from serving.admission import OverloadPolicy
-from serving.connection import Connection
 from serving.protocols import load_protocols
+from serving.uvicorn_hooks import Connection
 
 
 def overload_policies() -> dict[str, OverloadPolicy]:

@@ -27,8 +27,8 @@ from rewardlab.files import read_json
 from rewardlab.groups import Message
 from serving.__main__ import _listen
 from serving.app import build_app
-from serving.connection import Connection
 from serving.limits import Limits
+from serving.uvicorn_hooks import Connection
 
 PROMPT = "What is 2 + 2?"
 RESPONSES = ["It is 4.", "", "five", "It is 4.", "ça, c'est 4 🎉\n" * 200]

@@ -23,8 +23,8 @@ from serving.protocols import load_protocols
 from serving.served import Served
 from serving.work import Worker
 from tests.served import overload_policies, running, settled
-from tests.test_serving_ending import until
 from tests.test_serving_loop import Watched, waiting
+from tests.test_serving_uvicorn_hooks import until
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 POLICIES = overload_policies()

@@ -12,10 +12,9 @@ import uvicorn
 
 from rewardlab.bundle import Bundle
 from serving.app import app_of
-from serving.connection import Connection
-from serving.ending import Server
 from serving.limits import Limits
 from serving.served import Served
+from serving.uvicorn_hooks import Connection, Server
 from serving.work import Worker
 from tests.served import settled
 from tests.test_serving_loop import Watched

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from serving.logs import log
 from serving.queue import BatchCost, Ids, Key, Leaf, Outcome, Pending, Queue, price, trees
 from serving.served import Served
-from serving.turns import Turns
+from serving.worker_threads import WorkerThreads
 
 LONGEST_BATCH_SECONDS = 120
 """A batch that takes longer hangs, and the server says that it is not alive."""
@@ -15,7 +15,7 @@ LONGEST_BATCH_SECONDS = 120
 OnBatch = Callable[[Sequence[Leaf], Sequence[Outcome], BatchCost], object]
 
 
-class EngineLoop(Turns):
+class EngineLoop(WorkerThreads):
     """Scores leaves in batches. Its methods are for the event loop; only the batches run elsewhere.
 
     Each thread runs one forward pass on one core: two passes at a time are faster than one pass on two cores.
@@ -71,7 +71,7 @@ class EngineLoop(Turns):
                 if not leaf.waiting and self._queue.discard(leaf):
                     del self._flight[leaf.key]
 
-    def _turn(self) -> bool:
+    def _process_batch(self) -> bool:
         me = threading.get_ident()
         batch = self._next(me)
         if not batch:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rewardlab.tokens import TokenTree
 from serving.served import TOKENIZING_THREADS, Item, Served
-from serving.turns import Turns
+from serving.worker_threads import WorkerThreads
 
 TURN_BYTES = 2**14
 """What a thread takes at a time, some 5 ms of work: it is dearer to wake a thread and the event loop for each text.
@@ -33,7 +33,7 @@ class _Job:
             self.failed = error
 
 
-class Readers(Turns):
+class Readers(WorkerThreads):
     """Turns items into token trees. Its methods are for the event loop; only the reading runs elsewhere.
 
     Args:
@@ -66,7 +66,7 @@ class Readers(Turns):
             self._new.clear()
             self._changed.notify()
 
-    def _turn(self) -> bool:
+    def _process_batch(self) -> bool:
         jobs, cpu = self._next(), time.thread_time()
         if not jobs:
             return False

@@ -13,8 +13,8 @@ from serving.logs import log
 from serving.loop import EngineLoop
 from serving.metrics import Metrics
 from serving.queue import BatchCost, Leaf, Outcome
-from serving.reading import Read, Readers
 from serving.served import Item, Served
+from serving.tokenization import Tokenized, TokenizerThreads
 
 _ENDING = "the server is shutting down"
 
@@ -50,7 +50,7 @@ class Worker:
         self.admission = Admission(limits, Throughput(threads), lambda: self.loop.outstanding)
         self.follow_problem: str | None = None
         self._why_not: str | None = "the golden texts have not been scored yet"
-        self._readers = Readers(self.metrics.tokenizing_cpu_seconds.inc)
+        self._tokenizers = TokenizerThreads(self.metrics.tokenizing_cpu_seconds.inc)
 
     @property
     def not_ready(self) -> str | None:
@@ -60,7 +60,7 @@ class Worker:
     async def start(self) -> None:
         """Score the golden texts, then be ready; if they differ, say so and never be ready."""
         self.loop.start()
-        self._readers.start()
+        self._tokenizers.start()
         try:
             await asyncio.to_thread(self.served.engine.check_golden, parallel=self._threads)
         except Exception as error:  # whatever the reason, this server must not score
@@ -87,7 +87,7 @@ class Worker:
         self._why_not = _ENDING
         self.close_admission()
         self.loop.stop()
-        self._readers.stop()
+        self._tokenizers.stop()
 
     async def score(self, items: Sequence[Item], policy: OverloadPolicy) -> list[Scored]:
         """Score groups and texts; one that cannot be scored takes no other with it.
@@ -100,7 +100,7 @@ class Worker:
         num_bytes = sum(item.num_bytes for item in items)
         async with self.admission.admit(num_bytes, policy):
             served = self.served
-            read = await self._readers.read(served, items, num_bytes)
+            read = await self._tokenizers.tokenize(served, items, num_bytes)
             trees = [each[0] for each in read if isinstance(each, tuple)]
             sequences = [(tree.prompt, ids) for tree in trees for ids in tree.responses]
             self.admission.throughput.read(num_bytes, sum(len(ids) for sequence in sequences for ids in sequence))
@@ -135,7 +135,7 @@ class Worker:
         self.metrics.batch(batch, outcomes, cost)
 
 
-def _scored(served: Served, item: Item, read: Read, outcomes: Iterator[Outcome | None]) -> Scored:
+def _scored(served: Served, item: Item, read: Tokenized, outcomes: Iterator[Outcome | None]) -> Scored:
     if isinstance(read, ValueError):
         count = len(item.responses)
         return Scored(

@@ -17,7 +17,7 @@ from serving import protocols
 from serving.logs import set_up
 
 if TYPE_CHECKING:
-    from serving.served import Opening, Served
+    from serving.loaded_model import LoadedModel, LoadOptions
     from serving.work import Worker
 
 KEEP_ALIVE_SECONDS = 75
@@ -79,21 +79,23 @@ def _worker(options: argparse.Namespace) -> "Worker":
     return Worker(_open(options), Limits(), threads=options.threads or num_cores())
 
 
-def _open(options: argparse.Namespace) -> "Served":
+def _open(options: argparse.Namespace) -> "LoadedModel":
     from serving.follow import load
+    from serving.loaded_model import LoadedModel
     from serving.registry import Registry
-    from serving.served import Served
 
     if options.bundle:
-        return Served.load(options.bundle, name=options.name, version=options.version, opening=_opening(options))
+        return LoadedModel.load(
+            options.bundle, name=options.name, version=options.version, options=_load_options(options)
+        )
     registry = Registry.of_environment()
-    return load(registry, registry.find(options.model), opening=_opening(options))
+    return load(registry, registry.find(options.model), options=_load_options(options))
 
 
-def _opening(options: argparse.Namespace) -> "Opening":
-    from serving.served import Opening
+def _load_options(options: argparse.Namespace) -> "LoadOptions":
+    from serving.loaded_model import LoadOptions
 
-    return Opening(verify_key=options.verify_key, device=options.device)
+    return LoadOptions(verify_key=options.verify_key, device=options.device)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -119,8 +121,8 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
     tokens = read_tokens(options.tokens) if options.tokens else None
     follower = None
     if options.model and "@" in options.model:
-        seconds, opening = options.follow_seconds, _opening(options)
-        follower = Follower(Registry.of_environment(), options.model, worker, seconds=seconds, opening=opening)
+        registry, seconds = Registry.of_environment(), options.follow_seconds
+        follower = Follower(registry, options.model, worker, seconds=seconds, options=_load_options(options))
     config = uvicorn.Config(
         app_of(worker, tokens=tokens, protocol=options.protocol, follower=follower),
         http=Connection,
@@ -133,7 +135,7 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     host, port = listener.getsockname()[:2]
-    print(f"serving {worker.served.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    print(f"serving {worker.model.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     gc.freeze()  # what is there stays: looking through it again would halt all threads at each swap
     Server(config, worker).run(sockets=[listener])
 

@@ -17,10 +17,10 @@ from serving.auth import Authenticator, Token
 from serving.follow import Follower
 from serving.handler import ProtocolHandler
 from serving.limits import Limits
+from serving.loaded_model import LoadedModel
 from serving.openapi import openapi
 from serving.protocol import Protocol
 from serving.protocols import load_protocols
-from serving.served import Served
 from serving.work import Worker
 
 _DEFAULT_LIMITS = Limits()
@@ -38,7 +38,7 @@ _PAGE_HEADERS = {
 
 def build_app(engine: Engine, *, name: str, version: str, limits: Limits = _DEFAULT_LIMITS) -> Starlette:
     """Return the server's application around one engine; it is ready some time after it starts."""
-    return app_of(Worker(Served.of(engine, name=name, version=version), limits))
+    return app_of(Worker(LoadedModel.of(engine, name=name, version=version), limits))
 
 
 def app_of(
@@ -60,7 +60,7 @@ def app_of(
         protocols: what is served. None: every protocol in `serving/protocols/`.
     """
     authenticator = Authenticator(tokens)
-    served = list(load_protocols().values()) if protocols is None else protocols
+    all_protocols = list(load_protocols().values()) if protocols is None else protocols
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -75,8 +75,8 @@ def app_of(
 
     app = Starlette(
         routes=[
-            *_scoring(worker, authenticator, served, protocol),
-            *_health(worker, served),
+            *_scoring(worker, authenticator, all_protocols, protocol),
+            *_health(worker, all_protocols),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
         lifespan=lifespan,
@@ -120,7 +120,7 @@ def _health(worker: Worker, protocols: Sequence[Protocol]) -> list[Route]:
         return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
 
     async def described(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse(openapi(worker.served.name, protocols))
+        return JSONResponse(openapi(worker.model.name, protocols))
 
     return [
         Route("/", page),

@@ -5,7 +5,7 @@ from typing import Any
 
 from rewardlab.groups import messages
 from serving.limits import Limits, check_count, check_text, check_texts
-from serving.served import Group, Item, Text
+from serving.loaded_model import Group, Item, Text
 
 STRING: dict[str, Any] = {"type": "string"}
 """JSON schema of what `string` reads; `STRINGS` and `TEXTS` likewise."""

@@ -13,16 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rewardlab.references import ADDRESS
+from serving.loaded_model import LoadedModel, LoadOptions
 from serving.logs import log
 from serving.registry import Registry, Version
-from serving.served import Opening, Served
 from serving.work import Worker
 
 NICENESS = 5
 """A version is loaded and tried by a thread that gives way to those that answer requests."""
 
 
-def load(registry: Registry, version: Version, *, opening: Opening, before: Served | None = None) -> Served:
+def load(
+    registry: Registry, version: Version, *, options: LoadOptions, before: LoadedModel | None = None
+) -> LoadedModel:
     """Return a version as a model whose golden texts have been scored as they were sealed.
 
     Its files go when the model does; `before` is the one that it is loaded beside.
@@ -34,13 +36,13 @@ def load(registry: Registry, version: Version, *, opening: Opening, before: Serv
     try:
         registry.fetch(version, folder / "bundle")
         name, number = version.name, version.number
-        served = Served.load(folder / "bundle", name=name, version=number, before=before, opening=opening)
-        served.engine.check_golden()
+        model = LoadedModel.load(folder / "bundle", name=name, version=number, before=before, options=options)
+        model.engine.check_golden()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    weakref.finalize(served, shutil.rmtree, folder, ignore_errors=True)
-    return served
+    weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
+    return model
 
 
 class Follower:
@@ -50,14 +52,16 @@ class Follower:
     another or the registry can be reached again.
     """
 
-    def __init__(self, registry: Registry, address: str, worker: Worker, *, seconds: float, opening: Opening) -> None:
+    def __init__(
+        self, registry: Registry, address: str, worker: Worker, *, seconds: float, options: LoadOptions
+    ) -> None:
         if "@" not in address or not ADDRESS.fullmatch(address):
             raise ValueError(f"an alias is followed, models:/NAME@ALIAS, got {address!r}")
         self.address = address
         self._registry = registry
         self._worker = worker
         self._seconds = seconds
-        self._opening = opening
+        self._load_options = options
         self._refused: tuple[Version, str] | None = None
 
     async def run(self) -> None:
@@ -74,7 +78,7 @@ class Follower:
         """Look once, and swap if the alias names another version."""
         try:
             version = self._registry.find(self.address)
-            if version.number == self._worker.served.version:
+            if version.number == self._worker.model.version:
                 self._worker.follow_problem = None
                 return
             if self._refused and self._refused[0] == version:
@@ -89,14 +93,14 @@ class Follower:
     def _swap(self, version: Version) -> None:
         label = f"{version.name}/{version.number}"
         try:
-            served = load(self._registry, version, before=self._worker.served, opening=self._opening)
+            model = load(self._registry, version, before=self._worker.model, options=self._load_options)
         except Exception as error:
-            why = f"{label} is not served, {self._worker.served.label} still is: {error}"
+            why = f"{label} is not served, {self._worker.model.label} still is: {error}"
             self._refused = (version, why)
             self._worker.follow_problem = why
             log.error("%s", why)
             return
-        before = self._worker.swap(served)
+        before = self._worker.swap(model)
         self._worker.follow_problem = None
         log.warning("%s is served, after %s", label, before)
         gc.collect()

@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from serving.loaded_model import LoadedModel
 from serving.logs import log
 from serving.queue import BatchCost, Ids, Key, Leaf, Outcome, Pending, Queue, price, trees
-from serving.served import Served
 from serving.worker_threads import WorkerThreads
 
 LONGEST_BATCH_SECONDS = 120
@@ -47,12 +47,12 @@ class EngineLoop(WorkerThreads):
             return "a thread of the engine has ended"
         return None
 
-    def submit(self, served: Served, sequences: Sequence[tuple[Ids, Ids]]) -> Pending:
+    def submit(self, model: LoadedModel, sequences: Sequence[tuple[Ids, Ids]]) -> Pending:
         """Queue responses to prompts; what is in work already is not queued again."""
         pending = Pending(len(sequences))
         with self._changed:
             for index, (prompt, response) in enumerate(sequences):
-                leaf = Leaf(served, prompt, response)
+                leaf = Leaf(model, prompt, response)
                 if known := self._flight.get(leaf.key):
                     leaf = known
                 else:
@@ -118,7 +118,7 @@ def score(batch: Sequence[Leaf]) -> list[Outcome]:
 def _rewards(batch: Sequence[Leaf]) -> list[Outcome]:
     branches = trees(batch)
     outcomes: dict[Leaf, Outcome] = {}
-    scored = batch[0].served.engine.score_trees([tree for tree, _ in branches])
+    scored = batch[0].model.engine.score_trees([tree for tree, _ in branches])
     for scores, (_, leaves) in zip(scored, branches, strict=True):
         for index, leaf in enumerate(leaves):
             aspects = {name: values[index] for name, values in scores.aspects.items()}

@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rewardlab.drift import drift
+from serving.loaded_model import LoadedModel
 from serving.queue import BatchCost, Leaf, Outcome
-from serving.served import Served
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -66,9 +66,9 @@ class Metrics:
             self.failures.labels(kind)
         self._answered = cache(lambda protocol, status: self.requests.labels(protocol, str(status)))
         self._waited = cache(self.seconds.labels)
-        self._counted: WeakKeyDictionary[Served, tuple[int, ...]] = WeakKeyDictionary()
+        self._counted: WeakKeyDictionary[LoadedModel, tuple[int, ...]] = WeakKeyDictionary()
         self._recent: deque[float] = deque(maxlen=RECENT)
-        self._recent_of: Served | None = None
+        self._recent_of: LoadedModel | None = None
 
     def request(self, protocol: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""
@@ -88,10 +88,10 @@ class Metrics:
         self.batch_seconds.observe(cost.seconds)
         self.engine_cpu_seconds.inc(cost.cpu_seconds)
         self.rows.inc(len(batch))
-        self._count_engine(batch[0].served)
-        if self._recent_of is not batch[0].served:  # another model's rewards say nothing about this one's
+        self._count_engine(batch[0].model)
+        if self._recent_of is not batch[0].model:  # another model's rewards say nothing about this one's
             self._recent.clear()
-            self._recent_of = batch[0].served
+            self._recent_of = batch[0].model
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 self.failures.labels("not_finite" if isinstance(outcome, ArithmeticError) else "error").inc()
@@ -99,11 +99,11 @@ class Metrics:
                 self.rewards.observe(outcome[0])
                 self._recent.append(outcome[0])
 
-    def _count_engine(self, served: Served) -> None:
+    def _count_engine(self, model: LoadedModel) -> None:
         """Add what the engine counted since it was asked last; in a swap batches of two models alternate."""
-        engine = served.engine
+        engine = model.engine
         now = (engine.num_prompt_hits, engine.num_prompt_misses, engine.num_tokens, engine.num_padded_tokens)
         counters = (self.prefix_hits, self.prefix_misses, self.engine_tokens, self.engine_padded_tokens)
-        for counter, total, before in zip(counters, now, self._counted.get(served, (0, 0, 0, 0)), strict=True):
+        for counter, total, before in zip(counters, now, self._counted.get(model, (0, 0, 0, 0)), strict=True):
             counter.inc(total - before)
-        self._counted[served] = now
+        self._counted[model] = now

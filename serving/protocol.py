@@ -17,8 +17,8 @@ from serving.admission import OverloadPolicy
 from serving.auth import Authenticator
 from serving.disconnect import on_disconnect
 from serving.limits import Limits, read_object
+from serving.loaded_model import Item, LoadedModel
 from serving.logs import log
-from serving.served import Item, Served
 from serving.work import Scored, Worker
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class RequestContext:
         self.worker = worker
         self.authenticator = authenticator
         self.caller: str | None = None
-        self.served: Served = worker.served
+        self.model: LoadedModel = worker.model
         self._started = time.perf_counter()
         self._num_responses = 0
         request_id = request.headers.get("x-request-id", "")
@@ -140,7 +140,7 @@ class RequestContext:
             "path": self.request.scope["path"],
             "caller": self.caller,
             "responses": self._num_responses,
-            "model": self.served.label,
+            "model": self.model.label,
         }
 
     def streaming(self) -> "RequestContext":
@@ -154,7 +154,7 @@ class RequestContext:
         """Score groups and texts under the overload policy; see `Worker.score`."""
         scored = await self.worker.score(items, self.policy)
         if scored:
-            self.served = scored[0].served
+            self.model = scored[0].model
         self._num_responses += sum(len(item.rewards) for item in scored)
         return scored
 
@@ -197,7 +197,7 @@ class RequestContext:
     def finish(self, response: Response) -> Response:
         """Name the model and the request in the headers of the reply, count the request, and log it."""
         seconds = time.perf_counter() - self._started
-        headers = {"x-request-id": self.id, "x-model": self.served.label, "x-model-digest": self.served.digest}
+        headers = {"x-request-id": self.id, "x-model": self.model.label, "x-model-digest": self.model.digest}
         response.raw_headers += [(name.encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
         self.worker.metrics.request(self.protocol.name, response.status_code, seconds)
         level = logging.WARNING if response.status_code in (500, 504) else logging.INFO

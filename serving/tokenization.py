@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rewardlab.tokens import TokenTree
-from serving.served import TOKENIZING_THREADS, Item, Served
+from serving.loaded_model import TOKENIZING_THREADS, Item, LoadedModel
 from serving.worker_threads import WorkerThreads
 
 BATCH_BYTES = 2**14
@@ -19,7 +19,7 @@ Tokenized = tuple[TokenTree, bool] | ValueError
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    served: Served
+    model: LoadedModel
     items: Sequence[Item]
     num_bytes: int
     done: "asyncio.Future[list[Tokenized]]"
@@ -28,7 +28,7 @@ class _Job:
 
     def tokenize(self) -> None:
         try:
-            self.results = [_tokenize(self.served, item) for item in self.items]
+            self.results = [_tokenize(self.model, item) for item in self.items]
         except Exception as error:  # it is the request's, not the thread's
             self.failed = error
 
@@ -52,9 +52,9 @@ class TokenizerThreads(WorkerThreads):
         for job in (*self._waiting, *self._new):
             job.done.cancel()
 
-    def tokenize(self, served: Served, items: Sequence[Item], num_bytes: int) -> "asyncio.Future[list[Tokenized]]":
+    def tokenize(self, model: LoadedModel, items: Sequence[Item], num_bytes: int) -> "asyncio.Future[list[Tokenized]]":
         """Return a future of the tree of each item, or of the reason why it cannot be tokenized."""
-        job = _Job(served, items, num_bytes, self._loop.create_future())
+        job = _Job(model, items, num_bytes, self._loop.create_future())
         if not self._new:
             self._loop.call_soon(self._hand_over)  # with what other requests add in this round of the event loop
         self._new.append(job)
@@ -103,8 +103,8 @@ class TokenizerThreads(WorkerThreads):
                 job.done.set_result(job.results)
 
 
-def _tokenize(served: Served, item: Item) -> Tokenized:
+def _tokenize(model: LoadedModel, item: Item) -> Tokenized:
     try:
-        return served.read(item)
+        return model.tokenize(item)
     except ValueError as error:
         return error

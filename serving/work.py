@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 from rewardlab.tokens import TokenTree
 from serving.admission import Admission, OverloadPolicy, Throughput
 from serving.limits import Limits, unavailable
+from serving.loaded_model import Item, LoadedModel
 from serving.logs import log
 from serving.loop import EngineLoop
 from serving.metrics import Metrics
 from serving.queue import BatchCost, Leaf, Outcome
-from serving.served import Item, Served
 from serving.tokenization import Tokenized, TokenizerThreads
 
 _ENDING = "the server is shutting down"
@@ -26,7 +26,7 @@ class Scored:
     `literal`: a marker of the template stands in what somebody wrote, so that another reading would be possible.
     """
 
-    served: Served
+    model: LoadedModel
     rewards: tuple[float | None, ...]
     aspects: Mapping[str, tuple[float | None, ...]]
     truncated: tuple[bool, ...]
@@ -41,8 +41,8 @@ class Worker:
     It is ready once the bundle's golden texts have been scored as they were sealed.
     """
 
-    def __init__(self, served: Served, limits: Limits, *, threads: int = 1) -> None:
-        self.served = served
+    def __init__(self, model: LoadedModel, limits: Limits, *, threads: int = 1) -> None:
+        self.model = model
         self.limits = limits
         self._threads = threads
         self.metrics = Metrics()
@@ -62,19 +62,19 @@ class Worker:
         self.loop.start()
         self._tokenizers.start()
         try:
-            await asyncio.to_thread(self.served.engine.check_golden, parallel=self._threads)
+            await asyncio.to_thread(self.model.engine.check_golden, parallel=self._threads)
         except Exception as error:  # whatever the reason, this server must not score
             self._why_not = f"the golden check failed: {error}"
             log.error("not ready: %s", self._why_not)
         else:
             self._why_not = None
 
-    def swap(self, served: Served) -> str:
+    def swap(self, model: LoadedModel) -> str:
         """Score what comes from here on with another model, and return the label of the one before.
 
         What has been taken on is scored by the model that it was read for.
         """
-        before, self.served = self.served, served
+        before, self.model = self.model, model
         self.metrics.swaps.inc()
         return before.label
 
@@ -99,12 +99,12 @@ class Worker:
             raise unavailable(self.not_ready)
         num_bytes = sum(item.num_bytes for item in items)
         async with self.admission.admit(num_bytes, policy):
-            served = self.served
-            read = await self._tokenizers.tokenize(served, items, num_bytes)
+            model = self.model
+            read = await self._tokenizers.tokenize(model, items, num_bytes)
             trees = [each[0] for each in read if isinstance(each, tuple)]
             sequences = [(tree.prompt, ids) for tree in trees for ids in tree.responses]
             self.admission.throughput.read(num_bytes, sum(len(ids) for sequence in sequences for ids in sequence))
-            pending = self.loop.submit(served, sequences)
+            pending = self.loop.submit(model, sequences)
         try:
             await pending.done
         except asyncio.CancelledError:
@@ -113,7 +113,7 @@ class Worker:
             raise
         self._count(trees)
         outcomes = iter(pending.outcomes)
-        return [_scored(served, item, each, outcomes) for item, each in zip(items, read, strict=True)]
+        return [_scored(model, item, each, outcomes) for item, each in zip(items, read, strict=True)]
 
     def _count(self, trees: Sequence[TokenTree]) -> None:
         self.metrics.tokens.inc(sum(len(tree.prompt) + sum(map(len, tree.responses)) for tree in trees))
@@ -126,7 +126,7 @@ class Worker:
         self.metrics.held.set(self.admission.num_held)
         self.metrics.follow_problem.set(self.follow_problem is not None)
         self.metrics.model.clear()
-        self.metrics.model.labels(self.served.label, self.served.digest).set(1)
+        self.metrics.model.labels(self.model.label, self.model.digest).set(1)
         return self.metrics.text()
 
     def _learn(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], cost: BatchCost) -> None:
@@ -135,11 +135,11 @@ class Worker:
         self.metrics.batch(batch, outcomes, cost)
 
 
-def _scored(served: Served, item: Item, read: Tokenized, outcomes: Iterator[Outcome | None]) -> Scored:
+def _scored(model: LoadedModel, item: Item, read: Tokenized, outcomes: Iterator[Outcome | None]) -> Scored:
     if isinstance(read, ValueError):
         count = len(item.responses)
         return Scored(
-            served=served,
+            model=model,
             rewards=(None,) * count,
             aspects={},
             truncated=(False,) * count,
@@ -151,7 +151,7 @@ def _scored(served: Served, item: Item, read: Tokenized, outcomes: Iterator[Outc
     values = [None if outcome is None or isinstance(outcome, Exception) else outcome for outcome in mine]
     names = next((value[1].keys() for value in values if value), ())
     return Scored(
-        served=served,
+        model=model,
         rewards=tuple(value[0] if value else None for value in values),
         aspects={name: tuple(value[1][name] if value else None for value in values) for name in names},
         truncated=tree.truncated,

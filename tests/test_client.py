@@ -20,7 +20,7 @@ from rewardlab.groups import Message
 from serving.app import app_of, build_app
 from serving.auth import Token
 from serving.limits import Limits
-from serving.served import Served
+from serving.loaded_model import LoadedModel
 from serving.work import Worker
 from tests.served import running
 
@@ -191,7 +191,7 @@ def test_the_awaited_client_gives_the_same_and_waits_likewise(reward: RemoteRewa
 
 
 def test_a_token_is_sent(engine: Engine) -> None:
-    worker = Worker(Served.of(engine, name="a", version="1"), Limits())
+    worker = Worker(LoadedModel.of(engine, name="a", version="1"), Limits())
     with running(app_of(worker, tokens={"me": Token(token="let me in")})) as url:
         with RemoteReward(url, token="let me in", timeout=30) as remote:
             assert len(remote.score(PROMPT, RESPONSES)) == 3

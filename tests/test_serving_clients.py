@@ -25,7 +25,7 @@ from rewardlab.engine import Engine
 from rewardlab.groups import Message, messages
 from serving.app import app_of
 from serving.limits import Limits
-from serving.served import Served
+from serving.loaded_model import LoadedModel
 from serving.work import Worker
 from tests.served import running, settled
 
@@ -86,7 +86,7 @@ def rewards(engine: Engine) -> list[float]:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    with running(app_of(Worker(Served.of(engine, name="reward_model", version="3"), Limits()))) as url:
+    with running(app_of(Worker(LoadedModel.of(engine, name="reward_model", version="3"), Limits()))) as url:
         settled(url)
         yield url
 

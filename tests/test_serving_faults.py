@@ -18,9 +18,9 @@ from rewardlab.chat import render
 from rewardlab.groups import Message
 from serving.app import app_of
 from serving.limits import Limits
+from serving.loaded_model import LoadedModel
 from serving.protocol import Protocol
 from serving.protocols import load_protocols
-from serving.served import Served
 from serving.work import Worker
 from tests.served import overload_policies, running, settled
 from tests.test_serving_loop import Watched, waiting
@@ -79,7 +79,7 @@ def whole(engine: Watched) -> str:
 @contextmanager
 def site(bundle: Path, limits: Limits | None = None, protocols: Sequence[Protocol] | None = None) -> Iterator[Site]:
     engine = Watched(Bundle.open(bundle))
-    worker = Worker(Served.of(engine, name="small", version="1"), limits or Limits())
+    worker = Worker(LoadedModel.of(engine, name="small", version="1"), limits or Limits())
     with ThreadPoolExecutor(4) as pool, running(app_of(worker, protocols=protocols)) as url:
         settled(url)
         try:
@@ -181,13 +181,13 @@ def test_what_only_a_client_that_left_waited_for_is_not_computed(tiny_bundle: Pa
             until(lambda: waiting(here.worker) == 1)
         counted = 'rewardlab_requests_total{dialect="native",status="499"} 1.0'
         until(lambda: counted in httpx.get(f"{here.url}/metrics").text)
-        (never,) = here.worker.served.read(served_group("never computed"))[0].responses
+        (never,) = here.worker.model.tokenize(group("never computed"))[0].responses
         assert never not in [ids for batch in here.engine.batches for tree in batch for ids in tree.responses]
 
 
-def served_group(response: str) -> Any:
+def group(response: str) -> Any:
     from rewardlab.groups import messages
-    from serving.served import Group
+    from serving.loaded_model import Group
 
     return Group(messages("Hi"), [response])
 

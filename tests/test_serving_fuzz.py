@@ -10,15 +10,15 @@ from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from serving.app import app_of
 from serving.limits import Limits
-from serving.served import Served
+from serving.loaded_model import LoadedModel
 from serving.work import Worker
 from tests.served import running, settled
 
 
 @pytest.mark.parametrize("cases", [400, pytest.param(10_000, marks=pytest.mark.campaign)])
 def test_no_generated_request_breaks_the_server(tiny_bundle: Path, cases: int) -> None:
-    served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="small", version="3")
-    worker = Worker(served, Limits(max_queue_seconds=600))
+    model = LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="small", version="3")
+    worker = Worker(model, Limits(max_queue_seconds=600))
     with running(app_of(worker)) as url:
         settled(url)
         assert fuzz(url, cases) > cases // 2

@@ -10,7 +10,7 @@ import yaml
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from serving.limits import Limits
-from serving.served import Served
+from serving.loaded_model import LoadedModel
 from serving.work import Worker
 from tests.served import overload_policies
 
@@ -20,7 +20,7 @@ MONITORING = ROOT / "deploy" / "monitoring"
 
 @pytest.fixture(scope="module")
 def metrics(tiny_bundle: Path) -> set[str]:
-    worker = Worker(Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1"), Limits())
+    worker = Worker(LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1"), Limits())
     worker.metrics.request("native", 200, 0.1)
     return set(re.findall(r"^(rewardlab_\w+)", worker.measured().decode(), re.MULTILINE))
 

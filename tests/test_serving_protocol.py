@@ -15,9 +15,9 @@ from serving import protocols
 from serving.__main__ import _parser
 from serving.app import app_of
 from serving.limits import Limits
+from serving.loaded_model import LoadedModel
 from serving.openapi import openapi
 from serving.protocols import load_protocols
-from serving.served import Served
 from serving.work import Worker
 from tests.served import running, settled
 
@@ -29,7 +29,7 @@ from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
 from serving.fields import STRING, object_of, string
 from serving.protocol import Endpoint, ErrorForm, Protocol, StatusRoute, json_reply
-from serving.served import Group
+from serving.loaded_model import Group
 from serving.work import rewards
 
 
@@ -40,7 +40,7 @@ async def answer(context, values):
 
 
 async def state(request, worker):
-    return JSONResponse({"model": worker.served.name})
+    return JSONResponse({"model": worker.model.name})
 
 
 PROTOCOL = Protocol(
@@ -66,7 +66,7 @@ def throwaway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def worker_of(bundle: Path, limits: Limits | None = None) -> Worker:
-    return Worker(Served.of(Engine(Bundle.open(bundle), threads=1), name="small", version="1"), limits or Limits())
+    return Worker(LoadedModel.of(Engine(Bundle.open(bundle), threads=1), name="small", version="1"), limits or Limits())
 
 
 def test_a_new_module_is_served_and_described(throwaway: str, tiny_bundle: Path) -> None:

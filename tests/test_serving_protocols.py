@@ -16,8 +16,8 @@ from rewardlab.engine import Engine
 from rewardlab.groups import Message, messages
 from serving.app import app_of
 from serving.limits import Limits
+from serving.loaded_model import LoadedModel
 from serving.protocols import load_protocols
-from serving.served import Served
 from serving.work import Worker
 from tests.served import running, settled
 
@@ -38,7 +38,7 @@ def engine(tiny_bundle: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    worker = Worker(Served.of(engine, name="small", version="3"), Limits(max_item_bytes=2**16))
+    worker = Worker(LoadedModel.of(engine, name="small", version="3"), Limits(max_item_bytes=2**16))
     with running(app_of(worker)) as url:
         settled(url)
         yield url
@@ -304,7 +304,7 @@ def test_a_text_that_cannot_be_scored_is_named_and_what_the_client_survives(url:
 
 @pytest.mark.parametrize(("protocol", "path"), [("verl", "/classify"), ("sglang", "/classify"), ("tei", "/rerank")])
 def test_one_protocol_may_be_served_at_the_root_too(engine: Engine, protocol: str, path: str) -> None:
-    worker = Worker(Served.of(engine, name="small", version="3"), Limits())
+    worker = Worker(LoadedModel.of(engine, name="small", version="3"), Limits())
     sent = {"verl": {"input": text(engine, "4")}, "sglang": {"text": text(engine, "4")}}
     body = sent.get(protocol, {"query": PROMPT, "texts": ["4"]})
     with running(app_of(worker, protocol=protocol)) as url:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from rewardlab.groups import Message
-from serving.served import Group, Item, Served
+from serving.loaded_model import Group, Item, LoadedModel
 from serving.tokenization import BATCH_BYTES, TokenizerThreads
 
 
@@ -21,7 +21,7 @@ class Slow:
         self.begun = threading.Semaphore(0)
         self.read_by: list[tuple[str, int]] = []
 
-    def read(self, item: Item) -> str:
+    def tokenize(self, item: Item) -> str:
         assert isinstance(item, Group)
         (response,) = item.responses
         self.read_by.append((response, threading.get_ident()))
@@ -39,13 +39,13 @@ def item(response: str) -> Group:
 
 
 @contextmanager
-def tokenizing(batches: list[float]) -> Iterator[tuple[TokenizerThreads, Served, Slow]]:
+def tokenizing(batches: list[float]) -> Iterator[tuple[TokenizerThreads, LoadedModel, Slow]]:
     """Yield threads both of whose threads are at a text, so that what comes next waits."""
     threads, slow = TokenizerThreads(batches.append), Slow()
-    served = cast(Served, slow)
+    model = cast(LoadedModel, slow)
     threads.start()
     try:
-        yield threads, served, slow
+        yield threads, model, slow
     finally:
         slow.may.set()
         threads.stop()
@@ -55,10 +55,10 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
-async def both_busy(threads: TokenizerThreads, served: Served, slow: Slow) -> list["asyncio.Future[Any]"]:
+async def both_busy(threads: TokenizerThreads, model: LoadedModel, slow: Slow) -> list["asyncio.Future[Any]"]:
     futures = []
     for number in range(2):
-        futures.append(threads.tokenize(served, [item(f"first {number}")], BATCH_BYTES))
+        futures.append(threads.tokenize(model, [item(f"first {number}")], BATCH_BYTES))
         await asyncio.to_thread(slow.begun.acquire)
     return futures
 
@@ -66,9 +66,9 @@ async def both_busy(threads: TokenizerThreads, served: Served, slow: Slow) -> li
 def test_short_texts_share_a_batch_and_each_gets_its_own() -> None:
     async def work() -> None:
         batches: list[float] = []
-        with tokenizing(batches) as (threads, served, slow):
-            futures = await both_busy(threads, served, slow)
-            futures += [threads.tokenize(served, [item(f"short {n}")], 10) for n in range(5)]
+        with tokenizing(batches) as (threads, model, slow):
+            futures = await both_busy(threads, model, slow)
+            futures += [threads.tokenize(model, [item(f"short {n}")], 10) for n in range(5)]
             await asyncio.sleep(0.05)
             slow.may.set()
             assert [results[0] for results in await asyncio.gather(*futures)] == [
@@ -84,10 +84,10 @@ def test_short_texts_share_a_batch_and_each_gets_its_own() -> None:
 def test_a_long_text_keeps_no_short_one_waiting_behind_it() -> None:
     async def work() -> None:
         batches: list[float] = []
-        with tokenizing(batches) as (threads, served, slow):
-            futures = await both_busy(threads, served, slow)
+        with tokenizing(batches) as (threads, model, slow):
+            futures = await both_busy(threads, model, slow)
             futures += [
-                threads.tokenize(served, [item(name)], size) for name, size in (("long", BATCH_BYTES), ("short", 10))
+                threads.tokenize(model, [item(name)], size) for name, size in (("long", BATCH_BYTES), ("short", 10))
             ]
             await asyncio.sleep(0.05)
             slow.may.set()
@@ -99,9 +99,9 @@ def test_a_long_text_keeps_no_short_one_waiting_behind_it() -> None:
 
 def test_what_nobody_waits_for_is_not_tokenized() -> None:
     async def work() -> None:
-        with tokenizing([]) as (threads, served, slow):
-            futures = await both_busy(threads, served, slow)
-            left, stays = (threads.tokenize(served, [item(name)], 10) for name in ("left", "stays"))
+        with tokenizing([]) as (threads, model, slow):
+            futures = await both_busy(threads, model, slow)
+            left, stays = (threads.tokenize(model, [item(name)], 10) for name in ("left", "stays"))
             await asyncio.sleep(0.05)
             left.cancel()
             slow.may.set()
@@ -113,10 +113,10 @@ def test_what_nobody_waits_for_is_not_tokenized() -> None:
 
 def test_a_failure_is_its_requests_alone() -> None:
     async def work() -> None:
-        with tokenizing([]) as (threads, served, slow):
+        with tokenizing([]) as (threads, model, slow):
             slow.may.set()
             wrong, broken, good = (
-                threads.tokenize(served, [item(name), item("beside")], 10) for name in ("wrong", "broken", "good")
+                threads.tokenize(model, [item(name), item("beside")], 10) for name in ("wrong", "broken", "good")
             )
             assert [str(result) for result in await wrong] == ["cannot be read", "beside"]
             with pytest.raises(RuntimeError, match="tokenizer failed"):
@@ -130,8 +130,8 @@ def test_who_still_waits_at_the_end_is_let_go() -> None:
     async def work() -> None:
         threads, slow = TokenizerThreads([].append), Slow()
         threads.start()
-        futures = await both_busy(threads, cast(Served, slow), slow)
-        late = threads.tokenize(cast(Served, slow), [item("late")], 10)
+        futures = await both_busy(threads, cast(LoadedModel, slow), slow)
+        late = threads.tokenize(cast(LoadedModel, slow), [item("late")], 10)
         slow.may.set()
         threads.stop()
         assert late.cancelled()

@@ -13,7 +13,7 @@ import uvicorn
 from rewardlab.bundle import Bundle
 from serving.app import app_of
 from serving.limits import Limits
-from serving.served import Served
+from serving.loaded_model import LoadedModel
 from serving.uvicorn_hooks import Connection, Server
 from serving.work import Worker
 from tests.served import settled
@@ -49,7 +49,7 @@ def ending(worker: Worker, engine: Watched) -> Iterator[tuple[Server, Callable[[
 
 def test_who_is_held_is_told_at_once_and_what_is_in_work_is_finished(tiny_bundle: Path) -> None:
     engine = Watched(Bundle.open(tiny_bundle))
-    worker = Worker(Served.of(engine, name="a", version="1"), Limits(max_queue_seconds=1e-6))
+    worker = Worker(LoadedModel.of(engine, name="a", version="1"), Limits(max_queue_seconds=1e-6))
     with ending(worker, engine) as (server, ask):
         engine.free.clear()
         in_work = ask("in work")

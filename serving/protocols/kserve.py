@@ -10,8 +10,8 @@ from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
 from serving.fields import object_of, strings
 from serving.limits import check_count, check_texts
+from serving.loaded_model import Group, Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute, json_reply
-from serving.served import Group, Item, Text
 from serving.work import Worker, failure
 
 _MODEL = "/v1/models/{name}"
@@ -32,7 +32,7 @@ async def predict(context: RequestContext, values: dict[str, Any]) -> dict[str, 
         list(item.rewards) if isinstance(instance, dict) else item.rewards[0]
         for instance, item in zip(instances, scored, strict=True)
     ]
-    return {"predictions": predictions, "model_name": context.served.name, "model_version": context.served.version}
+    return {"predictions": predictions, "model_name": context.model.name, "model_version": context.model.version}
 
 
 def _item(context: RequestContext, index: int, instance: Any) -> Item:
@@ -54,18 +54,18 @@ def _item(context: RequestContext, index: int, instance: Any) -> Item:
 
 async def models(request: Request, worker: Worker) -> Response:  # noqa: ARG001
     """List the one model."""
-    return JSONResponse({"models": [worker.served.name]})
+    return JSONResponse({"models": [worker.model.name]})
 
 
 async def model_ready(request: Request, worker: Worker) -> Response:
     """Say whether the model is ready."""
     _check_model(request, worker)
     ready = worker.not_ready is None
-    return JSONResponse({"name": worker.served.name, "ready": ready}, 200 if ready else 503)
+    return JSONResponse({"name": worker.model.name, "ready": ready}, 200 if ready else 503)
 
 
 def _check_model(request: Request, worker: Worker) -> None:
-    asked, name = request.path_params["name"], worker.served.name
+    asked, name = request.path_params["name"], worker.model.name
     if asked != name:
         raise HTTPException(404, f"there is no model {asked!r}: this server has {name!r}")
 

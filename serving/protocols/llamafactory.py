@@ -14,7 +14,7 @@ async def answer(context: RequestContext, values: dict[str, Any]) -> dict[str, A
     return {
         "id": f"scoreval-{context.id}",
         "object": "score.evaluation",
-        "model": context.served.label,
+        "model": context.model.label,
         "scores": each_reward(scored, "messages"),
         "truncated": [any(each.truncated) for each in scored],
         "literal_marker": [each.literal for each in scored],

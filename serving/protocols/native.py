@@ -14,8 +14,8 @@ from rewardlab.groups import Message, messages
 from serving.admission import OverloadPolicy
 from serving.json_lines import NDJSON, Lines
 from serving.limits import Limits, check_count, check_prompt, check_text, read_object
+from serving.loaded_model import Group, LoadedModel
 from serving.protocol import Endpoint, Protocol, RequestContext
-from serving.served import Group, Served
 from serving.work import Scored, reason, rewards
 
 _SCHEMAS = Path(rewardlab.__file__).parent / "schemas"
@@ -100,12 +100,12 @@ def whole(values: Sequence[float], scored: Scored) -> dict[str, Any]:
         "ranks": ranks(values),
         "best": order[0],
         "order": order,
-        "beats_next": _beats_next([values[index] for index in order], scored.served),
+        "beats_next": _beats_next([values[index] for index in order], scored.model),
         **({"aspects": {name: list(each) for name, each in scored.aspects.items()}} if scored.aspects else {}),
         "truncated": list(scored.truncated),
         "num_tokens": list(scored.num_tokens),
-        "digest": scored.served.digest,
-        "model": scored.served.label,
+        "digest": scored.model.digest,
+        "model": scored.model.label,
     }
 
 
@@ -129,8 +129,8 @@ def partial(scored: Scored, places: Sequence[int], errors: Mapping[int, str]) ->
         "truncated": spread(scored.truncated, False),
         "num_tokens": spread(scored.num_tokens, 0),
         "errors": [{"index": index, "error": errors[index]} for index in sorted(errors)],
-        "digest": scored.served.digest,
-        "model": scored.served.label,
+        "digest": scored.model.digest,
+        "model": scored.model.label,
     }
 
 
@@ -147,9 +147,9 @@ def ranks(rewards: Sequence[float]) -> list[int]:
     return [first[reward] for reward in rewards]
 
 
-def _beats_next(falling: Sequence[float], served: Served) -> list[float]:
+def _beats_next(falling: Sequence[float], model: LoadedModel) -> list[float]:
     """Return sigmoid((r_this - r_next) / temperature) for each but the last (Bradley & Terry 1952)."""
-    temperature = served.engine.bundle.calibration.temperature
+    temperature = model.engine.bundle.calibration.temperature
     return [0.5 + 0.5 * math.tanh((a - b) / (2.0 * temperature)) for a, b in itertools.pairwise(falling)]
 
 

@@ -5,8 +5,8 @@ from starlette.responses import JSONResponse, Response
 
 from serving.admission import OverloadPolicy
 from serving.limits import check_count, check_text
+from serving.loaded_model import Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
-from serving.served import Item, Text
 from serving.tensors import INFERENCE, Inference, Tensor, read_inference
 from serving.work import Worker, each_reward
 
@@ -56,7 +56,7 @@ async def config(request: Request, worker: Worker) -> Response:  # noqa: ARG001
 
 async def index(request: Request, worker: Worker) -> Response:  # noqa: ARG001
     """List the one model."""
-    return JSONResponse([{"name": worker.served.name, "version": "1", "state": "READY"}])
+    return JSONResponse([{"name": worker.model.name, "version": "1", "state": "READY"}])
 
 
 def _items(context: RequestContext, inference: Inference) -> list[Item]:

@@ -11,8 +11,8 @@ from rewardlab import __version__
 from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
 from serving.limits import Limits, check_texts
+from serving.loaded_model import Group
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
-from serving.served import Group
 from serving.tensors import INFERENCE, Tensor, read_inference
 from serving.work import Worker, rewards
 
@@ -28,12 +28,12 @@ _MODEL_VERSION = _MODEL + "/versions/{version}"
 
 async def infer(context: RequestContext) -> Response:
     """Return the rewards of the responses to one prompt."""
-    served = _check_model(context.request, context.worker)
+    model = _check_model(context.request, context.worker)
     inference = await read_inference(context.request, context.limits)
     group = parse(inference.inputs, inference.outputs, context.limits)
     (scored,) = await context.unless_gone(context.score([group]))
     values = rewards(scored)
-    head = {"model_name": served["name"], "model_version": scored.served.version}
+    head = {"model_name": model["name"], "model_version": scored.model.version}
     return inference.reply(head, Tensor("rewards", "FP32", (len(values),), values))
 
 
@@ -54,7 +54,7 @@ async def ready(request: Request, worker: Worker) -> Response:  # noqa: ARG001
 
 async def models(request: Request, worker: Worker) -> Response:  # noqa: ARG001
     """List the one model."""
-    return JSONResponse({"models": [worker.served.name]})
+    return JSONResponse({"models": [worker.model.name]})
 
 
 async def metadata(request: Request, worker: Worker) -> Response:
@@ -110,14 +110,14 @@ def _ready(worker: Worker, head: Mapping[str, Any]) -> JSONResponse:
 
 
 def _check_model(request: Request, worker: Worker) -> dict[str, str]:
-    asked, served = request.path_params, worker.served
-    if asked["name"] != served.name:
-        raise HTTPException(404, f"there is no model {asked['name']!r}: this server has {served.name!r}")
-    if asked.get("version", served.version) != served.version:
+    asked, model = request.path_params, worker.model
+    if asked["name"] != model.name:
+        raise HTTPException(404, f"there is no model {asked['name']!r}: this server has {model.name!r}")
+    if asked.get("version", model.version) != model.version:
         raise HTTPException(
-            404, f"{served.name!r} has no version {asked['version']!r} here: this server has {served.version!r}"
+            404, f"{model.name!r} has no version {asked['version']!r} here: this server has {model.version!r}"
         )
-    return {"name": served.name, "version": served.version}
+    return {"name": model.name, "version": model.version}
 
 
 PROTOCOL = Protocol(

@@ -4,8 +4,8 @@ from typing import Any
 
 from serving.admission import OverloadPolicy
 from serving.fields import STRINGS, object_of, strings
+from serving.loaded_model import Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.served import Item, Text
 from serving.work import each_reward
 
 
@@ -29,7 +29,7 @@ async def answer(context: RequestContext, values: dict[str, Any]) -> dict[str, A
         "literal_marker": [float(each.literal) for each in scored],
         "num_tokens": [float(sum(each.num_tokens)) for each in scored],
     }
-    return {"rewards": rewards, "scores": rewards, "extra_logs": logs, "model": context.served.label}
+    return {"rewards": rewards, "scores": rewards, "extra_logs": logs, "model": context.model.label}
 
 
 PROTOCOL = Protocol(

@@ -5,8 +5,8 @@ from typing import Any
 from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
 from serving.fields import STRING, STRINGS, TEXTS, conversation, object_of, string, strings, texts
+from serving.loaded_model import Group, Item
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.served import Group, Item
 from serving.work import Scored, each_reward, rewards
 
 _TEXT_KEYS = ("text", "input_ids", "conv")
@@ -33,7 +33,7 @@ async def embeddings(context: RequestContext, values: dict[str, Any]) -> dict[st
     ]
     tokens = sum(sum(each.num_tokens) for each in scored)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0}
-    return {"object": "list", "data": data, "model": context.served.label, "usage": usage}
+    return {"object": "list", "data": data, "model": context.model.label, "usage": usage}
 
 
 async def score(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ async def score(context: RequestContext, values: dict[str, Any]) -> dict[str, An
     tokens = sum(scored.num_tokens)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     scores = [[reward] for reward in rewards(scored, "items")]
-    return {"scores": scores, "object": "scoring", "model": context.served.label, "usage": usage}
+    return {"scores": scores, "object": "scoring", "model": context.model.label, "usage": usage}
 
 
 def _items(context: RequestContext, values: dict[str, Any], key: str) -> list[Item]:
@@ -66,7 +66,7 @@ def _entry(context: RequestContext, index: int, reward: float, scored: Scored) -
         "prompt_tokens": sum(scored.num_tokens),
         "truncated": any(scored.truncated),
         "literal_marker": scored.literal,
-        "model": context.served.label,
+        "model": context.model.label,
     }
     return {"embedding": [reward], "meta_info": about}
 

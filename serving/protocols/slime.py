@@ -6,8 +6,8 @@ from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
 from serving.fields import STRING, object_of, string
 from serving.limits import check_texts
+from serving.loaded_model import Group, Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.served import Group, Item, Text
 from serving.work import each_reward
 
 
@@ -22,7 +22,7 @@ async def detailed(context: RequestContext, values: dict[str, Any]) -> dict[str,
     (reward,) = each_reward(scored, "response")
     (item,) = scored
     flags = {"truncated": any(item.truncated), "literal_marker": item.literal, "num_tokens": sum(item.num_tokens)}
-    return {"score": reward, **flags, "model": context.served.label}
+    return {"score": reward, **flags, "model": context.model.label}
 
 
 def _item(context: RequestContext, values: dict[str, Any]) -> Item:

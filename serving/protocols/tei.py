@@ -6,8 +6,8 @@ from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
 from serving.fields import BOOLEAN, STRING, STRINGS, object_of, string, strings
 from serving.limits import check_count
+from serving.loaded_model import Group, Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.served import Group, Item, Text
 from serving.work import each_reward, rewards
 
 

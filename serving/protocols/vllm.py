@@ -7,8 +7,8 @@ from typing import Any
 from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
 from serving.fields import STRING, STRINGS, TEXTS, conversation, object_of, pairs, string, strings, texts
+from serving.loaded_model import Group, Item
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.served import Group, Item
 from serving.work import Scored, each_reward, rewards
 
 _QUERIES, _DOCUMENTS = ("queries", "text_1", "data_1"), ("documents", "items", "text_2", "data_2")
@@ -67,7 +67,7 @@ async def rerank(context: RequestContext, values: dict[str, Any]) -> dict[str, A
     ]
     head = {
         "id": f"rerank-{context.id}",
-        "model": context.served.label,
+        "model": context.model.label,
         "usage": {"total_tokens": sum(scored.num_tokens)},
     }
     return {**head, "results": results}
@@ -90,7 +90,7 @@ def _listed(context: RequestContext, kind: str, data: Sequence[Any], scored: Seq
         "id": f"{kind}-{context.id}",
         "object": "list",
         "created": int(time.time()),
-        "model": context.served.label,
+        "model": context.model.label,
         "data": data,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }

@@ -18,7 +18,7 @@ from serving.logs import set_up
 
 if TYPE_CHECKING:
     from serving.loaded_model import LoadedModel, LoadOptions
-    from serving.work import Worker
+    from serving.scorer import Scorer
 
 KEEP_ALIVE_SECONDS = 75
 GARBAGE_THRESHOLDS = (50_000, 10, 10)
@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up(options.log_level)
     _tune()
     try:
-        worker = _worker(options)
+        scorer = _scorer(options)
         listener = _listen(options.host, options.port)
-        _serve(worker, listener, options)
+        _serve(scorer, listener, options)
     except (OSError, ValueError) as error:
         print(f"serving: {error}", file=sys.stderr)
         return 1
@@ -71,12 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _worker(options: argparse.Namespace) -> "Worker":
+def _scorer(options: argparse.Namespace) -> "Scorer":
     """Return what scores; nothing else holds its first model, which goes when another takes its place."""
     from serving.limits import Limits
-    from serving.work import Worker
+    from serving.scorer import Scorer
 
-    return Worker(_open(options), Limits(), threads=options.threads or num_cores())
+    return Scorer(_open(options), Limits(), threads=options.threads or num_cores())
 
 
 def _open(options: argparse.Namespace) -> "LoadedModel":
@@ -109,7 +109,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespace) -> None:
+def _serve(scorer: "Scorer", listener: socket.socket, options: argparse.Namespace) -> None:
     import uvicorn
 
     from serving.app import app_of
@@ -122,9 +122,9 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
     follower = None
     if options.model and "@" in options.model:
         registry, seconds = Registry.of_environment(), options.follow_seconds
-        follower = Follower(registry, options.model, worker, seconds=seconds, options=_load_options(options))
+        follower = Follower(registry, options.model, scorer, seconds=seconds, options=_load_options(options))
     config = uvicorn.Config(
-        app_of(worker, tokens=tokens, protocol=options.protocol, follower=follower),
+        app_of(scorer, tokens=tokens, protocol=options.protocol, follower=follower),
         http=Connection,
         loop="uvloop",
         log_level="warning",
@@ -135,9 +135,9 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     host, port = listener.getsockname()[:2]
-    print(f"serving {worker.model.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    print(f"serving {scorer.model.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     gc.freeze()  # what is there stays: looking through it again would halt all threads at each swap
-    Server(config, worker).run(sockets=[listener])
+    Server(config, scorer).run(sockets=[listener])
 
 
 def _tune() -> None:

@@ -21,7 +21,7 @@ from serving.loaded_model import LoadedModel
 from serving.openapi import openapi
 from serving.protocol import Protocol
 from serving.protocols import load_protocols
-from serving.work import Worker
+from serving.scorer import Scorer
 
 _DEFAULT_LIMITS = Limits()
 _PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
@@ -38,25 +38,25 @@ _PAGE_HEADERS = {
 
 def build_app(engine: Engine, *, name: str, version: str, limits: Limits = _DEFAULT_LIMITS) -> Starlette:
     """Return the server's application around one engine; it is ready some time after it starts."""
-    return app_of(Worker(LoadedModel.of(engine, name=name, version=version), limits))
+    return app_of(Scorer(LoadedModel.of(engine, name=name, version=version), limits))
 
 
 def app_of(
-    worker: Worker,
+    scorer: Scorer,
     *,
     tokens: Mapping[str, Token] | None = None,
     protocol: str | None = None,
     follower: Follower | None = None,
     protocols: Sequence[Protocol] | None = None,
 ) -> Starlette:
-    """Return the application around a worker, open to all or to the holders of tokens.
+    """Return the application around a scorer, open to all or to the holders of tokens.
 
     Args:
-        worker: scores.
+        scorer: gives the rewards.
         tokens: who may ask, by name.
         protocol: name of the protocol that is served at the root too, without its prefix. Where another protocol has
             the same path, this one gets the request.
-        follower: keeps the worker at an alias.
+        follower: keeps the scorer at the version of an alias.
         protocols: what is served. None: every protocol in `serving/protocols/`.
     """
     authenticator = Authenticator(tokens)
@@ -64,19 +64,19 @@ def app_of(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        tasks = [asyncio.create_task(worker.start())]
+        tasks = [asyncio.create_task(scorer.start())]
         if follower:
             tasks.append(asyncio.create_task(follower.run()))
         yield
-        worker.stop()
+        scorer.stop()
         for task in tasks[1:]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     app = Starlette(
         routes=[
-            *_scoring(worker, authenticator, all_protocols, protocol),
-            *_health(worker, all_protocols),
+            *_scoring(scorer, authenticator, all_protocols, protocol),
+            *_health(scorer, all_protocols),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
         lifespan=lifespan,
@@ -86,7 +86,7 @@ def app_of(
 
 
 def _scoring(
-    worker: Worker, authenticator: Authenticator, protocols: Sequence[Protocol], at_root: str | None
+    scorer: Scorer, authenticator: Authenticator, protocols: Sequence[Protocol], at_root: str | None
 ) -> Iterator[Route]:
     """Yield the routes of all protocols. Where two have one path, the first gets the request.
 
@@ -94,33 +94,33 @@ def _scoring(
     """
     for protocol in protocols:
         if protocol.name == at_root:
-            yield from ProtocolHandler(protocol, worker, authenticator).routes()
+            yield from ProtocolHandler(protocol, scorer, authenticator).routes()
     for protocol in protocols:
         prefix = "" if protocol.at_root else f"/{protocol.name}"
-        yield from ProtocolHandler(protocol, worker, authenticator, prefix=prefix).routes()
+        yield from ProtocolHandler(protocol, scorer, authenticator, prefix=prefix).routes()
 
 
-def _health(worker: Worker, protocols: Sequence[Protocol]) -> list[Route]:
+def _health(scorer: Scorer, protocols: Sequence[Protocol]) -> list[Route]:
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001
-        if worker.loop.dead:
-            return JSONResponse({"live": False, "reason": worker.loop.dead}, 503)
+        if scorer.loop.dead:
+            return JSONResponse({"live": False, "reason": scorer.loop.dead}, 503)
         return JSONResponse({"live": True})
 
     async def ready(request: Request) -> JSONResponse:  # noqa: ARG001
-        if worker.not_ready:
-            return JSONResponse({"ready": False, "reason": worker.not_ready}, 503)
-        if worker.follow_problem:
-            return JSONResponse({"ready": True, "reason": worker.follow_problem})
+        if scorer.not_ready:
+            return JSONResponse({"ready": False, "reason": scorer.not_ready}, 503)
+        if scorer.follow_problem:
+            return JSONResponse({"ready": True, "reason": scorer.follow_problem})
         return JSONResponse({"ready": True})
 
     async def metrics(request: Request) -> Response:  # noqa: ARG001
-        return Response(worker.measured(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(scorer.measured(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def page(request: Request) -> Response:  # noqa: ARG001
         return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
 
     async def described(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse(openapi(worker.model.name, protocols))
+        return JSONResponse(openapi(scorer.model.name, protocols))
 
     return [
         Route("/", page),

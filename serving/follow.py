@@ -16,7 +16,7 @@ from rewardlab.references import ADDRESS
 from serving.loaded_model import LoadedModel, LoadOptions
 from serving.logs import log
 from serving.registry import Registry, Version
-from serving.work import Worker
+from serving.scorer import Scorer
 
 NICENESS = 5
 """A version is loaded and tried by a thread that gives way to those that answer requests."""
@@ -46,20 +46,20 @@ def load(
 
 
 class Follower:
-    """Keeps a worker at the version that an alias names.
+    """Keeps a scorer at the version that an alias names.
 
     A version that cannot be loaded leaves the one before in service, and `problem` says why until the alias names
     another or the registry can be reached again.
     """
 
     def __init__(
-        self, registry: Registry, address: str, worker: Worker, *, seconds: float, options: LoadOptions
+        self, registry: Registry, address: str, scorer: Scorer, *, seconds: float, options: LoadOptions
     ) -> None:
         if "@" not in address or not ADDRESS.fullmatch(address):
             raise ValueError(f"an alias is followed, models:/NAME@ALIAS, got {address!r}")
         self.address = address
         self._registry = registry
-        self._worker = worker
+        self._scorer = scorer
         self._seconds = seconds
         self._load_options = options
         self._refused: tuple[Version, str] | None = None
@@ -78,30 +78,30 @@ class Follower:
         """Look once, and swap if the alias names another version."""
         try:
             version = self._registry.find(self.address)
-            if version.number == self._worker.model.version:
-                self._worker.follow_problem = None
+            if version.number == self._scorer.model.version:
+                self._scorer.follow_problem = None
                 return
             if self._refused and self._refused[0] == version:
-                self._worker.follow_problem = self._refused[1]
+                self._scorer.follow_problem = self._refused[1]
                 return
         except Exception as error:  # whatever the registry does, the model in service goes on
-            self._worker.follow_problem = f"{self.address} cannot be followed: {error}"
-            log.warning("%s", self._worker.follow_problem)
+            self._scorer.follow_problem = f"{self.address} cannot be followed: {error}"
+            log.warning("%s", self._scorer.follow_problem)
             return
         self._swap(version)
 
     def _swap(self, version: Version) -> None:
         label = f"{version.name}/{version.number}"
         try:
-            model = load(self._registry, version, before=self._worker.model, options=self._load_options)
+            model = load(self._registry, version, before=self._scorer.model, options=self._load_options)
         except Exception as error:
-            why = f"{label} is not served, {self._worker.model.label} still is: {error}"
+            why = f"{label} is not served, {self._scorer.model.label} still is: {error}"
             self._refused = (version, why)
-            self._worker.follow_problem = why
+            self._scorer.follow_problem = why
             log.error("%s", why)
             return
-        before = self._worker.swap(model)
-        self._worker.follow_problem = None
+        before = self._scorer.swap(model)
+        self._scorer.follow_problem = None
         log.warning("%s is served, after %s", label, before)
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what the model before leaves free goes back to the system

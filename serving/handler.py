@@ -11,16 +11,16 @@ from starlette.types import Receive, Scope, Send
 from serving.auth import Authenticator
 from serving.logs import log
 from serving.protocol import Protocol, Reply, RequestContext, StatusReply
-from serving.work import Worker
+from serving.scorer import Scorer
 
 
 class ProtocolHandler:
     """Answers the requests of one protocol under one prefix."""
 
-    def __init__(self, protocol: Protocol, worker: Worker, authenticator: Authenticator, *, prefix: str = "") -> None:
+    def __init__(self, protocol: Protocol, scorer: Scorer, authenticator: Authenticator, *, prefix: str = "") -> None:
         self.protocol = protocol
         self.prefix = prefix
-        self.worker = worker
+        self.scorer = scorer
         self.authenticator = authenticator
 
     def routes(self) -> list[Route]:
@@ -40,7 +40,7 @@ class ProtocolHandler:
         policy = context.policy
         try:
             async with self.authenticator.caller(context.request.headers, policy) as context.caller:
-                self.worker.admission.reject_if_full(policy)
+                self.scorer.admission.reject_if_full(policy)
                 return await context.in_time(reply(context))
         except HTTPException as error:
             return self._error(error.status_code, error.detail, dict(error.headers or {}))
@@ -57,7 +57,7 @@ class ProtocolHandler:
 
     def _without_token(self, reply: StatusReply) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            return await reply(request, self.worker)
+            return await reply(request, self.scorer)
 
         return answer
 
@@ -72,6 +72,6 @@ class _ScoringApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._handler
         request = Request(scope, receive, send)
-        context = RequestContext(request, handler.protocol, handler.worker, handler.authenticator)
+        context = RequestContext(request, handler.protocol, handler.scorer, handler.authenticator)
         response = context.finish(await handler.answered(context, self._reply))
         await response(scope, receive, send)

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from serving.limits import parse_object
 from serving.protocol import Answer, RequestContext
-from serving.work import reason
+from serving.scorer import reason
 
 NDJSON = "application/x-ndjson"
 LINES_IN_WORK = 256

@@ -19,7 +19,7 @@ from serving.disconnect import on_disconnect
 from serving.limits import Limits, read_object
 from serving.loaded_model import Item, LoadedModel
 from serving.logs import log
-from serving.work import Scored, Worker
+from serving.scorer import Scored, Scorer
 
 T = TypeVar("T")
 CLIENT_CLOSED = 499
@@ -109,7 +109,7 @@ class RequestContext:
         self,
         request: Request,
         protocol: Protocol,
-        worker: Worker,
+        scorer: Scorer,
         authenticator: Authenticator,
         *,
         policy: OverloadPolicy | None = None,
@@ -117,10 +117,10 @@ class RequestContext:
         self.request = request
         self.protocol = protocol
         self.policy = policy or protocol.policy
-        self.worker = worker
+        self.scorer = scorer
         self.authenticator = authenticator
         self.caller: str | None = None
-        self.model: LoadedModel = worker.model
+        self.model: LoadedModel = scorer.model
         self._started = time.perf_counter()
         self._num_responses = 0
         request_id = request.headers.get("x-request-id", "")
@@ -129,7 +129,7 @@ class RequestContext:
     @property
     def limits(self) -> Limits:
         """Return what a request may hold."""
-        return self.worker.limits
+        return self.scorer.limits
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -147,12 +147,12 @@ class RequestContext:
         """Return the context of this request's lines, which are scored under the protocol's stream policy."""
         assert self.protocol.stream_policy is not None
         return RequestContext(
-            self.request, self.protocol, self.worker, self.authenticator, policy=self.protocol.stream_policy
+            self.request, self.protocol, self.scorer, self.authenticator, policy=self.protocol.stream_policy
         )
 
     async def score(self, items: Sequence[Item]) -> list[Scored]:
-        """Score groups and texts under the overload policy; see `Worker.score`."""
-        scored = await self.worker.score(items, self.policy)
+        """Score groups and texts under the overload policy; see `Scorer.score`."""
+        scored = await self.scorer.score(items, self.policy)
         if scored:
             self.model = scored[0].model
         self._num_responses += sum(len(item.rewards) for item in scored)
@@ -199,7 +199,7 @@ class RequestContext:
         seconds = time.perf_counter() - self._started
         headers = {"x-request-id": self.id, "x-model": self.model.label, "x-model-digest": self.model.digest}
         response.raw_headers += [(name.encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
-        self.worker.metrics.request(self.protocol.name, response.status_code, seconds)
+        self.scorer.metrics.request(self.protocol.name, response.status_code, seconds)
         level = logging.WARNING if response.status_code in (500, 504) else logging.INFO
         if log.isEnabledFor(level):
             facts = {**self.facts, "status": response.status_code, "seconds": round(seconds, 6)}
@@ -211,7 +211,7 @@ Reply = Callable[[RequestContext], Awaitable[Response]]
 """What an endpoint does with a request."""
 Answer = Callable[[RequestContext, dict[str, Any]], Coroutine[Any, Any, Any]]
 """The same where request and reply are JSON: a JSON object in, a JSON value out."""
-StatusReply = Callable[[Request, Worker], Awaitable[Response]]
+StatusReply = Callable[[Request, Scorer], Awaitable[Response]]
 
 
 def json_reply(answer: Answer) -> Reply:

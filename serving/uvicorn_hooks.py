@@ -7,7 +7,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.disconnect import enable, notify
-from serving.work import Worker
+from serving.scorer import Scorer
 
 DRAIN_SECONDS = 25
 """How long requests in work may take after SIGTERM or SIGINT."""
@@ -34,11 +34,11 @@ class Server(uvicorn.Server):
     Held requests would else be cut off, with no reply and too late to ask another replica.
     """
 
-    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+    def __init__(self, config: uvicorn.Config, scorer: Scorer) -> None:
         super().__init__(config)
-        self._worker = worker
+        self._scorer = scorer
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Reject held requests, then end as uvicorn does: on the event loop, after SIGTERM or SIGINT."""
-        self._worker.close_admission()
+        self._scorer.close_admission()
         await super().shutdown(sockets)

@@ -21,7 +21,7 @@ from serving.limits import Limits
 from serving.loaded_model import LoadedModel
 from serving.protocol import Protocol
 from serving.protocols import load_protocols
-from serving.work import Worker
+from serving.scorer import Scorer
 from tests.served import overload_policies, running, settled
 from tests.test_serving_loop import Watched, waiting
 from tests.test_serving_uvicorn_hooks import until
@@ -35,7 +35,7 @@ class Site:
     """A server whose engine a test stops and frees."""
 
     url: str
-    worker: Worker
+    scorer: Scorer
     engine: Watched
     pool: ThreadPoolExecutor
 
@@ -79,11 +79,11 @@ def whole(engine: Watched) -> str:
 @contextmanager
 def site(bundle: Path, limits: Limits | None = None, protocols: Sequence[Protocol] | None = None) -> Iterator[Site]:
     engine = Watched(Bundle.open(bundle))
-    worker = Worker(LoadedModel.of(engine, name="small", version="1"), limits or Limits())
-    with ThreadPoolExecutor(4) as pool, running(app_of(worker, protocols=protocols)) as url:
+    scorer = Scorer(LoadedModel.of(engine, name="small", version="1"), limits or Limits())
+    with ThreadPoolExecutor(4) as pool, running(app_of(scorer, protocols=protocols)) as url:
         settled(url)
         try:
-            yield Site(url, worker, engine, pool)
+            yield Site(url, scorer, engine, pool)
         finally:
             engine.free.set()
 
@@ -93,7 +93,7 @@ def busy(here: Site) -> Iterator[Future[httpx.Response]]:
     """Hold the engine at one batch, and let it go."""
     here.engine.free.clear()
     asked = here.native("busy")
-    until(lambda: bool(here.worker.loop._running))
+    until(lambda: bool(here.scorer.loop._running))
     yield asked
     here.engine.free.set()
     assert asked.result(30).status_code == 200
@@ -114,7 +114,7 @@ def test_there_is_a_request_for_every_protocol() -> None:
 def test_a_client_that_does_not_survive_an_error_is_held(full: Site, protocol: str) -> None:
     with busy(full):
         held = full.ask(protocol)
-        until(lambda: full.worker.admission.num_held == 1)
+        until(lambda: full.scorer.admission.num_held == 1)
         assert not held.done() or protocol == "stream"  # a stream's head is sent at once
     assert held.result(30).status_code == 200
     assert "error" not in held.result().text
@@ -124,7 +124,7 @@ def test_a_client_that_does_not_survive_an_error_is_held(full: Site, protocol: s
 def test_a_client_that_asks_another_replica_is_sent_away(full: Site, protocol: str) -> None:
     with busy(full):
         told = full.ask(protocol).result(30)
-        assert full.worker.admission.num_held == 0
+        assert full.scorer.admission.num_held == 0
     assert told.status_code == POLICIES[protocol].full_status
     assert int(told.headers["Retry-After"]) >= 1
     assert "waiting already" in told.json()["error"]
@@ -149,13 +149,13 @@ def test_after_its_deadline_a_request_is_answered_504_and_not_computed(tiny_bund
     with site(tiny_bundle, protocols=list(protocols.values())) as here:
         here.engine.free.clear()
         first = here.ask("slime" if protocol != "slime" else "verl")
-        until(lambda: bool(here.worker.loop._running))
+        until(lambda: bool(here.scorer.loop._running))
         late = here.ask(protocol)
         assert (late.result(30).status_code, late.result().headers["Retry-After"]) == (504, "1")
         assert "no rewards within 0.3 s" in late.result().json()["error"]
         here.engine.free.set()
         assert first.result(30).status_code == 200
-        assert here.worker.loop.outstanding == 0
+        assert here.scorer.loop.outstanding == 0
 
 
 def test_after_its_deadline_a_line_of_a_stream_is_told_so_and_not_computed(tiny_bundle: Path) -> None:
@@ -165,9 +165,9 @@ def test_after_its_deadline_a_line_of_a_stream_is_told_so_and_not_computed(tiny_
             late = here.ask("stream").result(30)
             assert late.status_code == 200  # sent with the head, before anything was scored
             assert json.loads(late.text) == {"rewards": None, "error": "no rewards within 0.3 s"}
-            until(lambda: waiting(here.worker) == 1)
+            until(lambda: waiting(here.scorer) == 1)
         assert "rewards" in here.ask("stream").result(30).json()
-        assert here.worker.loop.outstanding == 0
+        assert here.scorer.loop.outstanding == 0
 
 
 def test_what_only_a_client_that_left_waited_for_is_not_computed(tiny_bundle: Path) -> None:
@@ -177,11 +177,11 @@ def test_what_only_a_client_that_left_waited_for_is_not_computed(tiny_bundle: Pa
         with busy(here):
             with socket.create_connection(("127.0.0.1", int(here.url.rpartition(":")[2]))) as client:
                 client.sendall((head + body).encode())
-                until(lambda: waiting(here.worker) == 2)
-            until(lambda: waiting(here.worker) == 1)
+                until(lambda: waiting(here.scorer) == 2)
+            until(lambda: waiting(here.scorer) == 1)
         counted = 'rewardlab_requests_total{dialect="native",status="499"} 1.0'
         until(lambda: counted in httpx.get(f"{here.url}/metrics").text)
-        (never,) = here.worker.model.tokenize(group("never computed"))[0].responses
+        (never,) = here.scorer.model.tokenize(group("never computed"))[0].responses
         assert never not in [ids for batch in here.engine.batches for tree in batch for ids in tree.responses]
 
 

@@ -21,7 +21,7 @@ from serving.follow import NICENESS, Follower, load
 from serving.limits import Limits
 from serving.loaded_model import LoadedModel, LoadOptions
 from serving.registry import Registry
-from serving.work import Worker
+from serving.scorer import Scorer
 from steps.register import RegisterConfig, register
 from steps.registry import connect
 from tests.mlflow_server import mlflow_server
@@ -75,13 +75,13 @@ def test_an_alias_is_followed_without_a_failed_request_and_a_bad_bundle_changes_
     client = connect()
     client.set_registered_model_alias(NAME, "production", first)
     address = f"models:/{NAME}@production"
-    worker = Worker(load(registry, registry.find(address), options=LoadOptions()), Limits(), threads=1)
-    follower = Follower(registry, address, worker, seconds=3600, options=LoadOptions())
+    scorer = Scorer(load(registry, registry.find(address), options=LoadOptions()), Limits(), threads=1)
+    follower = Follower(registry, address, scorer, seconds=3600, options=LoadOptions())
     expected = {
         f"{NAME}/{version}": Engine(Bundle.open(bundle), threads=1).score("Hi", ["a", "b"]).rewards
         for version, bundle in ((first, tiny_bundle), (second, other_bundle))
     }
-    with running(app_of(worker, follower=follower)) as url:
+    with running(app_of(scorer, follower=follower)) as url:
         settled(url)
 
         async def ask_while(step: Any) -> list[dict[str, Any]]:
@@ -141,17 +141,17 @@ def test_a_signature_travels_with_its_version(registry: Registry, other_bundle: 
 
 def test_a_registry_that_is_gone_leaves_the_model_in_service(tiny_bundle: Path) -> None:
     model = LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1")
-    worker = Worker(model, Limits())
+    scorer = Scorer(model, Limits())
     follower = Follower(
         Registry(httpx.Client(base_url="http://127.0.0.1:9")),
         "models:/a@production",
-        worker,
+        scorer,
         seconds=1,
         options=LoadOptions(),
     )
     follower.step()
-    assert "models:/a@production cannot be followed" in (worker.follow_problem or "")
-    assert worker.model is model
+    assert "models:/a@production cannot be followed" in (scorer.follow_problem or "")
+    assert scorer.model is model
 
 
 def test_what_loads_a_version_gives_way_to_what_answers_requests(tiny_bundle: Path) -> None:
@@ -163,9 +163,9 @@ def test_what_loads_a_version_gives_way_to_what_answers_requests(tiny_bundle: Pa
             found["loading"] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     async def follow() -> None:
-        registry, worker = Registry(httpx.Client(base_url="http://127.0.0.1:9")), Worker(model, Limits())
+        registry, scorer = Registry(httpx.Client(base_url="http://127.0.0.1:9")), Scorer(model, Limits())
         following = asyncio.create_task(
-            Looks(registry, f"models:/{NAME}@production", worker, seconds=0.01, options=LoadOptions()).run()
+            Looks(registry, f"models:/{NAME}@production", scorer, seconds=0.01, options=LoadOptions()).run()
         )
         while not found:
             await asyncio.sleep(0.01)
@@ -182,6 +182,6 @@ def test_only_a_server_and_an_alias_can_be_followed(tiny_bundle: Path) -> None:
     registry = Registry.of_environment({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_TRACKING_TOKEN": "secret"})
     for address in ("models:/a/3", "a@b"):
         with pytest.raises(ValueError, match="an alias is followed"):
-            Follower(registry, address, Worker(model, Limits()), seconds=1, options=LoadOptions())
+            Follower(registry, address, Scorer(model, Limits()), seconds=1, options=LoadOptions())
     with pytest.raises(ValueError, match="models:/NAME/VERSION or models:/NAME@ALIAS"):
         registry.find("a@b")

@@ -24,7 +24,7 @@ from serving.limits import Limits
 from serving.loaded_model import Group, LoadedModel, LoadOptions
 from serving.protocols import native, verl
 from serving.queue import TOKEN_BUDGET, Leaf, Queue, price, trees
-from serving.work import Worker
+from serving.scorer import Scorer
 from steps.export.graph import write_whole
 
 
@@ -61,12 +61,12 @@ def model(engine: Watched) -> Iterator[LoadedModel]:
     engine.free.set()
 
 
-async def ready(model: LoadedModel, limits: Limits | None = None) -> Worker:
-    worker = Worker(model, limits or Limits(), threads=2)
-    await worker.start()
-    assert worker.not_ready is None
+async def ready(model: LoadedModel, limits: Limits | None = None) -> Scorer:
+    scorer = Scorer(model, limits or Limits(), threads=2)
+    await scorer.start()
+    assert scorer.not_ready is None
     model.engine.batches.clear()  # type: ignore[attr-defined]
-    return worker
+    return scorer
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -75,19 +75,19 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def occupied(worker: Worker, engine: Watched) -> list[asyncio.Task[Any]]:
+async def occupied(scorer: Scorer, engine: Watched) -> list[asyncio.Task[Any]]:
     """Stop the engine with a batch in each of its threads."""
     engine.free.clear()
     tasks = []
     for count in (1, 2):
-        tasks.append(asyncio.create_task(worker.score([group(f"busy {count}", "a")], verl.PROTOCOL.policy)))
-        await until(lambda count=count: len(worker.loop._running) == count)  # type: ignore[misc]
+        tasks.append(asyncio.create_task(scorer.score([group(f"busy {count}", "a")], verl.PROTOCOL.policy)))
+        await until(lambda count=count: len(scorer.loop._running) == count)  # type: ignore[misc]
     return tasks
 
 
-def waiting(worker: Worker) -> int:
+def waiting(scorer: Scorer) -> int:
     """Return how many answers are waited for."""
-    return sum(len(leaf.waiting) for leaf in worker.loop._flight.values())
+    return sum(len(leaf.waiting) for leaf in scorer.loop._flight.values())
 
 
 def leaf(model: LoadedModel, prompt: int, response: int, *, length: int = 10) -> Leaf:
@@ -164,14 +164,14 @@ def test_a_batch_is_one_tree_a_prompt(model: LoadedModel) -> None:
 
 def test_single_candidates_of_one_prompt_meet_in_one_tree(model: LoadedModel, engine: Watched) -> None:
     async def work() -> list[float | None]:
-        worker = await ready(model)
-        busy = await occupied(worker, engine)
-        one_by_one = [asyncio.create_task(worker.score([group("Hi", f"{n}")], verl.PROTOCOL.policy)) for n in range(8)]
-        await until(lambda: waiting(worker) == 10)
+        scorer = await ready(model)
+        busy = await occupied(scorer, engine)
+        one_by_one = [asyncio.create_task(scorer.score([group("Hi", f"{n}")], verl.PROTOCOL.policy)) for n in range(8)]
+        await until(lambda: waiting(scorer) == 10)
         engine.free.set()
         scored = await asyncio.gather(*one_by_one)
         await asyncio.gather(*busy)
-        worker.stop()
+        scorer.stop()
         return [each.rewards[0] for (each,) in scored]
 
     rewards = asyncio.run(work())
@@ -181,15 +181,15 @@ def test_single_candidates_of_one_prompt_meet_in_one_tree(model: LoadedModel, en
 
 def test_identical_work_in_flight_is_computed_once(model: LoadedModel, engine: Watched) -> None:
     async def work() -> list[Any]:
-        worker = await ready(model)
+        scorer = await ready(model)
         engine.free.clear()
         asked = [
-            asyncio.create_task(worker.score([group("Hi", "same", "same")], verl.PROTOCOL.policy)) for _ in range(5)
+            asyncio.create_task(scorer.score([group("Hi", "same", "same")], verl.PROTOCOL.policy)) for _ in range(5)
         ]
-        await until(lambda: waiting(worker) == 10)
+        await until(lambda: waiting(scorer) == 10)
         engine.free.set()
         scored = await asyncio.gather(*asked)
-        worker.stop()
+        scorer.stop()
         return [each.rewards for (each,) in scored]
 
     rewards = asyncio.run(work())
@@ -200,14 +200,14 @@ def test_identical_work_in_flight_is_computed_once(model: LoadedModel, engine: W
 @pytest.mark.parametrize("error", [ArithmeticError("NaN"), RuntimeError("the kernel failed"), MemoryError()])
 def test_a_poisonous_response_fails_alone(model: LoadedModel, engine: Watched, error: Exception) -> None:
     async def work() -> Any:
-        worker = await ready(model)
+        scorer = await ready(model)
         engine.poison = {model.tokenize(group("Hi", "bad 17"))[0].responses[0]: error}
         groups = [group("Hi", *(f"{'bad' if n == 17 else 'good'} {n}" for n in range(32))), group("Ho", "good")]
-        scored = await worker.score(groups, native.PROTOCOL.policy)
-        again = await worker.score([group("Hi", "good")], native.PROTOCOL.policy)
-        assert worker.not_ready is None
-        assert b'rewardlab_failed_responses_total{kind="error"}' in worker.measured()
-        worker.stop()
+        scored = await scorer.score(groups, native.PROTOCOL.policy)
+        again = await scorer.score([group("Hi", "good")], native.PROTOCOL.policy)
+        assert scorer.not_ready is None
+        assert b'rewardlab_failed_responses_total{kind="error"}' in scorer.measured()
+        scorer.stop()
         return [*scored, *again]
 
     first, second, third = asyncio.run(work())
@@ -219,20 +219,20 @@ def test_a_poisonous_response_fails_alone(model: LoadedModel, engine: Watched, e
 
 def test_work_that_nobody_waits_for_is_not_computed(model: LoadedModel, engine: Watched) -> None:
     async def work() -> None:
-        worker = await ready(model)
-        busy = await occupied(worker, engine)
+        scorer = await ready(model)
+        busy = await occupied(scorer, engine)
         left, stays = (
-            asyncio.create_task(worker.score([group("Hi", *"abc"[:n])], verl.PROTOCOL.policy)) for n in (3, 1)
+            asyncio.create_task(scorer.score([group("Hi", *"abc"[:n])], verl.PROTOCOL.policy)) for n in (3, 1)
         )
-        await until(lambda: waiting(worker) == 6)
+        await until(lambda: waiting(scorer) == 6)
         left.cancel()
         await asyncio.sleep(0)
         engine.free.set()
         (scored,) = await stays
         await asyncio.gather(*busy)
         assert scored.rewards == engine.score("Hi", ["a"]).rewards
-        assert worker.loop.outstanding == 0
-        worker.stop()
+        assert scorer.loop.outstanding == 0
+        scorer.stop()
 
     asyncio.run(work())
     assert [len(tree.responses) for batch in engine.batches for tree in batch if len(tree.responses) > 1] == []
@@ -240,12 +240,12 @@ def test_work_that_nobody_waits_for_is_not_computed(model: LoadedModel, engine: 
 
 def test_a_model_that_was_swapped_goes_without_a_search_for_cycles(model: LoadedModel, engine: Watched) -> None:
     async def work() -> bool:
-        worker = await ready(LoadedModel.of(engine, name="small", version="1"))
-        before = weakref.ref(worker.model)
-        await worker.score([group("Hi", "a", "b")], native.PROTOCOL.policy)
-        worker.swap(model)
-        await worker.score([group("Hi", "a", "b")], native.PROTOCOL.policy)
-        worker.stop()
+        scorer = await ready(LoadedModel.of(engine, name="small", version="1"))
+        before = weakref.ref(scorer.model)
+        await scorer.score([group("Hi", "a", "b")], native.PROTOCOL.policy)
+        scorer.swap(model)
+        await scorer.score([group("Hi", "a", "b")], native.PROTOCOL.policy)
+        scorer.stop()
         return before() is None
 
     gc.collect()
@@ -270,10 +270,10 @@ def test_a_model_that_reads_the_same_way_takes_over_the_tokenizers(
 
 def test_a_group_that_cannot_be_read_takes_no_other_with_it(model: LoadedModel) -> None:
     async def work() -> Any:
-        worker = await ready(model)
+        scorer = await ready(model)
         bad = group("a", "b", "\ud800")
-        scored = await worker.score([group("Hi", "a"), bad, group("Ho")], native.PROTOCOL.policy)
-        worker.stop()
+        scored = await scorer.score([group("Hi", "a"), bad, group("Ho")], native.PROTOCOL.policy)
+        scorer.stop()
         return scored
 
     good, bad, empty = asyncio.run(work())
@@ -286,14 +286,14 @@ def test_a_group_that_cannot_be_read_takes_no_other_with_it(model: LoadedModel) 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_server_whose_thread_is_gone_is_neither_alive_nor_ready(model: LoadedModel, engine: Watched) -> None:
     async def work() -> tuple[str | None, str | None]:
-        worker = await ready(model)
+        scorer = await ready(model)
         engine.poison = {model.tokenize(group("Hi", "bad"))[0].responses[0]: SystemExit()}  # type: ignore[dict-item]
-        asked = asyncio.create_task(worker.score([group("Hi", "bad")], native.PROTOCOL.policy))
-        while not worker.loop.dead:
+        asked = asyncio.create_task(scorer.score([group("Hi", "bad")], native.PROTOCOL.policy))
+        while not scorer.loop.dead:
             await asyncio.sleep(0.01)
         asked.cancel()
-        told = worker.loop.dead, worker.not_ready
-        worker.stop()
+        told = scorer.loop.dead, scorer.not_ready
+        scorer.stop()
         return told
 
     assert asyncio.run(work()) == ("a thread of the engine has ended",) * 2

@@ -11,7 +11,7 @@ from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from serving.limits import Limits
 from serving.loaded_model import LoadedModel
-from serving.work import Worker
+from serving.scorer import Scorer
 from tests.served import overload_policies
 
 ROOT = Path(__file__).parent.parent
@@ -20,9 +20,9 @@ MONITORING = ROOT / "deploy" / "monitoring"
 
 @pytest.fixture(scope="module")
 def metrics(tiny_bundle: Path) -> set[str]:
-    worker = Worker(LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1"), Limits())
-    worker.metrics.request("native", 200, 0.1)
-    return set(re.findall(r"^(rewardlab_\w+)", worker.measured().decode(), re.MULTILINE))
+    scorer = Scorer(LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1"), Limits())
+    scorer.metrics.request("native", 200, 0.1)
+    return set(re.findall(r"^(rewardlab_\w+)", scorer.measured().decode(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("file", ["dashboard.json", "alerts.yaml"])

@@ -21,7 +21,7 @@ from serving.auth import Token, read_tokens
 from serving.limits import Limits
 from serving.loaded_model import LoadedModel
 from serving.logs import Lines
-from serving.work import Worker
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 SCHEMAS = Path(__file__).parent.parent / "rewardlab" / "schemas"
@@ -35,10 +35,10 @@ def engine(tiny_bundle: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    worker = Worker(
+    scorer = Scorer(
         LoadedModel.of(engine, name="small", version="3"), Limits(max_body_bytes=2**20, max_item_bytes=2**16)
     )
-    with running(app_of(worker)) as url:
+    with running(app_of(scorer)) as url:
         settled(url)
         yield url
 
@@ -187,9 +187,9 @@ def test_metrics_count_requests_tokens_rewards_and_truncations(url: str) -> None
 
 @pytest.fixture(scope="module")
 def guarded(engine: Engine) -> Iterator[str]:
-    worker = Worker(LoadedModel.of(engine, name="small", version="3"), Limits())
+    scorer = Scorer(LoadedModel.of(engine, name="small", version="3"), Limits())
     tokens = {"trainer": Token(token="let me in"), "other": Token(token="me too", max_requests=1)}
-    with running(app_of(worker, tokens=tokens)) as url:
+    with running(app_of(scorer, tokens=tokens)) as url:
         settled(url)
         yield url
 

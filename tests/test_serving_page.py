@@ -17,7 +17,7 @@ from serving.app import app_of
 from serving.auth import Token
 from serving.limits import Limits
 from serving.loaded_model import LoadedModel
-from serving.work import Worker
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 CHROMIUM = shutil.which("chromium")
@@ -34,7 +34,7 @@ def model(tiny_bundle: Path) -> LoadedModel:
 def app(model: LoadedModel, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Starlette:
     """Return a server whose page sends its form as soon as it is loaded."""
     monkeypatch.setattr("serving.app._PAGE", PAGE.read_text(encoding="utf-8") + SUBMIT)
-    return app_of(Worker(model, Limits()), tokens=getattr(request, "param", None))
+    return app_of(Scorer(model, Limits()), tokens=getattr(request, "param", None))
 
 
 @pytest.fixture

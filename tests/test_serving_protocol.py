@@ -18,7 +18,7 @@ from serving.limits import Limits
 from serving.loaded_model import LoadedModel
 from serving.openapi import openapi
 from serving.protocols import load_protocols
-from serving.work import Worker
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ from serving.admission import OverloadPolicy
 from serving.fields import STRING, object_of, string
 from serving.protocol import Endpoint, ErrorForm, Protocol, StatusRoute, json_reply
 from serving.loaded_model import Group
-from serving.work import rewards
+from serving.scorer import rewards
 
 
 async def answer(context, values):
@@ -39,8 +39,8 @@ async def answer(context, values):
     return {"points": rewards(scored)}
 
 
-async def state(request, worker):
-    return JSONResponse({"model": worker.model.name})
+async def state(request, scorer):
+    return JSONResponse({"model": scorer.model.name})
 
 
 PROTOCOL = Protocol(
@@ -65,12 +65,12 @@ def throwaway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     vars(protocols).pop("throwaway", None)
 
 
-def worker_of(bundle: Path, limits: Limits | None = None) -> Worker:
-    return Worker(LoadedModel.of(Engine(Bundle.open(bundle), threads=1), name="small", version="1"), limits or Limits())
+def scorer_of(bundle: Path, limits: Limits | None = None) -> Scorer:
+    return Scorer(LoadedModel.of(Engine(Bundle.open(bundle), threads=1), name="small", version="1"), limits or Limits())
 
 
 def test_a_new_module_is_served_and_described(throwaway: str, tiny_bundle: Path) -> None:
-    with running(app_of(worker_of(tiny_bundle), protocol=throwaway)) as url:
+    with running(app_of(scorer_of(tiny_bundle), protocol=throwaway)) as url:
         settled(url)
         native = httpx.post(f"{url}/v1/rewards", json={"prompt": "Hi", "responses": ["a"]}).json()["rewards"]
         for path in ("/throwaway/points", "/points"):
@@ -89,7 +89,7 @@ def test_a_new_module_is_served_and_described(throwaway: str, tiny_bundle: Path)
 
 
 def test_a_new_modules_overload_policy_is_applied(throwaway: str, tiny_bundle: Path) -> None:
-    with running(app_of(worker_of(tiny_bundle, Limits(max_queue_seconds=0)))) as url:  # always full
+    with running(app_of(scorer_of(tiny_bundle, Limits(max_queue_seconds=0)))) as url:  # always full
         settled(url)
         reply = httpx.post(f"{url}/{throwaway}/points", json={"text": "a"})
     assert (reply.status_code, list(reply.json())) == (429, ["oops"])

@@ -18,7 +18,7 @@ from serving.app import app_of
 from serving.limits import Limits
 from serving.loaded_model import LoadedModel
 from serving.protocols import load_protocols
-from serving.work import Worker
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 PROMPT = "What is 2 + 2?"
@@ -38,8 +38,8 @@ def engine(tiny_bundle: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    worker = Worker(LoadedModel.of(engine, name="small", version="3"), Limits(max_item_bytes=2**16))
-    with running(app_of(worker)) as url:
+    scorer = Scorer(LoadedModel.of(engine, name="small", version="3"), Limits(max_item_bytes=2**16))
+    with running(app_of(scorer)) as url:
         settled(url)
         yield url
 
@@ -304,10 +304,10 @@ def test_a_text_that_cannot_be_scored_is_named_and_what_the_client_survives(url:
 
 @pytest.mark.parametrize(("protocol", "path"), [("verl", "/classify"), ("sglang", "/classify"), ("tei", "/rerank")])
 def test_one_protocol_may_be_served_at_the_root_too(engine: Engine, protocol: str, path: str) -> None:
-    worker = Worker(LoadedModel.of(engine, name="small", version="3"), Limits())
+    scorer = Scorer(LoadedModel.of(engine, name="small", version="3"), Limits())
     sent = {"verl": {"input": text(engine, "4")}, "sglang": {"text": text(engine, "4")}}
     body = sent.get(protocol, {"query": PROMPT, "texts": ["4"]})
-    with running(app_of(worker, protocol=protocol)) as url:
+    with running(app_of(scorer, protocol=protocol)) as url:
         settled(url)
         assert post(url, path, body) is not None
         assert post(url, "/v1/rewards", {"prompt": PROMPT, "responses": ["4"]})["rewards"]

@@ -12,14 +12,14 @@ from serving.fields import object_of, strings
 from serving.limits import check_count, check_texts
 from serving.loaded_model import Group, Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute, json_reply
-from serving.work import Worker, failure
+from serving.scorer import Scorer, failure
 
 _MODEL = "/v1/models/{name}"
 
 
 async def predict(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Score instances: `{prompt, responses}` gives a list of rewards, a text that ends with a response one reward."""
-    _check_model(context.request, context.worker)
+    _check_model(context.request, context.scorer)
     instances = values.get("instances")
     if not isinstance(instances, list) or not instances:
         raise ValueError(f"instances: a list of at least one, got {instances!r:.80}")
@@ -52,20 +52,20 @@ def _item(context: RequestContext, index: int, instance: Any) -> Item:
     return Group(prompt, responses)
 
 
-async def models(request: Request, worker: Worker) -> Response:  # noqa: ARG001
+async def models(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """List the one model."""
-    return JSONResponse({"models": [worker.model.name]})
+    return JSONResponse({"models": [scorer.model.name]})
 
 
-async def model_ready(request: Request, worker: Worker) -> Response:
+async def model_ready(request: Request, scorer: Scorer) -> Response:
     """Say whether the model is ready."""
-    _check_model(request, worker)
-    ready = worker.not_ready is None
-    return JSONResponse({"name": worker.model.name, "ready": ready}, 200 if ready else 503)
+    _check_model(request, scorer)
+    ready = scorer.not_ready is None
+    return JSONResponse({"name": scorer.model.name, "ready": ready}, 200 if ready else 503)
 
 
-def _check_model(request: Request, worker: Worker) -> None:
-    asked, name = request.path_params["name"], worker.model.name
+def _check_model(request: Request, scorer: Scorer) -> None:
+    asked, name = request.path_params["name"], scorer.model.name
     if asked != name:
         raise HTTPException(404, f"there is no model {asked!r}: this server has {name!r}")
 

@@ -5,7 +5,7 @@ from typing import Any
 from serving.admission import OverloadPolicy
 from serving.fields import STRING, STRINGS, object_of, texts
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.work import each_reward
+from serving.scorer import each_reward
 
 
 async def answer(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from serving.json_lines import NDJSON, Lines
 from serving.limits import Limits, check_count, check_prompt, check_text, read_object
 from serving.loaded_model import Group, LoadedModel
 from serving.protocol import Endpoint, Protocol, RequestContext
-from serving.work import Scored, reason, rewards
+from serving.scorer import Scored, reason, rewards
 
 _SCHEMAS = Path(rewardlab.__file__).parent / "schemas"
 _KEYS = ("prompt", "responses")

@@ -7,8 +7,8 @@ from serving.admission import OverloadPolicy
 from serving.limits import check_count, check_text
 from serving.loaded_model import Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
+from serving.scorer import Scorer, each_reward
 from serving.tensors import INFERENCE, Inference, Tensor, read_inference
-from serving.work import Worker, each_reward
 
 MOST_ROWS = 1024
 _INPUTS = (
@@ -30,17 +30,17 @@ async def infer(context: RequestContext) -> Response:
     return inference.reply(head, Tensor("rewards", "FP32", (len(rewards), 1), rewards))
 
 
-async def ready(request: Request, worker: Worker) -> Response:  # noqa: ARG001
+async def ready(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """Say by the status whether there are rewards."""
-    return Response(status_code=503 if worker.not_ready else 200)
+    return Response(status_code=503 if scorer.not_ready else 200)
 
 
-async def live(request: Request, worker: Worker) -> Response:  # noqa: ARG001
+async def live(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """Say by the status whether the engine's threads work."""
-    return Response(status_code=503 if worker.loop.dead else 200)
+    return Response(status_code=503 if scorer.loop.dead else 200)
 
 
-async def config(request: Request, worker: Worker) -> Response:  # noqa: ARG001
+async def config(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """Return the model's configuration in Triton's form."""
     values = {
         "name": request.path_params["name"],
@@ -54,9 +54,9 @@ async def config(request: Request, worker: Worker) -> Response:  # noqa: ARG001
     return JSONResponse(values)
 
 
-async def index(request: Request, worker: Worker) -> Response:  # noqa: ARG001
+async def index(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """List the one model."""
-    return JSONResponse([{"name": worker.model.name, "version": "1", "state": "READY"}])
+    return JSONResponse([{"name": scorer.model.name, "version": "1", "state": "READY"}])
 
 
 def _items(context: RequestContext, inference: Inference) -> list[Item]:

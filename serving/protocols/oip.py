@@ -13,8 +13,8 @@ from serving.admission import OverloadPolicy
 from serving.limits import Limits, check_texts
 from serving.loaded_model import Group
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
+from serving.scorer import Scorer, rewards
 from serving.tensors import INFERENCE, Tensor, read_inference
-from serving.work import Worker, rewards
 
 INPUTS = (
     {"name": "prompt", "datatype": "BYTES", "shape": [1]},
@@ -28,7 +28,7 @@ _MODEL_VERSION = _MODEL + "/versions/{version}"
 
 async def infer(context: RequestContext) -> Response:
     """Return the rewards of the responses to one prompt."""
-    model = _check_model(context.request, context.worker)
+    model = _check_model(context.request, context.scorer)
     inference = await read_inference(context.request, context.limits)
     group = parse(inference.inputs, inference.outputs, context.limits)
     (scored,) = await context.unless_gone(context.score([group]))
@@ -37,29 +37,29 @@ async def infer(context: RequestContext) -> Response:
     return inference.reply(head, Tensor("rewards", "FP32", (len(values),), values))
 
 
-async def server(request: Request, worker: Worker) -> Response:  # noqa: ARG001
+async def server(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """Describe the server."""
     return JSONResponse({"name": "rewardlab", "version": __version__, "extensions": EXTENSIONS})
 
 
-async def live(request: Request, worker: Worker) -> Response:  # noqa: ARG001
+async def live(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """Say that the server is there."""
-    return JSONResponse({"live": True, "ready": worker.not_ready is None})
+    return JSONResponse({"live": True, "ready": scorer.not_ready is None})
 
 
-async def ready(request: Request, worker: Worker) -> Response:  # noqa: ARG001
+async def ready(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """Say whether there are rewards."""
-    return _ready(worker, {"live": True})
+    return _ready(scorer, {"live": True})
 
 
-async def models(request: Request, worker: Worker) -> Response:  # noqa: ARG001
+async def models(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """List the one model."""
-    return JSONResponse({"models": [worker.model.name]})
+    return JSONResponse({"models": [scorer.model.name]})
 
 
-async def metadata(request: Request, worker: Worker) -> Response:
+async def metadata(request: Request, scorer: Scorer) -> Response:
     """Describe the model: its versions and its tensors."""
-    names = _check_model(request, worker)
+    names = _check_model(request, scorer)
     values = {
         "name": names["name"],
         "versions": [names["version"]],
@@ -70,9 +70,9 @@ async def metadata(request: Request, worker: Worker) -> Response:
     return JSONResponse(values)
 
 
-async def model_ready(request: Request, worker: Worker) -> Response:
+async def model_ready(request: Request, scorer: Scorer) -> Response:
     """Say whether the model gives rewards."""
-    return _ready(worker, {"name": _check_model(request, worker)["name"]})
+    return _ready(scorer, {"name": _check_model(request, scorer)["name"]})
 
 
 def parse(inputs: Sequence[Tensor], outputs: tuple[str, ...], limits: Limits) -> Group:
@@ -103,14 +103,14 @@ def _texts(tensor: Tensor) -> tuple[str, ...]:
     return tuple(tensor.data)
 
 
-def _ready(worker: Worker, head: Mapping[str, Any]) -> JSONResponse:
-    if worker.not_ready:
-        return JSONResponse({**head, "ready": False, "error": worker.not_ready}, 503)
+def _ready(scorer: Scorer, head: Mapping[str, Any]) -> JSONResponse:
+    if scorer.not_ready:
+        return JSONResponse({**head, "ready": False, "error": scorer.not_ready}, 503)
     return JSONResponse({**head, "ready": True})
 
 
-def _check_model(request: Request, worker: Worker) -> dict[str, str]:
-    asked, model = request.path_params, worker.model
+def _check_model(request: Request, scorer: Scorer) -> dict[str, str]:
+    asked, model = request.path_params, scorer.model
     if asked["name"] != model.name:
         raise HTTPException(404, f"there is no model {asked['name']!r}: this server has {model.name!r}")
     if asked.get("version", model.version) != model.version:

@@ -6,7 +6,7 @@ from serving.admission import OverloadPolicy
 from serving.fields import STRINGS, object_of, strings
 from serving.loaded_model import Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.work import each_reward
+from serving.scorer import each_reward
 
 
 async def answer(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from serving.admission import OverloadPolicy
 from serving.fields import STRING, STRINGS, TEXTS, conversation, object_of, string, strings, texts
 from serving.loaded_model import Group, Item
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.work import Scored, each_reward, rewards
+from serving.scorer import Scored, each_reward, rewards
 
 _TEXT_KEYS = ("text", "input_ids", "conv")
 

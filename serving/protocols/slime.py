@@ -8,7 +8,7 @@ from serving.fields import STRING, object_of, string
 from serving.limits import check_texts
 from serving.loaded_model import Group, Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.work import each_reward
+from serving.scorer import each_reward
 
 
 async def number(context: RequestContext, values: dict[str, Any]) -> float:

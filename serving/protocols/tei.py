@@ -8,7 +8,7 @@ from serving.fields import BOOLEAN, STRING, STRINGS, object_of, string, strings
 from serving.limits import check_count
 from serving.loaded_model import Group, Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
-from serving.work import each_reward, rewards
+from serving.scorer import each_reward, rewards
 
 
 async def predict(context: RequestContext, values: dict[str, Any]) -> Any:

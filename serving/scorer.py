@@ -35,7 +35,7 @@ class Scored:
     literal: bool = False
 
 
-class Worker:
+class Scorer:
     """Scores groups with the model in service, and says how it is doing.
 
     It is ready once the bundle's golden texts have been scored as they were sealed.

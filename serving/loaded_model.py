@@ -10,7 +10,7 @@ from rewardlab.bundle import TOKENIZER, Bundle
 from rewardlab.engine import Device, Engine
 from rewardlab.groups import Message
 from rewardlab.tokens import TokenTree, TreeTokenizer
-from rewardlab.transcripts import Taken, Transcripts
+from serving.transcripts import Taken, Transcripts
 
 TOKENIZING_THREADS = 2
 """Tokenizing takes 1-2 % of a model's time; a second thread is for others while one reads a very long text."""

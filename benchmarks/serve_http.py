@@ -85,7 +85,7 @@ def mixed(place: Path, *, quick: bool, peers: bool) -> list[Row]:
     queries = [request("/get_reward", {"query": piece}) for piece in pieces]
     torch = [sys.executable, "-m", "benchmarks.torch_server", "--model", str(bundle.parent / "model")]
     with ExitStack() as stack:
-        ours = stack.enter_context(serving(bundle, "--threads", "1", "--dialect", "openrlhf", cores="0"))
+        ours = stack.enter_context(serving(bundle, "--threads", "1", "--protocol", "openrlhf", cores="0"))
         ways: dict[str, Callable[[], Cost]] = {"ours": lambda: cost(ours, queries, clients=CLIENTS)}
         theirs = stack.enter_context(contender(torch, cores="0", ready="/health"))
         ways["torch"] = lambda: cost(theirs, queries, clients=CLIENTS)
@@ -134,7 +134,7 @@ def storm(place: Path, *, quick: bool) -> list[Row]:
     messages = [request("/get_reward", {"query": [text]}) for text in sent]
     with ExitStack() as stack:
         one, two = (
-            stack.enter_context(serving(bundle, "--threads", threads, "--dialect", "openrlhf", cores=cores))
+            stack.enter_context(serving(bundle, "--threads", threads, "--protocol", "openrlhf", cores=cores))
             for threads, cores in (("1", "0"), ("2", "0,1"))
         )
         ways = {

@@ -158,7 +158,8 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8080,
     follow: Annotated[bool, typer.Option("--follow", help="Go along when the alias moves, over HTTP.")] = False,
-    dialect: Annotated[str, typer.Option(help="Protocol at the root, such as openrlhf.")] = "",
+    protocol: Annotated[str, typer.Option(help="Protocol to serve at the root too, such as openrlhf.")] = "",
+    dialect: Annotated[str, typer.Option(hidden=True)] = "",  # the old name of --protocol, for one version more
     tokens: Annotated[str, typer.Option(help="File, or env:NAME, of the bearer tokens that may ask.")] = "",
     verify_key: Annotated[str, typer.Option(help="Public key (PEM); refuse what its owner did not sign.")] = "",
     device: Annotated[str, typer.Option(help="cpu, or cuda with onnxruntime-gpu.")] = "cpu",
@@ -168,7 +169,8 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     from pipelines.serve import become_server
 
     options = ["--host", host, "--port", str(port), "--device", device]
-    options += (["--dialect", dialect] if dialect else []) + (["--tokens", tokens] if tokens else [])
+    at_root = protocol or dialect
+    options += (["--protocol", at_root] if at_root else []) + (["--tokens", tokens] if tokens else [])
     options += ["--verify-key", verify_key] if verify_key else []
     become_server(model, options, name=name, follow=follow)
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from rewardlab.cores import num_cores
 from rewardlab.home import DEFAULT_NAME
+from serving import protocols
 from serving.logs import set_up
 
 if TYPE_CHECKING:
-    from serving.served import Opening, Served
-    from serving.work import Worker
+    from serving.loaded_model import LoadedModel, LoadOptions
+    from serving.scorer import Scorer
 
-DIALECTS = ("openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei")
 KEEP_ALIVE_SECONDS = 75
 GARBAGE_THRESHOLDS = (50_000, 10, 10)
 """Python looks for cycles after every 700 objects by default, which took a fifth of what a request costs here."""
@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up(options.log_level)
     _tune()
     try:
-        worker = _worker(options)
+        scorer = _scorer(options)
         listener = _listen(options.host, options.port)
-        _serve(worker, listener, options)
+        _serve(scorer, listener, options)
     except (OSError, ValueError) as error:
         print(f"serving: {error}", file=sys.stderr)
         return 1
@@ -62,36 +62,40 @@ def _parser() -> argparse.ArgumentParser:
     add("--version", type=_segment, help="a bundle's version (default: its digest)")
     add("--threads", type=_positive, help="passes at a time, one core each (default: all that this process may use)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where models are computed (default: %(default)s)")
-    add("--dialect", choices=DIALECTS, help="is spoken at the root too, without its prefix (default: none)")
+    names = protocols.names()
+    add("--protocol", choices=names, help="serve this protocol at the root too, without its prefix (default: none)")
+    add("--dialect", dest="protocol", choices=names, help=argparse.SUPPRESS)  # its old name, for one version more
     add("--tokens", help="JSON file, or env:NAME, with the bearer tokens that may ask (default: all may)")
     add("--verify-key", type=Path, help="public key (PEM): refuse what its owner did not sign (default: none)")
     add("--log-level", choices=("info", "warning", "error"), default="warning", help="info: tell of each request")
     return parser
 
 
-def _worker(options: argparse.Namespace) -> "Worker":
+def _scorer(options: argparse.Namespace) -> "Scorer":
     """Return what scores; nothing else holds its first model, which goes when another takes its place."""
     from serving.limits import Limits
-    from serving.work import Worker
+    from serving.scorer import Scorer
 
-    return Worker(_open(options), Limits(), threads=options.threads or num_cores())
+    return Scorer(_open(options), Limits(), threads=options.threads or num_cores())
 
 
-def _open(options: argparse.Namespace) -> "Served":
+def _open(options: argparse.Namespace) -> "LoadedModel":
     from rewardlab.mlflow_rest import RestRegistry
     from serving.follow import load
-    from serving.served import Served
+    from serving.loaded_model import LoadedModel
 
     if options.bundle:
-        return Served.load(options.bundle, name=options.name, version=options.version, opening=_opening(options))
+        return LoadedModel.load(
+            options.bundle, name=options.name, version=options.version, options=_load_options(options)
+        )
     registry = RestRegistry.of_environment()
-    return load(registry, registry.find(options.model), opening=_opening(options))
+    return load(registry, registry.find(options.model), options=_load_options(options))
 
 
-def _opening(options: argparse.Namespace) -> "Opening":
-    from serving.served import Opening
+def _load_options(options: argparse.Namespace) -> "LoadOptions":
+    from serving.loaded_model import LoadOptions
 
-    return Opening(verify_key=options.verify_key, device=options.device)
+    return LoadOptions(verify_key=options.verify_key, device=options.device)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -105,23 +109,22 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespace) -> None:
+def _serve(scorer: "Scorer", listener: socket.socket, options: argparse.Namespace) -> None:
     import uvicorn
 
     from rewardlab.mlflow_rest import RestRegistry
     from serving.app import app_of
-    from serving.connection import Connection
-    from serving.ending import DRAIN_SECONDS, Server
+    from serving.auth import read_tokens
     from serving.follow import Follower
-    from serving.tokens import read_tokens
+    from serving.uvicorn_hooks import DRAIN_SECONDS, Connection, Server
 
     tokens = read_tokens(options.tokens) if options.tokens else None
     follower = None
     if options.model and "@" in options.model:
-        seconds, opening = options.follow_seconds, _opening(options)
-        follower = Follower(RestRegistry.of_environment(), options.model, worker, seconds=seconds, opening=opening)
+        registry, seconds = RestRegistry.of_environment(), options.follow_seconds
+        follower = Follower(registry, options.model, scorer, seconds=seconds, options=_load_options(options))
     config = uvicorn.Config(
-        app_of(worker, tokens=tokens, dialect=options.dialect, follower=follower),
+        app_of(scorer, tokens=tokens, protocol=options.protocol, follower=follower),
         http=Connection,
         loop="uvloop",
         log_level="warning",
@@ -132,9 +135,9 @@ def _serve(worker: "Worker", listener: socket.socket, options: argparse.Namespac
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     host, port = listener.getsockname()[:2]
-    print(f"serving {worker.served.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    print(f"serving {scorer.model.label} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     gc.freeze()  # what is there stays: looking through it again would halt all threads at each swap
-    Server(config, worker).run(sockets=[listener])
+    Server(config, scorer).run(sockets=[listener])
 
 
 def _tune() -> None:

@@ -1,11 +1,10 @@
 """The application: routes, health, metrics, and errors that are always JSON."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from types import ModuleType
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,14 +13,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rewardlab.engine import Engine
-from serving.desk import Desk
+from serving.auth import Authenticator, Token
 from serving.follow import Follower
+from serving.handler import ProtocolHandler
 from serving.limits import Limits
+from serving.loaded_model import LoadedModel
 from serving.openapi import openapi
-from serving.protocols import kserve, llamafactory, native, nemo, oip, openrlhf, sglang, slime, tei, verl, vllm
-from serving.served import Served
-from serving.tokens import Guard, Token
-from serving.work import Worker
+from serving.protocol import Protocol
+from serving.protocols import load_protocols
+from serving.scorer import Scorer
 
 _DEFAULT_LIMITS = Limits()
 _PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
@@ -34,57 +34,49 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 """The page is one file that asks nobody but this server."""
-_AT_THE_ROOT: dict[str, ModuleType] = {"native": native, "oip": oip, "kserve": kserve}
-DIALECTS: dict[str, ModuleType] = {
-    "openrlhf": openrlhf,
-    "verl": verl,
-    "vllm": vllm,
-    "sglang": sglang,
-    "slime": slime,
-    "llamafactory": llamafactory,
-    "nemo": nemo,
-    "tei": tei,
-}
-"""Each under its own prefix, since several share a path; one of them may be at the root too."""
 
 
 def build_app(engine: Engine, *, name: str, version: str, limits: Limits = _DEFAULT_LIMITS) -> Starlette:
     """Return the server's application around one engine; it is ready some time after it starts."""
-    return app_of(Worker(Served.of(engine, name=name, version=version), limits))
+    return app_of(Scorer(LoadedModel.of(engine, name=name, version=version), limits))
 
 
 def app_of(
-    worker: Worker,
+    scorer: Scorer,
     *,
     tokens: Mapping[str, Token] | None = None,
-    dialect: str | None = None,
+    protocol: str | None = None,
     follower: Follower | None = None,
+    protocols: Sequence[Protocol] | None = None,
 ) -> Starlette:
-    """Return the application around a worker, open to all or to the holders of tokens.
+    """Return the application around a scorer, open to all or to the holders of tokens.
 
     Args:
-        worker: scores.
+        scorer: gives the rewards.
         tokens: who may ask, by name.
-        follower: keeps the worker at an alias.
-        dialect: which of `DIALECTS` is spoken at the root, before the native protocol and those that are always there.
+        protocol: name of the protocol that is served at the root too, without its prefix. Where another protocol has
+            the same path, this one gets the request.
+        follower: keeps the scorer at the version of an alias.
+        protocols: what is served. None: every protocol in `serving/protocols/`.
     """
-    guard = Guard(tokens)
+    authenticator = Authenticator(tokens)
+    all_protocols = list(load_protocols().values()) if protocols is None else protocols
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        tasks = [asyncio.create_task(worker.start())]
+        tasks = [asyncio.create_task(scorer.start())]
         if follower:
             tasks.append(asyncio.create_task(follower.run()))
         yield
-        worker.stop()
+        scorer.stop()
         for task in tasks[1:]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     app = Starlette(
         routes=[
-            *_spoken(worker, guard, dialect),
-            *_health(worker),
+            *_scoring(scorer, authenticator, all_protocols, protocol),
+            *_health(scorer, all_protocols),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
         lifespan=lifespan,
@@ -93,37 +85,42 @@ def app_of(
     return app
 
 
-def _spoken(worker: Worker, guard: Guard, dialect: str | None) -> Iterator[Route]:
-    """Yield the routes of all protocols; of two at one path the first is asked."""
-    if dialect:
-        yield from DIALECTS[dialect].routes(Desk(dialect, worker, guard))
-    for name, module in _AT_THE_ROOT.items():
-        yield from module.routes(Desk(name, worker, guard))
-    for name, module in DIALECTS.items():
-        yield from module.routes(Desk(name, worker, guard, prefix=f"/{name}"))
+def _scoring(
+    scorer: Scorer, authenticator: Authenticator, protocols: Sequence[Protocol], at_root: str | None
+) -> Iterator[Route]:
+    """Yield the routes of all protocols. Where two have one path, the first gets the request.
+
+    Several protocols share paths, so each has its own prefix, except those that are at the root and share none.
+    """
+    for protocol in protocols:
+        if protocol.name == at_root:
+            yield from ProtocolHandler(protocol, scorer, authenticator).routes()
+    for protocol in protocols:
+        prefix = "" if protocol.at_root else f"/{protocol.name}"
+        yield from ProtocolHandler(protocol, scorer, authenticator, prefix=prefix).routes()
 
 
-def _health(worker: Worker) -> list[Route]:
+def _health(scorer: Scorer, protocols: Sequence[Protocol]) -> list[Route]:
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001
-        if worker.loop.dead:
-            return JSONResponse({"live": False, "reason": worker.loop.dead}, 503)
+        if scorer.loop.dead:
+            return JSONResponse({"live": False, "reason": scorer.loop.dead}, 503)
         return JSONResponse({"live": True})
 
     async def ready(request: Request) -> JSONResponse:  # noqa: ARG001
-        if worker.not_ready:
-            return JSONResponse({"ready": False, "reason": worker.not_ready}, 503)
-        if worker.follow_problem:
-            return JSONResponse({"ready": True, "reason": worker.follow_problem})
+        if scorer.not_ready:
+            return JSONResponse({"ready": False, "reason": scorer.not_ready}, 503)
+        if scorer.follow_problem:
+            return JSONResponse({"ready": True, "reason": scorer.follow_problem})
         return JSONResponse({"ready": True})
 
     async def metrics(request: Request) -> Response:  # noqa: ARG001
-        return Response(worker.measured(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(scorer.measured(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def page(request: Request) -> Response:  # noqa: ARG001
         return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
 
     async def described(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse(openapi(worker.served.name))
+        return JSONResponse(openapi(scorer.model.name, protocols))
 
     return [
         Route("/", page),

@@ -1,4 +1,4 @@
-"""Admission: what a request may hold before any of it is tokenized."""
+"""Limits of a request, and its body: what is refused before any of it is tokenized."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from rewardlab.text import parse_json, utf8
 class Limits(Config):
     """What one request may hold, and how much may wait for the engine.
 
-    `max_queue_seconds` is work as the engine's measured speed prices it; while more than that waits, the next request
-    stays at the door, and all who stay there hold at most `max_held_bytes` and wait at most `max_hold_seconds`.
+    `max_queue_seconds` is work as the engine's measured speed prices it; while more than that waits, the next requests
+    are held: all of them together at most `max_held_bytes`, and each of them at most `max_hold_seconds`.
     """
 
     max_body_bytes: int = 16 * 2**20

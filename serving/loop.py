@@ -4,25 +4,25 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from serving.batches import Ids, Key, Leaf, Outcome, Pending, Queue, Took, price, trees
+from serving.loaded_model import LoadedModel
 from serving.logs import log
-from serving.served import Served
-from serving.turns import Turns
+from serving.queue import BatchCost, Ids, Key, Leaf, Outcome, Pending, Queue, price, trees
+from serving.worker_threads import WorkerThreads
 
 LONGEST_BATCH_SECONDS = 120
 """A batch that takes longer hangs, and the server says that it is not alive."""
 
-OnBatch = Callable[[Sequence[Leaf], Sequence[Outcome], Took], object]
+OnBatch = Callable[[Sequence[Leaf], Sequence[Outcome], BatchCost], object]
 
 
-class EngineLoop(Turns):
+class EngineLoop(WorkerThreads):
     """Scores leaves in batches. Its methods are for the event loop; only the batches run elsewhere.
 
     Each thread runs one forward pass on one core: two passes at a time are faster than one pass on two cores.
 
     Args:
         threads: how many batches are scored at a time.
-        on_batch: told on the event loop of each batch, its outcomes and what it took.
+        on_batch: told on the event loop of each batch, its outcomes and its cost.
     """
 
     def __init__(self, threads: int, on_batch: OnBatch) -> None:
@@ -47,12 +47,12 @@ class EngineLoop(Turns):
             return "a thread of the engine has ended"
         return None
 
-    def submit(self, served: Served, sequences: Sequence[tuple[Ids, Ids]]) -> Pending:
+    def submit(self, model: LoadedModel, sequences: Sequence[tuple[Ids, Ids]]) -> Pending:
         """Queue responses to prompts; what is in work already is not queued again."""
         pending = Pending(len(sequences))
         with self._changed:
             for index, (prompt, response) in enumerate(sequences):
-                leaf = Leaf(served, prompt, response)
+                leaf = Leaf(model, prompt, response)
                 if known := self._flight.get(leaf.key):
                     leaf = known
                 else:
@@ -71,7 +71,7 @@ class EngineLoop(Turns):
                 if not leaf.waiting and self._queue.discard(leaf):
                     del self._flight[leaf.key]
 
-    def _turn(self) -> bool:
+    def _process_batch(self) -> bool:
         me = threading.get_ident()
         batch = self._next(me)
         if not batch:
@@ -80,7 +80,7 @@ class EngineLoop(Turns):
         outcomes = score(batch)
         seconds, cpu_seconds = time.perf_counter() - started, time.thread_time() - cpu
         _, tokens = self._running.pop(me)
-        self._loop.call_soon_threadsafe(self._settle, batch, outcomes, Took(tokens, seconds, cpu_seconds))
+        self._loop.call_soon_threadsafe(self._settle, batch, outcomes, BatchCost(tokens, seconds, cpu_seconds))
         return True
 
     def _next(self, me: int) -> list[Leaf]:
@@ -94,13 +94,13 @@ class EngineLoop(Turns):
             self._running[me] = (time.monotonic(), price(batch))
             return batch
 
-    def _settle(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
+    def _settle(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], cost: BatchCost) -> None:
         for leaf, outcome in zip(batch, outcomes, strict=True):
             self._flight.pop(leaf.key, None)
             for pending, index in leaf.waiting:
                 pending.settle(index, outcome)
             leaf.waiting = []  # they refer to each other, and would outlive their model
-        self._on_batch(batch, outcomes, took)
+        self._on_batch(batch, outcomes, cost)
 
 
 def score(batch: Sequence[Leaf]) -> list[Outcome]:
@@ -118,7 +118,7 @@ def score(batch: Sequence[Leaf]) -> list[Outcome]:
 def _rewards(batch: Sequence[Leaf]) -> list[Outcome]:
     branches = trees(batch)
     outcomes: dict[Leaf, Outcome] = {}
-    scored = batch[0].served.engine.score_trees([tree for tree, _ in branches])
+    scored = batch[0].model.engine.score_trees([tree for tree, _ in branches])
     for scores, (_, leaves) in zip(scored, branches, strict=True):
         for index, leaf in enumerate(leaves):
             aspects = {name: values[index] for name, values in scores.aspects.items()}

@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rewardlab.drift import drift
-from serving.batches import Leaf, Outcome, Took
-from serving.served import Served
+from serving.loaded_model import LoadedModel
+from serving.queue import BatchCost, Leaf, Outcome
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -33,14 +33,16 @@ class Metrics:
         def histogram(name: str, told: str, buckets: Sequence[float], *labels: str) -> Histogram:
             return Histogram(f"rewardlab_{name}", told, labels, buckets=buckets, registry=self.registry)
 
-        self.requests = counter("requests", "Requests by dialect and status.", "dialect", "status")
-        about = "Time from a request's head to its reply, by dialect."
+        # The label with a protocol's name stays `dialect`: dashboards, alert rules, autoscalers and the judgement of a
+        # canary read it, here and at every user's.
+        self.requests = counter("requests", "Requests by protocol and status.", "dialect", "status")
+        about = "Time from a request's head to its reply, by protocol."
         self.seconds = histogram("request_seconds", about, _SECONDS, "dialect")
         self.batch_tokens = histogram("batch_tokens", "Tokens of a batch.", _TOKENS)
         self.batch_seconds = histogram("batch_seconds", "Time of a batch in the engine.", _SECONDS)
         self.rewards = histogram("reward", "Rewards.", _REWARDS)
         self.queue_seconds = gauge("queue_seconds", "Work inside, in seconds at the measured speed.")
-        self.held = gauge("held_requests", "Requests held at the door.")
+        self.held = gauge("held_requests", "Requests that wait for admission.")
         self.swaps = counter("swaps", "Models that took another's place.")
         self.follow_problem = gauge("follow_problem", "1 while the alias names a version that is not served.")
         self.model = gauge("model", "1 for the model in service.", "model", "digest")
@@ -62,16 +64,16 @@ class Metrics:
         )
         for kind in ("not_finite", "error"):
             self.failures.labels(kind)
-        self._answered = cache(lambda dialect, status: self.requests.labels(dialect, str(status)))
+        self._answered = cache(lambda protocol, status: self.requests.labels(protocol, str(status)))
         self._waited = cache(self.seconds.labels)
-        self._counted: WeakKeyDictionary[Served, tuple[int, ...]] = WeakKeyDictionary()
+        self._counted: WeakKeyDictionary[LoadedModel, tuple[int, ...]] = WeakKeyDictionary()
         self._recent: deque[float] = deque(maxlen=RECENT)
-        self._recent_of: Served | None = None
+        self._recent_of: LoadedModel | None = None
 
-    def request(self, dialect: str, status: int, seconds: float) -> None:
+    def request(self, protocol: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""
-        self._answered(dialect, status).inc()
-        self._waited(dialect).observe(seconds)
+        self._answered(protocol, status).inc()
+        self._waited(protocol).observe(seconds)
 
     def text(self) -> bytes:
         """Return the metrics as Prometheus reads them."""
@@ -80,16 +82,16 @@ class Metrics:
             self.drift.set(found.psi)
         return generate_latest(self.registry)
 
-    def batch(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], took: Took) -> None:
+    def batch(self, batch: Sequence[Leaf], outcomes: Sequence[Outcome], cost: BatchCost) -> None:
         """Count a batch and what came of it."""
-        self.batch_tokens.observe(took.tokens)
-        self.batch_seconds.observe(took.seconds)
-        self.engine_cpu_seconds.inc(took.cpu_seconds)
+        self.batch_tokens.observe(cost.tokens)
+        self.batch_seconds.observe(cost.seconds)
+        self.engine_cpu_seconds.inc(cost.cpu_seconds)
         self.rows.inc(len(batch))
-        self._count_engine(batch[0].served)
-        if self._recent_of is not batch[0].served:  # another model's rewards say nothing about this one's
+        self._count_engine(batch[0].model)
+        if self._recent_of is not batch[0].model:  # another model's rewards say nothing about this one's
             self._recent.clear()
-            self._recent_of = batch[0].served
+            self._recent_of = batch[0].model
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 self.failures.labels("not_finite" if isinstance(outcome, ArithmeticError) else "error").inc()
@@ -97,11 +99,11 @@ class Metrics:
                 self.rewards.observe(outcome[0])
                 self._recent.append(outcome[0])
 
-    def _count_engine(self, served: Served) -> None:
+    def _count_engine(self, model: LoadedModel) -> None:
         """Add what the engine counted since it was asked last; in a swap batches of two models alternate."""
-        engine = served.engine
+        engine = model.engine
         now = (engine.num_prompt_hits, engine.num_prompt_misses, engine.num_tokens, engine.num_padded_tokens)
         counters = (self.prefix_hits, self.prefix_misses, self.engine_tokens, self.engine_padded_tokens)
-        for counter, total, before in zip(counters, now, self._counted.get(served, (0, 0, 0, 0)), strict=True):
+        for counter, total, before in zip(counters, now, self._counted.get(model, (0, 0, 0, 0)), strict=True):
             counter.inc(total - before)
-        self._counted[served] = now
+        self._counted[model] = now

@@ -116,10 +116,11 @@ def pipeline(folder: Path) -> Any:
 def server(folder: Path) -> Any:
     """Return the server's description, and the committed schemas."""
     from serving.openapi import openapi
+    from serving.protocols import load_protocols
 
     schemas = sorted((ROOT / "rewardlab" / "schemas").glob("*.json"))
     return {
-        "openapi": openapi("reward-model"),
+        "openapi": openapi("reward-model", load_protocols().values()),
         "schemas": {path.name: json.loads(path.read_text()) for path in schemas},
     }
 

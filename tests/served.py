@@ -10,7 +10,16 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from serving.connection import Connection
+from serving.admission import OverloadPolicy
+from serving.protocols import load_protocols
+from serving.uvicorn_hooks import Connection
+
+
+def overload_policies() -> dict[str, OverloadPolicy]:
+    """Return the overload policy of each protocol by its name, and that of streams of JSON lines as `stream`."""
+    policies = {name: protocol.policy for name, protocol in load_protocols().items()}
+    (stream,) = (protocol.stream_policy for protocol in load_protocols().values() if protocol.stream_policy)
+    return {**policies, "stream": stream}
 
 
 @contextlib.contextmanager

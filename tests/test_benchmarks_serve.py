@@ -16,8 +16,8 @@ from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from serving.app import app_of
 from serving.limits import Limits
-from serving.served import Served
-from serving.work import Worker
+from serving.loaded_model import LoadedModel
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 
@@ -28,7 +28,7 @@ def engine(tiny_bundle: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def port(engine: Engine) -> Iterator[int]:
-    with running(app_of(Worker(Served.of(engine, name="small", version="1"), Limits()))) as url:
+    with running(app_of(Scorer(LoadedModel.of(engine, name="small", version="1"), Limits()))) as url:
         settled(url)
         yield int(url.rpartition(":")[2])
 

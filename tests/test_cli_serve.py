@@ -65,11 +65,11 @@ def following(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[st
 
 
 @pytest.mark.slow
-def test_follow_goes_along_when_the_alias_moves_and_keeps_dialect_and_tokens(
+def test_follow_goes_along_when_the_alias_moves_and_keeps_protocol_and_tokens(
     tiny_bundle: Path, other_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKENS", '{"trainer": {"token": "let me in"}}')
-    options = ("--model", "production", "--name", "m", "--dialect", "openrlhf", "--tokens", "env:TOKENS")
+    options = ("--model", "production", "--name", "m", "--protocol", "openrlhf", "--tokens", "env:TOKENS")
     with mlflow_server(tmp_path) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
         first, second = (
@@ -97,3 +97,11 @@ def asked(url: str) -> dict[str, Any]:
     answer = httpx.post(f"{url}/v1/rewards", headers=TOKEN, json={"prompt": "Hi", "responses": ["a", "b"]})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
+
+
+@pytest.mark.parametrize("option", ["--protocol", "--dialect"])
+def test_the_protocol_at_the_root_is_handed_to_the_server(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[list[str]] = []
+    monkeypatch.setattr("pipelines.serve.become_server", lambda _, options, **__: handed.append(list(options)))
+    assert rewardlab("serve", option, "tei").code == 0
+    assert handed[0][-2:] == ["--protocol", "tei"]

@@ -18,10 +18,10 @@ from rewardlab.client import AsyncRemoteReward, RemoteReward
 from rewardlab.engine import Engine
 from rewardlab.groups import Message
 from serving.app import app_of, build_app
+from serving.auth import Token
 from serving.limits import Limits
-from serving.served import Served
-from serving.tokens import Token
-from serving.work import Worker
+from serving.loaded_model import LoadedModel
+from serving.scorer import Scorer
 from tests.served import running
 
 PROMPT = "What is 2 + 2?"
@@ -191,8 +191,8 @@ def test_the_awaited_client_gives_the_same_and_waits_likewise(reward: RemoteRewa
 
 
 def test_a_token_is_sent(engine: Engine) -> None:
-    worker = Worker(Served.of(engine, name="a", version="1"), Limits())
-    with running(app_of(worker, tokens={"me": Token(token="let me in")})) as url:
+    scorer = Scorer(LoadedModel.of(engine, name="a", version="1"), Limits())
+    with running(app_of(scorer, tokens={"me": Token(token="let me in")})) as url:
         with RemoteReward(url, token="let me in", timeout=30) as remote:
             assert len(remote.score(PROMPT, RESPONSES)) == 3
         with RemoteReward(url) as remote, pytest.raises(ValueError, match=r"401.*bearer token"):

@@ -25,8 +25,8 @@ from rewardlab.engine import Engine
 from rewardlab.groups import Message, messages
 from serving.app import app_of
 from serving.limits import Limits
-from serving.served import Served
-from serving.work import Worker
+from serving.loaded_model import LoadedModel
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def rewards(engine: Engine) -> list[float]:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    with running(app_of(Worker(Served.of(engine, name="reward_model", version="3"), Limits()))) as url:
+    with running(app_of(Scorer(LoadedModel.of(engine, name="reward_model", version="3"), Limits()))) as url:
         settled(url)
         yield url
 
@@ -123,13 +123,13 @@ def test_verls_own_client(url: str, engine: Engine, rewards: list[float], source
     async def preprocess(response: str) -> str:
         return whole(engine, response).removeprefix(engine.bundle.readout.special_tokens.get("bos_token") or "")
 
-    worker = SimpleNamespace(
+    scorer = SimpleNamespace(
         config=SimpleNamespace(reward=SimpleNamespace(reward_model=model)),
         reward_router_address=f"{url.removeprefix('http://')}/verl",
         _preprocess_reward_inputs=preprocess,
     )
-    worker._post_request = types.MethodType(post, worker)
-    found = [asyncio.run(score(worker, response))["reward_score"] for response in RESPONSES]
+    scorer._post_request = types.MethodType(post, scorer)
+    found = [asyncio.run(score(scorer, response))["reward_score"] for response in RESPONSES]
     assert found == rewards
 
 

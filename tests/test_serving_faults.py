@@ -1,8 +1,8 @@
-"""The table of faults over HTTP, dialect by dialect: full, too late, left, hung, too large."""
+"""The table of faults over HTTP, protocol by protocol: full, too late, left, hung, too large."""
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,14 +18,16 @@ from rewardlab.chat import render
 from rewardlab.groups import Message
 from serving.app import app_of
 from serving.limits import Limits
-from serving.manners import MANNERS
-from serving.served import Served
-from serving.work import Worker
-from tests.served import running, settled
-from tests.test_serving_ending import until
+from serving.loaded_model import LoadedModel
+from serving.protocol import Protocol
+from serving.protocols import load_protocols
+from serving.scorer import Scorer
+from tests.served import overload_policies, running, settled
 from tests.test_serving_loop import Watched, waiting
+from tests.test_serving_uvicorn_hooks import until
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
+POLICIES = overload_policies()
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class Site:
     """A server whose engine a test stops and frees."""
 
     url: str
-    worker: Worker
+    scorer: Scorer
     engine: Watched
     pool: ThreadPoolExecutor
 
-    def ask(self, dialect: str) -> Future[httpx.Response]:
-        path, body = REQUESTS[dialect]
-        headers = NDJSON if dialect == "stream" else None
+    def ask(self, protocol: str) -> Future[httpx.Response]:
+        path, body = REQUESTS[protocol]
+        headers = NDJSON if protocol == "stream" else None
         content = json.dumps(body).replace("WHOLE", json.dumps(whole(self.engine))[1:-1])
         return self.pool.submit(httpx.post, self.url + path, content=content, headers=headers, timeout=30)
 
@@ -75,13 +77,13 @@ def whole(engine: Watched) -> str:
 
 
 @contextmanager
-def site(bundle: Path, limits: Limits | None = None) -> Iterator[Site]:
+def site(bundle: Path, limits: Limits | None = None, protocols: Sequence[Protocol] | None = None) -> Iterator[Site]:
     engine = Watched(Bundle.open(bundle))
-    worker = Worker(Served.of(engine, name="small", version="1"), limits or Limits())
-    with ThreadPoolExecutor(4) as pool, running(app_of(worker)) as url:
+    scorer = Scorer(LoadedModel.of(engine, name="small", version="1"), limits or Limits())
+    with ThreadPoolExecutor(4) as pool, running(app_of(scorer, protocols=protocols)) as url:
         settled(url)
         try:
-            yield Site(url, worker, engine, pool)
+            yield Site(url, scorer, engine, pool)
         finally:
             engine.free.set()
 
@@ -91,7 +93,7 @@ def busy(here: Site) -> Iterator[Future[httpx.Response]]:
     """Hold the engine at one batch, and let it go."""
     here.engine.free.clear()
     asked = here.native("busy")
-    until(lambda: bool(here.worker.loop._running))
+    until(lambda: bool(here.scorer.loop._running))
     yield asked
     here.engine.free.set()
     assert asked.result(30).status_code == 200
@@ -104,29 +106,29 @@ def full(tiny_bundle: Path) -> Iterator[Site]:
         yield here
 
 
-def test_there_is_a_request_for_every_dialect() -> None:
-    assert set(REQUESTS) == set(MANNERS)
+def test_there_is_a_request_for_every_protocol() -> None:
+    assert set(REQUESTS) == set(POLICIES)
 
 
-@pytest.mark.parametrize("dialect", [name for name, manners in MANNERS.items() if manners.hold_seconds])
-def test_a_client_that_does_not_survive_an_error_is_held(full: Site, dialect: str) -> None:
+@pytest.mark.parametrize("protocol", [name for name, policy in POLICIES.items() if policy.hold_seconds])
+def test_a_client_that_does_not_survive_an_error_is_held(full: Site, protocol: str) -> None:
     with busy(full):
-        held = full.ask(dialect)
-        until(lambda: full.worker.door.num_held == 1)
-        assert not held.done() or dialect == "stream"  # a stream's head is sent at once
+        held = full.ask(protocol)
+        until(lambda: full.scorer.admission.num_held == 1)
+        assert not held.done() or protocol == "stream"  # a stream's head is sent at once
     assert held.result(30).status_code == 200
     assert "error" not in held.result().text
 
 
-@pytest.mark.parametrize("dialect", [name for name, manners in MANNERS.items() if not manners.hold_seconds])
-def test_a_client_that_asks_another_replica_is_sent_away(full: Site, dialect: str) -> None:
+@pytest.mark.parametrize("protocol", [name for name, policy in POLICIES.items() if not policy.hold_seconds])
+def test_a_client_that_asks_another_replica_is_sent_away(full: Site, protocol: str) -> None:
     with busy(full):
-        told = full.ask(dialect).result(30)
-        assert full.worker.door.num_held == 0
-    assert told.status_code == MANNERS[dialect].full_status
+        told = full.ask(protocol).result(30)
+        assert full.scorer.admission.num_held == 0
+    assert told.status_code == POLICIES[protocol].full_status
     assert int(told.headers["Retry-After"]) >= 1
     assert "waiting already" in told.json()["error"]
-    assert full.ask(dialect).result(30).status_code == 200
+    assert full.ask(protocol).result(30).status_code == 200
 
 
 def test_who_is_sent_away_is_told_before_the_body_is_read(full: Site) -> None:
@@ -136,38 +138,36 @@ def test_who_is_sent_away_is_told_before_the_body_is_read(full: Site) -> None:
         assert client.recv(100).startswith(b"HTTP/1.1 503 ")
 
 
-@pytest.mark.parametrize("dialect", [name for name in REQUESTS if name != "stream"])
-def test_after_its_deadline_a_request_is_answered_504_and_not_computed(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, dialect: str
-) -> None:
-    monkeypatch.setitem(MANNERS, dialect, replace(MANNERS[dialect], deadline_seconds=0.3))
-    monkeypatch.setitem(
-        MANNERS, "native", replace(MANNERS["native"], deadline_seconds=0.3 if dialect == "native" else 30)
-    )
-    with site(tiny_bundle) as here:
+def impatient(name: str) -> Protocol:
+    """Return a protocol whose deadline is soon."""
+    return replace(load_protocols()[name], policy=replace(POLICIES[name], deadline_seconds=0.3))
+
+
+@pytest.mark.parametrize("protocol", [name for name in REQUESTS if name != "stream"])
+def test_after_its_deadline_a_request_is_answered_504_and_not_computed(tiny_bundle: Path, protocol: str) -> None:
+    protocols = {**load_protocols(), protocol: impatient(protocol)}
+    with site(tiny_bundle, protocols=list(protocols.values())) as here:
         here.engine.free.clear()
-        first = here.ask("slime" if dialect != "slime" else "verl")
-        until(lambda: bool(here.worker.loop._running))
-        late = here.ask(dialect)
+        first = here.ask("slime" if protocol != "slime" else "verl")
+        until(lambda: bool(here.scorer.loop._running))
+        late = here.ask(protocol)
         assert (late.result(30).status_code, late.result().headers["Retry-After"]) == (504, "1")
         assert "no rewards within 0.3 s" in late.result().json()["error"]
         here.engine.free.set()
         assert first.result(30).status_code == 200
-        assert here.worker.loop.outstanding == 0
+        assert here.scorer.loop.outstanding == 0
 
 
-def test_after_its_deadline_a_line_of_a_stream_is_told_so_and_not_computed(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(MANNERS, "stream", replace(MANNERS["stream"], deadline_seconds=0.3))
-    with site(tiny_bundle) as here:
+def test_after_its_deadline_a_line_of_a_stream_is_told_so_and_not_computed(tiny_bundle: Path) -> None:
+    protocol = replace(load_protocols()["native"], stream_policy=replace(POLICIES["stream"], deadline_seconds=0.3))
+    with site(tiny_bundle, protocols=[protocol]) as here:
         with busy(here):
             late = here.ask("stream").result(30)
             assert late.status_code == 200  # sent with the head, before anything was scored
             assert json.loads(late.text) == {"rewards": None, "error": "no rewards within 0.3 s"}
-            until(lambda: waiting(here.worker) == 1)
+            until(lambda: waiting(here.scorer) == 1)
         assert "rewards" in here.ask("stream").result(30).json()
-        assert here.worker.loop.outstanding == 0
+        assert here.scorer.loop.outstanding == 0
 
 
 def test_what_only_a_client_that_left_waited_for_is_not_computed(tiny_bundle: Path) -> None:
@@ -177,17 +177,17 @@ def test_what_only_a_client_that_left_waited_for_is_not_computed(tiny_bundle: Pa
         with busy(here):
             with socket.create_connection(("127.0.0.1", int(here.url.rpartition(":")[2]))) as client:
                 client.sendall((head + body).encode())
-                until(lambda: waiting(here.worker) == 2)
-            until(lambda: waiting(here.worker) == 1)
+                until(lambda: waiting(here.scorer) == 2)
+            until(lambda: waiting(here.scorer) == 1)
         counted = 'rewardlab_requests_total{dialect="native",status="499"} 1.0'
         until(lambda: counted in httpx.get(f"{here.url}/metrics").text)
-        (never,) = here.worker.served.read(served_group("never computed"))[0].responses
+        (never,) = here.scorer.model.tokenize(group("never computed"))[0].responses
         assert never not in [ids for batch in here.engine.batches for tree in batch for ids in tree.responses]
 
 
-def served_group(response: str) -> Any:
+def group(response: str) -> Any:
     from rewardlab.groups import messages
-    from serving.served import Group
+    from serving.loaded_model import Group
 
     return Group(messages("Hi"), [response])
 

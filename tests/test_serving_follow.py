@@ -20,8 +20,8 @@ from rewardlab.signing import sign
 from serving.app import app_of
 from serving.follow import NICENESS, Follower, load
 from serving.limits import Limits
-from serving.served import Opening, Served
-from serving.work import Worker
+from serving.loaded_model import LoadedModel, LoadOptions
+from serving.scorer import Scorer
 from steps.register import RegisterConfig, register
 from steps.registry import connect
 from tests.mlflow_server import mlflow_server
@@ -75,13 +75,13 @@ def test_an_alias_is_followed_without_a_failed_request_and_a_bad_bundle_changes_
     client = connect()
     client.set_registered_model_alias(NAME, "production", first)
     address = f"models:/{NAME}@production"
-    worker = Worker(load(registry, registry.find(address), opening=Opening()), Limits(), threads=1)
-    follower = Follower(registry, address, worker, seconds=3600, opening=Opening())
+    scorer = Scorer(load(registry, registry.find(address), options=LoadOptions()), Limits(), threads=1)
+    follower = Follower(registry, address, scorer, seconds=3600, options=LoadOptions())
     expected = {
         f"{NAME}/{version}": Engine(Bundle.open(bundle), threads=1).score("Hi", ["a", "b"]).rewards
         for version, bundle in ((first, tiny_bundle), (second, other_bundle))
     }
-    with running(app_of(worker, follower=follower)) as url:
+    with running(app_of(scorer, follower=follower)) as url:
         settled(url)
 
         async def ask_while(step: Any) -> list[dict[str, Any]]:
@@ -105,8 +105,8 @@ def test_an_alias_is_followed_without_a_failed_request_and_a_bad_bundle_changes_
             assert ready.status_code == 200
             assert (problem or "") in ready.json().get("reason", "")
             assert ("reason" in ready.json()) == (problem is not None)
-            served = httpx.post(f"{url}/v1/rewards", json={"prompt": "Hi", "responses": ["a"]}).json()["model"]
-            assert served == f"{NAME}/{first if version == third else version}"
+            model = httpx.post(f"{url}/v1/rewards", json={"prompt": "Hi", "responses": ["a"]}).json()["model"]
+            assert model == f"{NAME}/{first if version == third else version}"
 
 
 @pytest.mark.slow
@@ -114,11 +114,11 @@ def test_a_pinned_version_is_loaded_and_what_is_not_there_is_named(
     registry: RestRegistry, registry_url: str, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     version = registered(tiny_bundle, tmp_path, run_id="pinned")
-    served = load(registry, registry.find(f"models:/{NAME}/{version}"), opening=Opening())
-    assert served.label == f"{NAME}/{version}"
-    assert served.digest == Bundle.open(tiny_bundle).digest
+    model = load(registry, registry.find(f"models:/{NAME}/{version}"), options=LoadOptions())
+    assert model.label == f"{NAME}/{version}"
+    assert model.digest == Bundle.open(tiny_bundle).digest
     with pytest.raises(ValueError, match="is not signed"):
-        load(registry, registry.find(f"models:/{NAME}/{version}"), opening=Opening(verify_key=keys(tmp_path)[1]))
+        load(registry, registry.find(f"models:/{NAME}/{version}"), options=LoadOptions(verify_key=keys(tmp_path)[1]))
     for address, part in ((f"models:/{NAME}/99", "99"), (f"models:/{NAME}@nobody", "'nobody'"), ("models:/none/1", "")):
         with pytest.raises(ValueError, match=f"cannot be found in {registry_url}.*{part}"):
             registry.find(address)
@@ -133,29 +133,29 @@ def test_a_signature_travels_with_its_version(registry: RestRegistry, other_bund
     seal(bundle, read_json(bundle / "manifest.json") | {"signed": True})
     sign(bundle, private)
     version = registry.find(f"models:/{NAME}/{registered(bundle, tmp_path, run_id='signed')}")
-    assert load(registry, version, opening=Opening(verify_key=public)).digest == Bundle.open(bundle).digest
+    assert load(registry, version, options=LoadOptions(verify_key=public)).digest == Bundle.open(bundle).digest
     _, other = keys(tmp_path)
     with pytest.raises(ValueError, match="does not hold"):
-        load(registry, version, opening=Opening(verify_key=other))
+        load(registry, version, options=LoadOptions(verify_key=other))
 
 
 def test_a_registry_that_is_gone_leaves_the_model_in_service(tiny_bundle: Path) -> None:
-    served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1")
-    worker = Worker(served, Limits())
+    model = LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1")
+    scorer = Scorer(model, Limits())
     follower = Follower(
         RestRegistry(httpx.Client(base_url="http://127.0.0.1:9")),
         "models:/a@production",
-        worker,
+        scorer,
         seconds=1,
-        opening=Opening(),
+        options=LoadOptions(),
     )
     follower.step()
-    assert "models:/a@production cannot be followed" in (worker.follow_problem or "")
-    assert worker.served is served
+    assert "models:/a@production cannot be followed" in (scorer.follow_problem or "")
+    assert scorer.model is model
 
 
 def test_what_loads_a_version_gives_way_to_what_answers_requests(tiny_bundle: Path) -> None:
-    served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="one", version="1")
+    model = LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="one", version="1")
     found: dict[str, int] = {}
 
     class Looks(Follower):
@@ -163,9 +163,9 @@ def test_what_loads_a_version_gives_way_to_what_answers_requests(tiny_bundle: Pa
             found["loading"] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     async def follow() -> None:
-        registry, worker = RestRegistry(httpx.Client(base_url="http://127.0.0.1:9")), Worker(served, Limits())
+        registry, scorer = RestRegistry(httpx.Client(base_url="http://127.0.0.1:9")), Scorer(model, Limits())
         following = asyncio.create_task(
-            Looks(registry, f"models:/{NAME}@production", worker, seconds=0.01, opening=Opening()).run()
+            Looks(registry, f"models:/{NAME}@production", scorer, seconds=0.01, options=LoadOptions()).run()
         )
         while not found:
             await asyncio.sleep(0.01)
@@ -178,12 +178,12 @@ def test_what_loads_a_version_gives_way_to_what_answers_requests(tiny_bundle: Pa
 def test_only_a_server_and_an_alias_can_be_followed(tiny_bundle: Path) -> None:
     with pytest.raises(ValueError, match="MLFLOW_TRACKING_URI"):
         RestRegistry.of_environment({"MLFLOW_TRACKING_URI": "sqlite:///a.db"})
-    served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1")
+    model = LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1")
     registry = RestRegistry.of_environment(
         {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_TRACKING_TOKEN": "secret"}
     )
     for address in ("models:/a/3", "a@b"):
         with pytest.raises(ValueError, match="an alias is followed"):
-            Follower(registry, address, Worker(served, Limits()), seconds=1, opening=Opening())
+            Follower(registry, address, Scorer(model, Limits()), seconds=1, options=LoadOptions())
     with pytest.raises(ValueError, match="models:/NAME/VERSION or models:/NAME@ALIAS"):
         registry.find("a@b")

@@ -10,19 +10,19 @@ from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from serving.app import app_of
 from serving.limits import Limits
-from serving.served import Served
-from serving.work import Worker
+from serving.loaded_model import LoadedModel
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 
 @pytest.mark.parametrize("cases", [400, pytest.param(10_000, marks=pytest.mark.campaign)])
 def test_no_generated_request_breaks_the_server(tiny_bundle: Path, cases: int) -> None:
-    served = Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="small", version="3")
-    worker = Worker(served, Limits(max_queue_seconds=600))
-    with running(app_of(worker)) as url:
+    model = LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="small", version="3")
+    scorer = Scorer(model, Limits(max_queue_seconds=600))
+    with running(app_of(scorer)) as url:
         settled(url)
         assert fuzz(url, cases) > cases // 2
         settled(url)
-        assert worker.loop.outstanding == 0
+        assert scorer.loop.outstanding == 0
         reply = httpx.post(f"{url}/v1/rewards", json={"prompt": "a", "responses": ["b"]})
         assert reply.status_code == 200

@@ -20,11 +20,11 @@ from rewardlab.engine import Engine, Scores
 from rewardlab.files import read_json
 from rewardlab.groups import messages
 from rewardlab.tokens import TokenTree
-from serving.batches import TOKEN_BUDGET, Leaf, Queue, price, trees
 from serving.limits import Limits
-from serving.manners import MANNERS
-from serving.served import Group, Opening, Served
-from serving.work import Worker
+from serving.loaded_model import Group, LoadedModel, LoadOptions
+from serving.protocols import native, verl
+from serving.queue import TOKEN_BUDGET, Leaf, Queue, price, trees
+from serving.scorer import Scorer
 from steps.export.graph import write_whole
 
 
@@ -54,19 +54,19 @@ def engine(tiny_bundle: Path) -> Watched:
 
 
 @pytest.fixture
-def served(engine: Watched) -> Iterator[Served]:
+def model(engine: Watched) -> Iterator[LoadedModel]:
     engine.batches.clear()
     engine.poison.clear()
-    yield Served.of(engine, name="small", version="1")
+    yield LoadedModel.of(engine, name="small", version="1")
     engine.free.set()
 
 
-async def ready(served: Served, limits: Limits | None = None) -> Worker:
-    worker = Worker(served, limits or Limits(), threads=2)
-    await worker.start()
-    assert worker.not_ready is None
-    served.engine.batches.clear()  # type: ignore[attr-defined]
-    return worker
+async def ready(model: LoadedModel, limits: Limits | None = None) -> Scorer:
+    scorer = Scorer(model, limits or Limits(), threads=2)
+    await scorer.start()
+    assert scorer.not_ready is None
+    model.engine.batches.clear()  # type: ignore[attr-defined]
+    return scorer
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -75,32 +75,32 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def occupied(worker: Worker, engine: Watched) -> list[asyncio.Task[Any]]:
+async def occupied(scorer: Scorer, engine: Watched) -> list[asyncio.Task[Any]]:
     """Stop the engine with a batch in each of its threads."""
     engine.free.clear()
     tasks = []
     for count in (1, 2):
-        tasks.append(asyncio.create_task(worker.score([group(f"busy {count}", "a")], MANNERS["verl"])))
-        await until(lambda count=count: len(worker.loop._running) == count)  # type: ignore[misc]
+        tasks.append(asyncio.create_task(scorer.score([group(f"busy {count}", "a")], verl.PROTOCOL.policy)))
+        await until(lambda count=count: len(scorer.loop._running) == count)  # type: ignore[misc]
     return tasks
 
 
-def waiting(worker: Worker) -> int:
+def waiting(scorer: Scorer) -> int:
     """Return how many answers are waited for."""
-    return sum(len(leaf.waiting) for leaf in worker.loop._flight.values())
+    return sum(len(leaf.waiting) for leaf in scorer.loop._flight.values())
 
 
-def leaf(served: Served, prompt: int, response: int, *, length: int = 10) -> Leaf:
-    return Leaf(served, (prompt,) * length, (response,) * length)
+def leaf(model: LoadedModel, prompt: int, response: int, *, length: int = 10) -> Leaf:
+    return Leaf(model, (prompt,) * length, (response,) * length)
 
 
 def group(prompt: str, *responses: str) -> Group:
     return Group(messages(prompt), responses)
 
 
-def test_a_batch_begins_with_the_oldest_prompt_and_holds_its_responses_together(served: Served) -> None:
+def test_a_batch_begins_with_the_oldest_prompt_and_holds_its_responses_together(model: LoadedModel) -> None:
     queue = Queue()
-    leaves = [leaf(served, prompt, response) for response in range(3) for prompt in (7, 8, 9)]
+    leaves = [leaf(model, prompt, response) for response in range(3) for prompt in (7, 8, 9)]
     for each in leaves:
         queue.add(each)
     batch = queue.take()
@@ -119,7 +119,7 @@ def test_where_the_graph_reads_whole_sequences_each_row_costs_its_prompt(
     (folder / MANIFEST).unlink()
     seal(folder, facts)
     shared, whole = (
-        Served.of(Engine(Bundle.open(each), threads=1), name="a", version="1") for each in (tiny_bundle, folder)
+        LoadedModel.of(Engine(Bundle.open(each), threads=1), name="a", version="1") for each in (tiny_bundle, folder)
     )
     costs = [price([Leaf(each, (1,) * 30, (2,) * length) for length in (8, 9)]) for each in (shared, whole)]
     assert costs == [30 + 8 + 9, 2 * 30 + 8 + 9]
@@ -127,12 +127,12 @@ def test_where_the_graph_reads_whole_sequences_each_row_costs_its_prompt(
     assert (whole.engine.num_prompt_hits, whole.engine.num_prompt_misses) == (0, 0)
 
 
-def test_no_batch_mixes_lengths_exceeds_its_budget_or_leaves_anything_behind(served: Served) -> None:
+def test_no_batch_mixes_lengths_exceeds_its_budget_or_leaves_anything_behind(model: LoadedModel) -> None:
     random.seed(0)
     queue, given = Queue(), []
     for prompt in range(200):
         length = random.randrange(1, 900)
-        given += [leaf(served, prompt, response, length=length) for response in range(random.randrange(1, 5))]
+        given += [leaf(model, prompt, response, length=length) for response in range(random.randrange(1, 5))]
     for each in random.sample(given, len(given)):
         queue.add(each)
     taken: list[Leaf] = []
@@ -147,31 +147,31 @@ def test_no_batch_mixes_lengths_exceeds_its_budget_or_leaves_anything_behind(ser
     assert queue.tokens == 0
 
 
-def test_models_never_share_a_batch(served: Served, engine: Watched) -> None:
-    other, queue = Served.of(engine, name="small", version="2"), Queue()
-    for each in (served, other, served, other):
+def test_models_never_share_a_batch(model: LoadedModel, engine: Watched) -> None:
+    other, queue = LoadedModel.of(engine, name="small", version="2"), Queue()
+    for each in (model, other, model, other):
         queue.add(leaf(each, 1, random.randrange(10**6)))
-    assert [{each.served.version for each in queue.take()} for _ in range(2)] == [{"1"}, {"2"}]
+    assert [{each.model.version for each in queue.take()} for _ in range(2)] == [{"1"}, {"2"}]
 
 
-def test_a_batch_is_one_tree_a_prompt(served: Served) -> None:
-    batch = [leaf(served, 1, 5), leaf(served, 2, 6), leaf(served, 1, 7)]
+def test_a_batch_is_one_tree_a_prompt(model: LoadedModel) -> None:
+    batch = [leaf(model, 1, 5), leaf(model, 2, 6), leaf(model, 1, 7)]
     assert [(tree.prompt[0], len(tree.responses), leaves) for tree, leaves in trees(batch)] == [
         (1, 2, [batch[0], batch[2]]),
         (2, 1, [batch[1]]),
     ]
 
 
-def test_single_candidates_of_one_prompt_meet_in_one_tree(served: Served, engine: Watched) -> None:
+def test_single_candidates_of_one_prompt_meet_in_one_tree(model: LoadedModel, engine: Watched) -> None:
     async def work() -> list[float | None]:
-        worker = await ready(served)
-        busy = await occupied(worker, engine)
-        one_by_one = [asyncio.create_task(worker.score([group("Hi", f"{n}")], MANNERS["verl"])) for n in range(8)]
-        await until(lambda: waiting(worker) == 10)
+        scorer = await ready(model)
+        busy = await occupied(scorer, engine)
+        one_by_one = [asyncio.create_task(scorer.score([group("Hi", f"{n}")], verl.PROTOCOL.policy)) for n in range(8)]
+        await until(lambda: waiting(scorer) == 10)
         engine.free.set()
         scored = await asyncio.gather(*one_by_one)
         await asyncio.gather(*busy)
-        worker.stop()
+        scorer.stop()
         return [each.rewards[0] for (each,) in scored]
 
     rewards = asyncio.run(work())
@@ -179,15 +179,17 @@ def test_single_candidates_of_one_prompt_meet_in_one_tree(served: Served, engine
     assert rewards == list(engine.score("Hi", [f"{n}" for n in range(8)]))
 
 
-def test_identical_work_in_flight_is_computed_once(served: Served, engine: Watched) -> None:
+def test_identical_work_in_flight_is_computed_once(model: LoadedModel, engine: Watched) -> None:
     async def work() -> list[Any]:
-        worker = await ready(served)
+        scorer = await ready(model)
         engine.free.clear()
-        asked = [asyncio.create_task(worker.score([group("Hi", "same", "same")], MANNERS["verl"])) for _ in range(5)]
-        await until(lambda: waiting(worker) == 10)
+        asked = [
+            asyncio.create_task(scorer.score([group("Hi", "same", "same")], verl.PROTOCOL.policy)) for _ in range(5)
+        ]
+        await until(lambda: waiting(scorer) == 10)
         engine.free.set()
         scored = await asyncio.gather(*asked)
-        worker.stop()
+        scorer.stop()
         return [each.rewards for (each,) in scored]
 
     rewards = asyncio.run(work())
@@ -196,16 +198,16 @@ def test_identical_work_in_flight_is_computed_once(served: Served, engine: Watch
 
 
 @pytest.mark.parametrize("error", [ArithmeticError("NaN"), RuntimeError("the kernel failed"), MemoryError()])
-def test_a_poisonous_response_fails_alone(served: Served, engine: Watched, error: Exception) -> None:
+def test_a_poisonous_response_fails_alone(model: LoadedModel, engine: Watched, error: Exception) -> None:
     async def work() -> Any:
-        worker = await ready(served)
-        engine.poison = {served.read(group("Hi", "bad 17"))[0].responses[0]: error}
+        scorer = await ready(model)
+        engine.poison = {model.tokenize(group("Hi", "bad 17"))[0].responses[0]: error}
         groups = [group("Hi", *(f"{'bad' if n == 17 else 'good'} {n}" for n in range(32))), group("Ho", "good")]
-        scored = await worker.score(groups, MANNERS["native"])
-        again = await worker.score([group("Hi", "good")], MANNERS["native"])
-        assert worker.not_ready is None
-        assert b'rewardlab_failed_responses_total{kind="error"}' in worker.measured()
-        worker.stop()
+        scored = await scorer.score(groups, native.PROTOCOL.policy)
+        again = await scorer.score([group("Hi", "good")], native.PROTOCOL.policy)
+        assert scorer.not_ready is None
+        assert b'rewardlab_failed_responses_total{kind="error"}' in scorer.measured()
+        scorer.stop()
         return [*scored, *again]
 
     first, second, third = asyncio.run(work())
@@ -215,33 +217,35 @@ def test_a_poisonous_response_fails_alone(served: Served, engine: Watched, error
     assert not third.errors
 
 
-def test_work_that_nobody_waits_for_is_not_computed(served: Served, engine: Watched) -> None:
+def test_work_that_nobody_waits_for_is_not_computed(model: LoadedModel, engine: Watched) -> None:
     async def work() -> None:
-        worker = await ready(served)
-        busy = await occupied(worker, engine)
-        left, stays = (asyncio.create_task(worker.score([group("Hi", *"abc"[:n])], MANNERS["verl"])) for n in (3, 1))
-        await until(lambda: waiting(worker) == 6)
+        scorer = await ready(model)
+        busy = await occupied(scorer, engine)
+        left, stays = (
+            asyncio.create_task(scorer.score([group("Hi", *"abc"[:n])], verl.PROTOCOL.policy)) for n in (3, 1)
+        )
+        await until(lambda: waiting(scorer) == 6)
         left.cancel()
         await asyncio.sleep(0)
         engine.free.set()
         (scored,) = await stays
         await asyncio.gather(*busy)
         assert scored.rewards == engine.score("Hi", ["a"]).rewards
-        assert worker.loop.outstanding == 0
-        worker.stop()
+        assert scorer.loop.outstanding == 0
+        scorer.stop()
 
     asyncio.run(work())
     assert [len(tree.responses) for batch in engine.batches for tree in batch if len(tree.responses) > 1] == []
 
 
-def test_a_model_that_was_swapped_goes_without_a_search_for_cycles(served: Served, engine: Watched) -> None:
+def test_a_model_that_was_swapped_goes_without_a_search_for_cycles(model: LoadedModel, engine: Watched) -> None:
     async def work() -> bool:
-        worker = await ready(Served.of(engine, name="small", version="1"))
-        before = weakref.ref(worker.served)
-        await worker.score([group("Hi", "a", "b")], MANNERS["native"])
-        worker.swap(served)
-        await worker.score([group("Hi", "a", "b")], MANNERS["native"])
-        worker.stop()
+        scorer = await ready(LoadedModel.of(engine, name="small", version="1"))
+        before = weakref.ref(scorer.model)
+        await scorer.score([group("Hi", "a", "b")], native.PROTOCOL.policy)
+        scorer.swap(model)
+        await scorer.score([group("Hi", "a", "b")], native.PROTOCOL.policy)
+        scorer.stop()
         return before() is None
 
     gc.collect()
@@ -253,23 +257,23 @@ def test_a_model_that_was_swapped_goes_without_a_search_for_cycles(served: Serve
 
 
 def test_a_model_that_reads_the_same_way_takes_over_the_tokenizers(
-    served: Served, tiny_bundle: Path, other_bundle: Path
+    model: LoadedModel, tiny_bundle: Path, other_bundle: Path
 ) -> None:
-    same = Served.load(other_bundle, name="small", version="2", before=served, opening=Opening())
-    assert same._tokenizers is served._tokenizers
-    assert same.read(group("Hi", "a")) == served.read(group("Hi", "a"))
-    shorter = replace(served.engine.bundle, readout=replace(served.engine.bundle.readout, prompt_limit=5))
-    other = Served.of(Engine(shorter, threads=1), name="small", version="3", before=served)
-    assert other._tokenizers is not served._tokenizers
-    assert other.read(group("Hi " * 9, "a"))[0].truncated == (True,)
+    same = LoadedModel.load(other_bundle, name="small", version="2", before=model, options=LoadOptions())
+    assert same._tokenizers is model._tokenizers
+    assert same.tokenize(group("Hi", "a")) == model.tokenize(group("Hi", "a"))
+    shorter = replace(model.engine.bundle, readout=replace(model.engine.bundle.readout, prompt_limit=5))
+    other = LoadedModel.of(Engine(shorter, threads=1), name="small", version="3", before=model)
+    assert other._tokenizers is not model._tokenizers
+    assert other.tokenize(group("Hi " * 9, "a"))[0].truncated == (True,)
 
 
-def test_a_group_that_cannot_be_read_takes_no_other_with_it(served: Served) -> None:
+def test_a_group_that_cannot_be_read_takes_no_other_with_it(model: LoadedModel) -> None:
     async def work() -> Any:
-        worker = await ready(served)
+        scorer = await ready(model)
         bad = group("a", "b", "\ud800")
-        scored = await worker.score([group("Hi", "a"), bad, group("Ho")], MANNERS["native"])
-        worker.stop()
+        scored = await scorer.score([group("Hi", "a"), bad, group("Ho")], native.PROTOCOL.policy)
+        scorer.stop()
         return scored
 
     good, bad, empty = asyncio.run(work())
@@ -280,16 +284,16 @@ def test_a_group_that_cannot_be_read_takes_no_other_with_it(served: Served) -> N
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_server_whose_thread_is_gone_is_neither_alive_nor_ready(served: Served, engine: Watched) -> None:
+def test_a_server_whose_thread_is_gone_is_neither_alive_nor_ready(model: LoadedModel, engine: Watched) -> None:
     async def work() -> tuple[str | None, str | None]:
-        worker = await ready(served)
-        engine.poison = {served.read(group("Hi", "bad"))[0].responses[0]: SystemExit()}  # type: ignore[dict-item]
-        asked = asyncio.create_task(worker.score([group("Hi", "bad")], MANNERS["native"]))
-        while not worker.loop.dead:
+        scorer = await ready(model)
+        engine.poison = {model.tokenize(group("Hi", "bad"))[0].responses[0]: SystemExit()}  # type: ignore[dict-item]
+        asked = asyncio.create_task(scorer.score([group("Hi", "bad")], native.PROTOCOL.policy))
+        while not scorer.loop.dead:
             await asyncio.sleep(0.01)
         asked.cancel()
-        told = worker.loop.dead, worker.not_ready
-        worker.stop()
+        told = scorer.loop.dead, scorer.not_ready
+        scorer.stop()
         return told
 
     assert asyncio.run(work()) == ("a thread of the engine has ended",) * 2

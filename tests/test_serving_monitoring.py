@@ -10,9 +10,9 @@ import yaml
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from serving.limits import Limits
-from serving.manners import MANNERS
-from serving.served import Served
-from serving.work import Worker
+from serving.loaded_model import LoadedModel
+from serving.scorer import Scorer
+from tests.served import overload_policies
 
 ROOT = Path(__file__).parent.parent
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -20,9 +20,9 @@ MONITORING = ROOT / "deploy" / "monitoring"
 
 @pytest.fixture(scope="module")
 def metrics(tiny_bundle: Path) -> set[str]:
-    worker = Worker(Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1"), Limits())
-    worker.metrics.request("native", 200, 0.1)
-    return set(re.findall(r"^(rewardlab_\w+)", worker.measured().decode(), re.MULTILINE))
+    scorer = Scorer(LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="a", version="1"), Limits())
+    scorer.metrics.request("native", 200, 0.1)
+    return set(re.findall(r"^(rewardlab_\w+)", scorer.measured().decode(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("file", ["dashboard.json", "alerts.yaml"])
@@ -46,19 +46,19 @@ def test_dashboard_and_rules_are_whole() -> None:
     assert all({"alert", "expr", "labels", "annotations"} <= set(rule) for rule in rules)
 
 
-def test_the_table_of_faults_is_the_one_that_is_served_by() -> None:
+def test_the_table_of_faults_is_the_overload_policies_of_the_protocols() -> None:
     page = (ROOT / "docs" / "reference" / "faults.md").read_text(encoding="utf-8")
     rows = {
         row[0]: row[1:] for line in page.splitlines() if len(row := re.findall(r"(?<=\| )[^|]+?(?= \|)", line)) == 6
     }
-    told = {name: row for name, row in rows.items() if name != "dialect"}
-    assert told == {
+    del rows["protocol"]  # the head of the table
+    assert rows == {
         name: [
-            f"is held {manners.hold_seconds:g} s" if manners.hold_seconds else "is sent away",
-            str(manners.full_status),
-            f"{manners.deadline_seconds:g} s",
-            str(manners.refusal_status),
-            manners.why,
+            f"is held {policy.hold_seconds:g} s" if policy.hold_seconds else "is sent away",
+            str(policy.full_status),
+            f"{policy.deadline_seconds:g} s",
+            str(policy.refusal_status),
+            policy.why,
         ]
-        for name, manners in MANNERS.items()
+        for name, policy in overload_policies().items()
     }

@@ -17,11 +17,11 @@ from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from rewardlab.files import read_json
 from serving.app import app_of
+from serving.auth import Token, read_tokens
 from serving.limits import Limits
+from serving.loaded_model import LoadedModel
 from serving.logs import Lines
-from serving.served import Served
-from serving.tokens import Token, read_tokens
-from serving.work import Worker
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 SCHEMAS = Path(__file__).parent.parent / "rewardlab" / "schemas"
@@ -35,8 +35,10 @@ def engine(tiny_bundle: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    worker = Worker(Served.of(engine, name="small", version="3"), Limits(max_body_bytes=2**20, max_item_bytes=2**16))
-    with running(app_of(worker)) as url:
+    scorer = Scorer(
+        LoadedModel.of(engine, name="small", version="3"), Limits(max_body_bytes=2**20, max_item_bytes=2**16)
+    )
+    with running(app_of(scorer)) as url:
         settled(url)
         yield url
 
@@ -179,15 +181,15 @@ def test_metrics_count_requests_tokens_rewards_and_truncations(url: str) -> None
     assert float(lines["rewardlab_reward_count"]) > 0
     assert math.isfinite(float(lines["rewardlab_queue_seconds"]))
     assert float(lines["rewardlab_drift"]) > 0  # the last rewards are of a few texts, the reference of many
-    (served,) = [line for line in lines if line.startswith("rewardlab_model{")]
-    assert re.fullmatch(r'rewardlab_model\{digest="[0-9a-f]{64}",model="small/3"\}', served)
+    (model,) = [line for line in lines if line.startswith("rewardlab_model{")]
+    assert re.fullmatch(r'rewardlab_model\{digest="[0-9a-f]{64}",model="small/3"\}', model)
 
 
 @pytest.fixture(scope="module")
 def guarded(engine: Engine) -> Iterator[str]:
-    worker = Worker(Served.of(engine, name="small", version="3"), Limits())
+    scorer = Scorer(LoadedModel.of(engine, name="small", version="3"), Limits())
     tokens = {"trainer": Token(token="let me in"), "other": Token(token="me too", max_requests=1)}
-    with running(app_of(worker, tokens=tokens)) as url:
+    with running(app_of(scorer, tokens=tokens)) as url:
         settled(url)
         yield url
 

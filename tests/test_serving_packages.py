@@ -14,8 +14,8 @@ from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from serving.app import app_of
 from serving.limits import Limits
-from serving.served import Served
-from serving.work import Worker
+from serving.loaded_model import LoadedModel
+from serving.scorer import Scorer
 from tests.environments import alone, environment
 from tests.served import running, settled
 from tests.test_serving_clients import PROMPT, RESPONSES, whole
@@ -92,7 +92,7 @@ def engine(tiny_bundle: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    with running(app_of(Worker(Served.of(engine, name="reward-model", version="3"), Limits()))) as url:
+    with running(app_of(Scorer(LoadedModel.of(engine, name="reward-model", version="3"), Limits()))) as url:
         settled(url)
         yield url
 

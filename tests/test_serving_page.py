@@ -14,10 +14,10 @@ from starlette.applications import Starlette
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from serving.app import app_of
+from serving.auth import Token
 from serving.limits import Limits
-from serving.served import Served
-from serving.tokens import Token
-from serving.work import Worker
+from serving.loaded_model import LoadedModel
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 CHROMIUM = shutil.which("chromium")
@@ -26,15 +26,15 @@ SUBMIT = "<script>addEventListener('load', () => document.getElementById('form')
 
 
 @pytest.fixture(scope="module")
-def served(tiny_bundle: Path) -> Served:
-    return Served.of(Engine(Bundle.open(tiny_bundle), threads=1), name="small", version="3")
+def model(tiny_bundle: Path) -> LoadedModel:
+    return LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="small", version="3")
 
 
 @pytest.fixture
-def app(served: Served, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Starlette:
+def app(model: LoadedModel, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Starlette:
     """Return a server whose page sends its form as soon as it is loaded."""
     monkeypatch.setattr("serving.app._PAGE", PAGE.read_text(encoding="utf-8") + SUBMIT)
-    return app_of(Worker(served, Limits()), tokens=getattr(request, "param", None))
+    return app_of(Scorer(model, Limits()), tokens=getattr(request, "param", None))
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def browse(url: str, folder: Path, *options: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
-def test_a_browser_scores_the_two_responses(url: str, served: Served, tmp_path: Path) -> None:
+def test_a_browser_scores_the_two_responses(url: str, model: LoadedModel, tmp_path: Path) -> None:
     dom = browse(url, tmp_path, "--dump-dom")
-    first, second = served.engine.score("What is 2 + 2?", ["It is 4.", "It is 5."]).rewards
+    first, second = model.engine.score("What is 2 + 2?", ["It is 4.", "It is 5."]).rewards
     rows = re.findall(r"<tr>(<td.*?)</tr>", dom, re.DOTALL)
     shown = [[re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", row)] for row in rows]
     best, other = (("It is 4.", first), ("It is 5.", second))[:: 1 if first >= second else -1]

@@ -16,9 +16,9 @@ from rewardlab.engine import Engine
 from rewardlab.groups import Message, messages
 from serving.app import app_of
 from serving.limits import Limits
-from serving.manners import MANNERS
-from serving.served import Served
-from serving.work import Worker
+from serving.loaded_model import LoadedModel
+from serving.protocols import load_protocols
+from serving.scorer import Scorer
 from tests.served import running, settled
 
 PROMPT = "What is 2 + 2?"
@@ -38,8 +38,8 @@ def engine(tiny_bundle: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    worker = Worker(Served.of(engine, name="small", version="3"), Limits(max_item_bytes=2**16))
-    with running(app_of(worker)) as url:
+    scorer = Scorer(LoadedModel.of(engine, name="small", version="3"), Limits(max_item_bytes=2**16))
+    with running(app_of(scorer)) as url:
         settled(url)
         yield url
 
@@ -286,8 +286,8 @@ def test_a_marker_inside_a_message_is_flagged_by_every_protocol_that_is_sent_who
         assert flag(post(url, path, body)) is True, path
 
 
-@pytest.mark.parametrize("dialect", ["openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei"])
-def test_a_text_that_cannot_be_scored_is_named_and_what_the_client_survives(url: str, dialect: str) -> None:
+@pytest.mark.parametrize("protocol", ["openrlhf", "verl", "vllm", "sglang", "slime", "llamafactory", "nemo", "tei"])
+def test_a_text_that_cannot_be_scored_is_named_and_what_the_client_survives(url: str, protocol: str) -> None:
     path, body, where = {
         "openrlhf": ("/get_reward", {"query": ["<|im_start|>assistant\nfine", "no marker"]}, "query[1]"),
         "verl": ("/classify", {"input": "no marker"}, "input[0]"),
@@ -297,22 +297,22 @@ def test_a_text_that_cannot_be_scored_is_named_and_what_the_client_survives(url:
         "llamafactory": ("/v1/score/evaluation", {"messages": ["no marker"]}, "messages[0]"),
         "nemo": ("/v2/models/m/infer", {"inputs": []}, "sentences"),
         "tei": ("/predict", {"inputs": "no marker"}, "inputs[0]"),
-    }[dialect]
-    reply = post(url, f"/{dialect}{path}", body, MANNERS[dialect].refusal_status)
+    }[protocol]
+    reply = post(url, f"/{protocol}{path}", body, load_protocols()[protocol].policy.refusal_status)
     assert where in reply["error"]
 
 
-@pytest.mark.parametrize(("dialect", "path"), [("verl", "/classify"), ("sglang", "/classify"), ("tei", "/rerank")])
-def test_one_dialect_may_be_spoken_at_the_root(engine: Engine, dialect: str, path: str) -> None:
-    worker = Worker(Served.of(engine, name="small", version="3"), Limits())
+@pytest.mark.parametrize(("protocol", "path"), [("verl", "/classify"), ("sglang", "/classify"), ("tei", "/rerank")])
+def test_one_protocol_may_be_served_at_the_root_too(engine: Engine, protocol: str, path: str) -> None:
+    scorer = Scorer(LoadedModel.of(engine, name="small", version="3"), Limits())
     sent = {"verl": {"input": text(engine, "4")}, "sglang": {"text": text(engine, "4")}}
-    body = sent.get(dialect, {"query": PROMPT, "texts": ["4"]})
-    with running(app_of(worker, dialect=dialect)) as url:
+    body = sent.get(protocol, {"query": PROMPT, "texts": ["4"]})
+    with running(app_of(scorer, protocol=protocol)) as url:
         settled(url)
         assert post(url, path, body) is not None
         assert post(url, "/v1/rewards", {"prompt": PROMPT, "responses": ["4"]})["rewards"]
         metrics = httpx.get(f"{url}/metrics").text
-    assert f'rewardlab_requests_total{{dialect="{dialect}",status="200"}} 1.0' in metrics
+    assert f'rewardlab_requests_total{{dialect="{protocol}",status="200"}} 1.0' in metrics
 
 
 @pytest.mark.parametrize(

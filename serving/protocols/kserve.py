@@ -4,55 +4,39 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse, Response
 
 from rewardlab.groups import messages
-from serving.desk import Call, Desk, failure
+from serving.admission import OverloadPolicy
+from serving.fields import object_of, strings
 from serving.limits import check_count, check_texts
-from serving.protocols.fields import strings
-from serving.served import Group, Item, Text
+from serving.loaded_model import Group, Item, Text
+from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute, json_reply
+from serving.scorer import Scorer, failure
 
 _MODEL = "/v1/models/{name}"
 
 
-def routes(desk: Desk) -> list[Route]:
-    """Return the protocol's routes."""
-
-    async def listed(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse({"models": [desk.worker.served.name]})
-
-    async def ready(request: Request) -> JSONResponse:
-        _check_model(request, desk)
-        good = desk.worker.not_ready is None
-        return JSONResponse({"name": desk.worker.served.name, "ready": good}, 200 if good else 503)
-
-    return [
-        Route(desk.prefix + "/v1/models", listed),
-        Route(desk.prefix + _MODEL, ready),
-        desk.post(_MODEL + ":predict", predict),
-    ]
-
-
-async def predict(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def predict(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Score instances: `{prompt, responses}` gives a list of rewards, a text that ends with a response one reward."""
-    _check_model(call.request, call.desk)
+    _check_model(context.request, context.scorer)
     instances = values.get("instances")
     if not isinstance(instances, list) or not instances:
         raise ValueError(f"instances: a list of at least one, got {instances!r:.80}")
-    check_count(len(instances), call.desk.worker.limits)
-    scored = await call.score([_item(call, index, each) for index, each in enumerate(instances)])
-    if errors := [(f"instances[{at}]", error) for at, each in enumerate(scored) for error in each.errors.values()]:
+    check_count(len(instances), context.limits)
+    scored = await context.score([_item(context, index, instance) for index, instance in enumerate(instances)])
+    errors = [(f"instances[{index}]", error) for index, item in enumerate(scored) for error in item.errors.values()]
+    if errors:
         raise failure(errors)
     predictions = [
-        list(each.rewards) if isinstance(instance, dict) else each.rewards[0]
-        for instance, each in zip(instances, scored, strict=True)
+        list(item.rewards) if isinstance(instance, dict) else item.rewards[0]
+        for instance, item in zip(instances, scored, strict=True)
     ]
-    return {"predictions": predictions, "model_name": call.served.name, "model_version": call.served.version}
+    return {"predictions": predictions, "model_name": context.model.name, "model_version": context.model.version}
 
 
-def _item(call: Call, index: int, instance: Any) -> Item:
-    limits, where = call.desk.worker.limits, f"instances[{index}]"
+def _item(context: RequestContext, index: int, instance: Any) -> Item:
+    limits, where = context.limits, f"instances[{index}]"
     if isinstance(instance, str):
         return Text(strings({where: instance}, where, limits)[0])
     if not isinstance(instance, dict) or set(instance) != {"prompt", "responses"}:
@@ -68,7 +52,39 @@ def _item(call: Call, index: int, instance: Any) -> Item:
     return Group(prompt, responses)
 
 
-def _check_model(request: Request, desk: Desk) -> None:
-    asked, name = request.path_params["name"], desk.worker.served.name
+async def models(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
+    """List the one model."""
+    return JSONResponse({"models": [scorer.model.name]})
+
+
+async def model_ready(request: Request, scorer: Scorer) -> Response:
+    """Say whether the model is ready."""
+    _check_model(request, scorer)
+    ready = scorer.not_ready is None
+    return JSONResponse({"name": scorer.model.name, "ready": ready}, 200 if ready else 503)
+
+
+def _check_model(request: Request, scorer: Scorer) -> None:
+    asked, name = request.path_params["name"], scorer.model.name
     if asked != name:
         raise HTTPException(404, f"there is no model {asked!r}: this server has {name!r}")
+
+
+PROTOCOL = Protocol(
+    name="kserve",
+    policy=OverloadPolicy(
+        hold_seconds=0,
+        deadline_seconds=60,
+        refusal_status=400,
+        why="gateways ask another replica after 503",
+    ),
+    endpoints=(
+        Endpoint(
+            _MODEL + ":predict",
+            json_reply(predict),
+            body=object_of(["instances"], instances={"type": "array"}),
+        ),
+    ),
+    status_routes=(StatusRoute("/v1/models", models), StatusRoute(_MODEL, model_ready)),
+    at_root=True,
+)

@@ -2,25 +2,37 @@
 
 from typing import Any
 
-from starlette.routing import Route
-
-from serving.desk import Call, Desk, each_reward
-from serving.protocols.fields import texts
-
-
-def routes(desk: Desk) -> list[Route]:
-    """Return the protocol's route."""
-    return [desk.post("/v1/score/evaluation", answer)]
+from serving.admission import OverloadPolicy
+from serving.fields import STRING, STRINGS, object_of, texts
+from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
+from serving.scorer import each_reward
 
 
-async def answer(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def answer(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Score whole texts; `max_length` is the bundle's own matter."""
-    scored = await call.score(texts(values, "messages", call.desk.worker.limits))
+    scored = await context.score(texts(values, "messages", context.limits))
     return {
-        "id": f"scoreval-{call.id}",
+        "id": f"scoreval-{context.id}",
         "object": "score.evaluation",
-        "model": call.served.label,
+        "model": context.model.label,
         "scores": each_reward(scored, "messages"),
         "truncated": [any(each.truncated) for each in scored],
         "literal_marker": [each.literal for each in scored],
     }
+
+
+PROTOCOL = Protocol(
+    name="llamafactory",
+    policy=OverloadPolicy(
+        hold_seconds=3600,
+        deadline_seconds=3600,
+        why="has no timeout, looks at no status and never asks again: an error ends the training",
+    ),
+    endpoints=(
+        Endpoint(
+            "/v1/score/evaluation",
+            json_reply(answer),
+            body=object_of(["messages"], messages=STRINGS, model=STRING),
+        ),
+    ),
+)

@@ -3,57 +3,58 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
+import rewardlab
+from rewardlab.files import read_json
 from rewardlab.groups import Message, messages
-from serving.desk import Call, Desk, reason, rewards
+from serving.admission import OverloadPolicy
+from serving.json_lines import NDJSON, Lines
 from serving.limits import Limits, check_count, check_prompt, check_text, read_object
-from serving.protocols.lines import NDJSON, Lines
-from serving.served import Group, Served
-from serving.work import Scored
+from serving.loaded_model import Group, LoadedModel
+from serving.protocol import Endpoint, Protocol, RequestContext
+from serving.scorer import Scored, reason, rewards
 
+_SCHEMAS = Path(rewardlab.__file__).parent / "schemas"
 _KEYS = ("prompt", "responses")
 _OPTIONS = ("partial",)
 
 
-def routes(desk: Desk) -> list[Route]:
-    """Return the route of `POST /v1/rewards`: a JSON object, or lines of them."""
-    streaming = Desk("stream", desk.worker, desk.guard)
-
-    async def reply(call: Call) -> Response:
-        if call.request.headers.get("content-type", "").partition(";")[0].strip().lower() == NDJSON:
-            return Lines(Call(streaming, call.request), line)
-        values = await read_object(call.request, desk.worker.limits)
-        return JSONResponse(await call.unless_gone(answer(call, values)))
-
-    return [desk.route("/v1/rewards", reply)]
+async def reply(context: RequestContext) -> Response:
+    """Return the reply to a JSON object, or to a stream of JSON lines."""
+    media_type = context.request.headers.get("content-type", "").partition(";")[0]
+    if media_type.strip().lower() == NDJSON:
+        return Lines(context.streaming(), line)
+    values = await read_object(context.request, context.limits)
+    return JSONResponse(await context.unless_gone(answer(context, values)))
 
 
-async def answer(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
+async def answer(context: RequestContext, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the reply to one group.
 
     Raises:
         ValueError: the request is wrong, or a response of it is and the request does not ask for the others alone.
     """
-    prompt, responses = parse(values, call.desk.worker.limits)
-    bad = {index: each for index, each in enumerate(responses) if isinstance(each, ValueError)}
+    prompt, responses = parse(values, context.limits)
+    bad = {index: response for index, response in enumerate(responses) if isinstance(response, ValueError)}
     if bad and not values.get("partial"):
         raise ValueError("; ".join(map(str, bad.values())))
-    good = [each for each in responses if isinstance(each, str)]
-    (scored,) = await call.score([Group(prompt, good)])
+    good = [response for response in responses if isinstance(response, str)]
+    (scored,) = await context.score([Group(prompt, good)])
     if not values.get("partial"):
         return whole(rewards(scored), scored)
     places = [index for index in range(len(responses)) if index not in bad]
-    told = {index: str(error) for index, error in bad.items()}
-    return partial(scored, places, told | {places[at]: reason(error) for at, error in scored.errors.items()})
+    unreadable = {index: str(error) for index, error in bad.items()}
+    unscored = {places[at]: reason(error) for at, error in scored.errors.items()}
+    return partial(scored, places, unreadable | unscored)
 
 
-async def line(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
+async def line(context: RequestContext, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the reply to one line of many; its `id` is told by the stream."""
-    return await answer(call, {key: value for key, value in values.items() if key != "id"})
+    return await answer(context, {key: value for key, value in values.items() if key != "id"})
 
 
 def parse(values: Mapping[str, Any], limits: Limits) -> tuple[tuple[Message, ...], list[str | ValueError]]:
@@ -99,12 +100,12 @@ def whole(values: Sequence[float], scored: Scored) -> dict[str, Any]:
         "ranks": ranks(values),
         "best": order[0],
         "order": order,
-        "beats_next": _beats_next([values[index] for index in order], scored.served),
+        "beats_next": _beats_next([values[index] for index in order], scored.model),
         **({"aspects": {name: list(each) for name, each in scored.aspects.items()}} if scored.aspects else {}),
         "truncated": list(scored.truncated),
         "num_tokens": list(scored.num_tokens),
-        "digest": scored.served.digest,
-        "model": scored.served.label,
+        "digest": scored.model.digest,
+        "model": scored.model.label,
     }
 
 
@@ -128,8 +129,8 @@ def partial(scored: Scored, places: Sequence[int], errors: Mapping[int, str]) ->
         "truncated": spread(scored.truncated, False),
         "num_tokens": spread(scored.num_tokens, 0),
         "errors": [{"index": index, "error": errors[index]} for index in sorted(errors)],
-        "digest": scored.served.digest,
-        "model": scored.served.label,
+        "digest": scored.model.digest,
+        "model": scored.model.label,
     }
 
 
@@ -146,7 +147,33 @@ def ranks(rewards: Sequence[float]) -> list[int]:
     return [first[reward] for reward in rewards]
 
 
-def _beats_next(falling: Sequence[float], served: Served) -> list[float]:
+def _beats_next(falling: Sequence[float], model: LoadedModel) -> list[float]:
     """Return sigmoid((r_this - r_next) / temperature) for each but the last (Bradley & Terry 1952)."""
-    temperature = served.engine.bundle.calibration.temperature
+    temperature = model.engine.bundle.calibration.temperature
     return [0.5 + 0.5 * math.tanh((a - b) / (2.0 * temperature)) for a, b in itertools.pairwise(falling)]
+
+
+PROTOCOL = Protocol(
+    name="native",
+    policy=OverloadPolicy(
+        hold_seconds=20,
+        deadline_seconds=55,
+        why="RemoteReward gives up after 60 s; until then it asks again after 503 and 504",
+    ),
+    stream_policy=OverloadPolicy(
+        hold_seconds=3600,
+        deadline_seconds=3600,
+        why="a stream's body is read no further while its lines wait, and so its client waits too",
+    ),
+    endpoints=(
+        Endpoint(
+            "/v1/rewards",
+            reply,
+            body=read_json(_SCHEMAS / "rewards_request.schema.json"),
+            reply_schema={
+                "anyOf": [read_json(_SCHEMAS / f"rewards_{kind}.schema.json") for kind in ("response", "partial")]
+            },
+        ),
+    ),
+    at_root=True,
+)

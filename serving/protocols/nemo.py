@@ -1,15 +1,14 @@
 """NeMo-Aligner's reward model server, which is PyTriton: sentences or tokens in, rewards out, as binary tensors."""
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from serving.desk import Call, Desk, each_reward
+from serving.admission import OverloadPolicy
 from serving.limits import check_count, check_text
-from serving.protocols.tensors import Inference, Tensor, read_inference
-from serving.served import Item, Text
+from serving.loaded_model import Item, Text
+from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
+from serving.scorer import Scorer, each_reward
+from serving.tensors import INFERENCE, Inference, Tensor, read_inference
 
 MOST_ROWS = 1024
 _INPUTS = (
@@ -18,48 +17,33 @@ _INPUTS = (
     {"name": "sequence_lengths", "data_type": "TYPE_INT64", "dims": [1], "optional": True},
 )
 _OUTPUTS = ({"name": "rewards", "data_type": "TYPE_FP32", "dims": [1]},)
-_MODEL = "/v2/models/{name}"
+_MODEL = "/v2/models/{name}"  # by any name that the client has for it
+_MODELS = (_MODEL, _MODEL + "/versions/{version}")
 
 
-def routes(desk: Desk) -> list[Route]:
-    """Return the routes that PyTriton's client asks; the model goes by any name that the client has for it."""
-
-    async def infer(call: Call) -> Response:
-        inference = await read_inference(call.request, desk.worker.limits)
-        scored = await call.unless_gone(call.score(_items(call, inference)))
-        rewards = each_reward(scored, "sentences")
-        head = {"model_name": call.request.path_params["name"], "model_version": "1"}
-        return inference.reply(head, Tensor("rewards", "FP32", (len(rewards), 1), rewards))
-
-    async def ready(request: Request) -> Response:  # noqa: ARG001
-        return Response(status_code=503 if desk.worker.not_ready else 200)
-
-    async def live(request: Request) -> Response:  # noqa: ARG001
-        return Response(status_code=503 if desk.worker.loop.dead else 200)
-
-    async def config(request: Request) -> JSONResponse:
-        return JSONResponse(_config(request.path_params["name"]))
-
-    async def index(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse([{"name": desk.worker.served.name, "version": "1", "state": "READY"}])
-
-    states = [("/v2/health/live", live), ("/v2/health/ready", ready)]
-    models = [(model + verb, state) for model in _models() for verb, state in (("/ready", ready), ("/config", config))]
-    return [
-        *(Route(desk.prefix + path, state) for path, state in states + models),
-        Route(desk.prefix + "/v2/repository/index", index, methods=["POST"]),
-        *(desk.route(model + "/infer", infer) for model in _models()),
-    ]
+async def infer(context: RequestContext) -> Response:
+    """Return the reward of each sentence, or of each row of tokens."""
+    inference = await read_inference(context.request, context.limits)
+    scored = await context.unless_gone(context.score(_items(context, inference)))
+    rewards = each_reward(scored, "sentences")
+    head = {"model_name": context.request.path_params["name"], "model_version": "1"}
+    return inference.reply(head, Tensor("rewards", "FP32", (len(rewards), 1), rewards))
 
 
-def _models() -> tuple[str, str]:
-    return _MODEL, _MODEL + "/versions/{version}"
+async def ready(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
+    """Say by the status whether there are rewards."""
+    return Response(status_code=503 if scorer.not_ready else 200)
 
 
-def _config(name: str) -> dict[str, Any]:
+async def live(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
+    """Say by the status whether the engine's threads work."""
+    return Response(status_code=503 if scorer.loop.dead else 200)
+
+
+async def config(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     """Return the model's configuration in Triton's form."""
-    return {
-        "name": name,
+    values = {
+        "name": request.path_params["name"],
         "platform": "onnxruntime_onnx",
         "backend": "onnxruntime",
         "max_batch_size": MOST_ROWS,
@@ -67,11 +51,17 @@ def _config(name: str) -> dict[str, Any]:
         "output": _OUTPUTS,
         "instance_group": [{"kind": "KIND_CPU", "count": 1}],
     }
+    return JSONResponse(values)
 
 
-def _items(call: Call, inference: Inference) -> list[Item]:
+async def index(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
+    """List the one model."""
+    return JSONResponse([{"name": scorer.model.name, "version": "1", "state": "READY"}])
+
+
+def _items(context: RequestContext, inference: Inference) -> list[Item]:
     tensors = {tensor.name: tensor for tensor in inference.inputs}
-    limits = call.desk.worker.limits
+    limits = context.limits
     if set(tensors) == {"sentences"} and tensors["sentences"].datatype == "BYTES":
         sentences = list(tensors["sentences"].data)
         check_count(len(sentences), limits)
@@ -96,3 +86,27 @@ def _rows(tokens: Tensor, lengths: Tensor) -> list[list[int]]:
         raise ValueError("tokens: whole numbers")
     rows = [tokens.data[start : start + width] for start in range(0, len(tokens.data), width or 1)]
     return [list(row[:length]) for row, length in zip(rows, lengths.data, strict=True)]
+
+
+_READY = tuple(StatusRoute(model + "/ready", ready) for model in _MODELS)
+_CONFIG = tuple(StatusRoute(model + "/config", config) for model in _MODELS)
+
+PROTOCOL = Protocol(
+    name="nemo",
+    policy=OverloadPolicy(
+        hold_seconds=280,
+        deadline_seconds=300,
+        why="pytriton's client waits and never asks again: an error ends the training",
+    ),
+    endpoints=(
+        Endpoint(_MODEL + "/infer", infer, body=INFERENCE, described_as="/v2/models/reward_model/infer"),
+        Endpoint(_MODEL + "/versions/{version}/infer", infer),
+    ),
+    status_routes=(
+        StatusRoute("/v2/health/live", live),
+        StatusRoute("/v2/health/ready", ready),
+        *_READY,
+        *_CONFIG,
+        StatusRoute("/v2/repository/index", index, method="POST"),
+    ),
+)

@@ -6,15 +6,15 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from rewardlab import __version__
 from rewardlab.groups import messages
-from serving.desk import Call, Desk, rewards
+from serving.admission import OverloadPolicy
 from serving.limits import Limits, check_texts
-from serving.protocols.tensors import Tensor, read_inference
-from serving.served import Group
-from serving.work import Worker
+from serving.loaded_model import Group
+from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
+from serving.scorer import Scorer, rewards
+from serving.tensors import INFERENCE, Tensor, read_inference
 
 INPUTS = (
     {"name": "prompt", "datatype": "BYTES", "shape": [1]},
@@ -23,66 +23,56 @@ INPUTS = (
 OUTPUTS = ({"name": "rewards", "datatype": "FP32", "shape": [-1]},)
 EXTENSIONS = ["binary_tensor_data"]
 _MODEL = "/v2/models/{name}"
+_MODEL_VERSION = _MODEL + "/versions/{version}"
 
 
-def routes(desk: Desk) -> list[Route]:
-    """Return the protocol's routes for the one model that is served."""
-
-    async def infer(call: Call) -> Response:
-        served = _check_model(call.request, desk.worker)
-        inference = await read_inference(call.request, desk.worker.limits)
-        group = parse(inference.inputs, inference.outputs, desk.worker.limits)
-        (scored,) = await call.unless_gone(call.score([group]))
-        values = rewards(scored)
-        head = {"model_name": served["name"], "model_version": scored.served.version}
-        return inference.reply(head, Tensor("rewards", "FP32", (len(values),), values))
-
-    return [*about(desk.worker), *(desk.route(path, infer) for path in _both("/infer"))]
+async def infer(context: RequestContext) -> Response:
+    """Return the rewards of the responses to one prompt."""
+    model = _check_model(context.request, context.scorer)
+    inference = await read_inference(context.request, context.limits)
+    group = parse(inference.inputs, inference.outputs, context.limits)
+    (scored,) = await context.unless_gone(context.score([group]))
+    values = rewards(scored)
+    head = {"model_name": model["name"], "model_version": scored.model.version}
+    return inference.reply(head, Tensor("rewards", "FP32", (len(values),), values))
 
 
-def about(worker: Worker) -> list[Route]:
-    """Return the routes that describe server and model."""
-
-    async def server(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse({"name": "rewardlab", "version": __version__, "extensions": EXTENSIONS})
-
-    async def live(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse({"live": True, "ready": worker.not_ready is None})
-
-    async def ready(request: Request) -> JSONResponse:  # noqa: ARG001
-        return _ready(worker, {"live": True})
-
-    async def models(request: Request) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse({"models": [worker.served.name]})
-
-    async def metadata(request: Request) -> JSONResponse:
-        names = _check_model(request, worker)
-        return JSONResponse(
-            {
-                "name": names["name"],
-                "versions": [names["version"]],
-                "platform": "onnxruntime_onnx",
-                "inputs": INPUTS,
-                "outputs": OUTPUTS,
-            }
-        )
-
-    async def model_ready(request: Request) -> JSONResponse:
-        return _ready(worker, {"name": _check_model(request, worker)["name"]})
-
-    return [
-        Route("/v2", server),
-        Route("/v2/health/live", live),
-        Route("/v2/health/ready", ready),
-        Route("/v2/models", models),
-        *(Route(path, metadata) for path in _both("")),
-        *(Route(path, model_ready) for path in _both("/ready")),
-    ]
+async def server(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
+    """Describe the server."""
+    return JSONResponse({"name": "rewardlab", "version": __version__, "extensions": EXTENSIONS})
 
 
-def _both(verb: str) -> tuple[str, str]:
-    """Return the paths with and without the model's version."""
-    return _MODEL + verb, _MODEL + "/versions/{version}" + verb
+async def live(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
+    """Say that the server is there."""
+    return JSONResponse({"live": True, "ready": scorer.not_ready is None})
+
+
+async def ready(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
+    """Say whether there are rewards."""
+    return _ready(scorer, {"live": True})
+
+
+async def models(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
+    """List the one model."""
+    return JSONResponse({"models": [scorer.model.name]})
+
+
+async def metadata(request: Request, scorer: Scorer) -> Response:
+    """Describe the model: its versions and its tensors."""
+    names = _check_model(request, scorer)
+    values = {
+        "name": names["name"],
+        "versions": [names["version"]],
+        "platform": "onnxruntime_onnx",
+        "inputs": INPUTS,
+        "outputs": OUTPUTS,
+    }
+    return JSONResponse(values)
+
+
+async def model_ready(request: Request, scorer: Scorer) -> Response:
+    """Say whether the model gives rewards."""
+    return _ready(scorer, {"name": _check_model(request, scorer)["name"]})
 
 
 def parse(inputs: Sequence[Tensor], outputs: tuple[str, ...], limits: Limits) -> Group:
@@ -113,18 +103,44 @@ def _texts(tensor: Tensor) -> tuple[str, ...]:
     return tuple(tensor.data)
 
 
-def _ready(worker: Worker, head: Mapping[str, Any]) -> JSONResponse:
-    if worker.not_ready:
-        return JSONResponse({**head, "ready": False, "error": worker.not_ready}, 503)
+def _ready(scorer: Scorer, head: Mapping[str, Any]) -> JSONResponse:
+    if scorer.not_ready:
+        return JSONResponse({**head, "ready": False, "error": scorer.not_ready}, 503)
     return JSONResponse({**head, "ready": True})
 
 
-def _check_model(request: Request, worker: Worker) -> dict[str, str]:
-    asked, served = request.path_params, worker.served
-    if asked["name"] != served.name:
-        raise HTTPException(404, f"there is no model {asked['name']!r}: this server has {served.name!r}")
-    if asked.get("version", served.version) != served.version:
+def _check_model(request: Request, scorer: Scorer) -> dict[str, str]:
+    asked, model = request.path_params, scorer.model
+    if asked["name"] != model.name:
+        raise HTTPException(404, f"there is no model {asked['name']!r}: this server has {model.name!r}")
+    if asked.get("version", model.version) != model.version:
         raise HTTPException(
-            404, f"{served.name!r} has no version {asked['version']!r} here: this server has {served.version!r}"
+            404, f"{model.name!r} has no version {asked['version']!r} here: this server has {model.version!r}"
         )
-    return {"name": served.name, "version": served.version}
+    return {"name": model.name, "version": model.version}
+
+
+PROTOCOL = Protocol(
+    name="oip",
+    policy=OverloadPolicy(
+        hold_seconds=0,
+        deadline_seconds=60,
+        refusal_status=400,
+        why="gateways ask another replica after 503",
+    ),
+    endpoints=(
+        Endpoint(_MODEL + "/infer", infer, body=INFERENCE),
+        Endpoint(_MODEL_VERSION + "/infer", infer),
+    ),
+    status_routes=(
+        StatusRoute("/v2", server, described=True),
+        StatusRoute("/v2/health/live", live, described=True),
+        StatusRoute("/v2/health/ready", ready, described=True),
+        StatusRoute("/v2/models", models),
+        StatusRoute(_MODEL, metadata),
+        StatusRoute(_MODEL_VERSION, metadata),
+        StatusRoute(_MODEL + "/ready", model_ready),
+        StatusRoute(_MODEL_VERSION + "/ready", model_ready),
+    ),
+    at_root=True,
+)

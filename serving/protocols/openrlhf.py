@@ -2,24 +2,19 @@
 
 from typing import Any
 
-from starlette.routing import Route
-
-from serving.desk import Call, Desk, each_reward
-from serving.protocols.fields import strings
-from serving.served import Item, Text
-
-
-def routes(desk: Desk) -> list[Route]:
-    """Return the protocol's route."""
-    return [desk.post("/get_reward", answer)]
+from serving.admission import OverloadPolicy
+from serving.fields import STRINGS, object_of, strings
+from serving.loaded_model import Item, Text
+from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
+from serving.scorer import each_reward
 
 
-async def answer(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def answer(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Score whole texts; where the client sends their prompts too, these say where each response begins.
 
     The trainer logs what is in `extra_logs`.
     """
-    limits = call.desk.worker.limits
+    limits = context.limits
     queries = strings(values, "query", limits)
     prompts = values.get("prompts")  # of help where they are texts; a trainer's own objects are not
     if not isinstance(prompts, list) or len(prompts) != len(queries):
@@ -27,11 +22,28 @@ async def answer(call: Call, values: dict[str, Any]) -> dict[str, Any]:
     items: list[Item] = [
         Text(query, prompt if isinstance(prompt, str) else "") for query, prompt in zip(queries, prompts, strict=True)
     ]
-    scored = await call.score(items)
+    scored = await context.score(items)
     rewards = each_reward(scored, "query")
     logs = {
         "truncated": [float(any(each.truncated)) for each in scored],
         "literal_marker": [float(each.literal) for each in scored],
         "num_tokens": [float(sum(each.num_tokens)) for each in scored],
     }
-    return {"rewards": rewards, "scores": rewards, "extra_logs": logs, "model": call.served.label}
+    return {"rewards": rewards, "scores": rewards, "extra_logs": logs, "model": context.model.label}
+
+
+PROTOCOL = Protocol(
+    name="openrlhf",
+    policy=OverloadPolicy(
+        hold_seconds=165,
+        deadline_seconds=170,
+        why="gives up after 180 s and five tries, then goes on with no reward and says nothing",
+    ),
+    endpoints=(
+        Endpoint(
+            "/get_reward",
+            json_reply(answer),
+            body=object_of(["query"], query=STRINGS, prompts=STRINGS, labels={"type": "array"}),
+        ),
+    ),
+)

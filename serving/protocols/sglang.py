@@ -2,57 +2,53 @@
 
 from typing import Any
 
-from starlette.routing import Route
-
 from rewardlab.groups import messages
-from serving.desk import Call, Desk, each_reward, rewards
-from serving.protocols.fields import conversation, string, strings, texts
-from serving.served import Group, Item
-from serving.work import Scored
+from serving.admission import OverloadPolicy
+from serving.fields import STRING, STRINGS, TEXTS, conversation, object_of, string, strings, texts
+from serving.loaded_model import Group, Item
+from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
+from serving.scorer import Scored, each_reward, rewards
 
-_BODIES = ("text", "input_ids", "conv")
-
-
-def routes(desk: Desk) -> list[Route]:
-    """Return the protocol's routes."""
-    return [desk.post("/classify", classify), desk.post("/v1/embeddings", embeddings), desk.post("/v1/score", score)]
+_TEXT_KEYS = ("text", "input_ids", "conv")
 
 
-async def classify(call: Call, values: dict[str, Any]) -> Any:
+async def classify(context: RequestContext, values: dict[str, Any]) -> Any:
     """Return each text's reward as the one entry of its `embedding`: an object for one text, a list for a list."""
-    given = [key for key in _BODIES if values.get(key) is not None]
-    if len(given) != 1:
-        raise ValueError(f"one of {', '.join(_BODIES)}, got {', '.join(given) or 'none of them'}")
-    scored = await call.score(_items(call, values, given[0]))
-    found = [_entry(call, index, reward, scored[index]) for index, reward in enumerate(each_reward(scored, given[0]))]
-    return found if _is_many(values[given[0]]) else found[0]
+    keys = [key for key in _TEXT_KEYS if values.get(key) is not None]
+    if len(keys) != 1:
+        raise ValueError(f"one of {', '.join(_TEXT_KEYS)}, got {', '.join(keys) or 'none of them'}")
+    (key,) = keys
+    scored = await context.score(_items(context, values, key))
+    rewards_of_texts = each_reward(scored, key)
+    entries = [_entry(context, index, reward, scored[index]) for index, reward in enumerate(rewards_of_texts)]
+    return entries if _is_many(values[key]) else entries[0]
 
 
-async def embeddings(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def embeddings(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Return each text's reward as the one entry of its `embedding`, in OpenAI's form."""
-    scored = await call.score(texts(values, "input", call.desk.worker.limits))
+    scored = await context.score(texts(values, "input", context.limits))
     data = [
         {"object": "embedding", "index": index, "embedding": [reward]}
         for index, reward in enumerate(each_reward(scored, "input"))
     ]
     tokens = sum(sum(each.num_tokens) for each in scored)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0}
-    return {"object": "list", "data": data, "model": call.served.label, "usage": usage}
+    return {"object": "list", "data": data, "model": context.model.label, "usage": usage}
 
 
-async def score(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def score(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Return the rewards of responses to one prompt, each as a list of one."""
-    limits = call.desk.worker.limits
+    limits = context.limits
     items = strings(values, "items", limits)
-    (scored,) = await call.score([Group(messages(string(values, "query", limits)), items)])
+    (scored,) = await context.score([Group(messages(string(values, "query", limits)), items)])
     tokens = sum(scored.num_tokens)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     scores = [[reward] for reward in rewards(scored, "items")]
-    return {"scores": scores, "object": "scoring", "model": call.served.label, "usage": usage}
+    return {"scores": scores, "object": "scoring", "model": context.model.label, "usage": usage}
 
 
-def _items(call: Call, values: dict[str, Any], key: str) -> list[Item]:
-    limits = call.desk.worker.limits
+def _items(context: RequestContext, values: dict[str, Any], key: str) -> list[Item]:
+    limits = context.limits
     if key != "conv":
         return texts(values, key, limits)
     talks = values["conv"] if _is_many(values["conv"]) else [values["conv"]]
@@ -64,12 +60,27 @@ def _is_many(value: Any) -> bool:
     return isinstance(value, list) and not all(isinstance(entry, (int, dict)) for entry in value)
 
 
-def _entry(call: Call, index: int, reward: float, scored: Scored) -> dict[str, Any]:
+def _entry(context: RequestContext, index: int, reward: float, scored: Scored) -> dict[str, Any]:
     about = {
-        "id": f"{call.id}-{index}",
+        "id": f"{context.id}-{index}",
         "prompt_tokens": sum(scored.num_tokens),
         "truncated": any(scored.truncated),
         "literal_marker": scored.literal,
-        "model": call.served.label,
+        "model": context.model.label,
     }
     return {"embedding": [reward], "meta_info": about}
+
+
+PROTOCOL = Protocol(
+    name="sglang",
+    policy=OverloadPolicy(
+        hold_seconds=0,
+        deadline_seconds=120,
+        why="SGLang itself answers 503 when its queue is full",
+    ),
+    endpoints=(
+        Endpoint("/classify", json_reply(classify), body=object_of(["text"], text=TEXTS)),
+        Endpoint("/v1/embeddings", json_reply(embeddings), body=object_of(["input"], input=TEXTS)),
+        Endpoint("/v1/score", json_reply(score), body=object_of(["query", "items"], query=STRING, items=STRINGS)),
+    ),
+)

@@ -2,37 +2,32 @@
 
 from typing import Any
 
-from starlette.routing import Route
-
 from rewardlab.groups import messages
-from serving.desk import Call, Desk, each_reward
+from serving.admission import OverloadPolicy
+from serving.fields import STRING, object_of, string
 from serving.limits import check_texts
-from serving.protocols.fields import string
-from serving.served import Group, Item, Text
+from serving.loaded_model import Group, Item, Text
+from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
+from serving.scorer import each_reward
 
 
-def routes(desk: Desk) -> list[Route]:
-    """Return the protocol's routes: a bare number, and an object for `--reward-key score`."""
-    return [desk.post("/rm", number), desk.post("/rm/object", detailed)]
-
-
-async def number(call: Call, values: dict[str, Any]) -> float:
+async def number(context: RequestContext, values: dict[str, Any]) -> float:
     """Return the reward itself, which is what slime takes without a reward key."""
-    return float((await detailed(call, values))["score"])
+    return float((await detailed(context, values))["score"])
 
 
-async def detailed(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def detailed(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Return the reward under `score`, and what the number alone cannot say."""
-    scored = await call.score([_item(call, values)])
+    scored = await context.score([_item(context, values)])
     (reward,) = each_reward(scored, "response")
-    (each,) = scored
-    flags = {"truncated": any(each.truncated), "literal_marker": each.literal, "num_tokens": sum(each.num_tokens)}
-    return {"score": reward, **flags, "model": call.served.label}
+    (item,) = scored
+    flags = {"truncated": any(item.truncated), "literal_marker": item.literal, "num_tokens": sum(item.num_tokens)}
+    return {"score": reward, **flags, "model": context.model.label}
 
 
-def _item(call: Call, values: dict[str, Any]) -> Item:
+def _item(context: RequestContext, values: dict[str, Any]) -> Item:
     """Return what is scored: the prompt is messages, text that the template has rendered, or a user's own words."""
-    limits = call.desk.worker.limits
+    limits = context.limits
     response = string(values, "response", limits)
     if isinstance(values.get("prompt"), str):
         prompt = string(values, "prompt", limits)
@@ -43,3 +38,19 @@ def _item(call: Call, values: dict[str, Any]) -> Item:
         raise ValueError(f"prompt: {error}") from error
     check_texts(turns, [response], limits)
     return Group(turns, [response], decoded=True)
+
+
+_BODY = object_of(["prompt", "response"], prompt=STRING, response=STRING, label={})
+
+PROTOCOL = Protocol(
+    name="slime",
+    policy=OverloadPolicy(
+        hold_seconds=90,
+        deadline_seconds=110,
+        why="gives up after 120 s in all; asks again 10 times, with growing waits, after anything",
+    ),
+    endpoints=(
+        Endpoint("/rm", json_reply(number), body=_BODY),
+        Endpoint("/rm/object", json_reply(detailed), body=_BODY),  # for `--reward-key score`
+    ),
+)

@@ -2,45 +2,55 @@
 
 from typing import Any
 
-from starlette.routing import Route
-
 from rewardlab.groups import messages
-from serving.desk import Call, Desk, each_reward, rewards
+from serving.admission import OverloadPolicy
+from serving.fields import BOOLEAN, STRING, STRINGS, object_of, string, strings
 from serving.limits import check_count
-from serving.protocols.fields import string, strings
-from serving.served import Group, Item, Text
+from serving.loaded_model import Group, Item, Text
+from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
+from serving.scorer import each_reward, rewards
 
 
-def routes(desk: Desk) -> list[Route]:
-    """Return the protocol's routes."""
-    return [desk.post("/predict", predict), desk.post("/rerank", rerank)]
-
-
-async def predict(call: Call, values: dict[str, Any]) -> Any:
+async def predict(context: RequestContext, values: dict[str, Any]) -> Any:
     """Return the reward of one text or pair, or of each of a batch: a pair is a user's turn and its response."""
     inputs = values.get("inputs")
     many = isinstance(inputs, list) and not all(isinstance(entry, str) for entry in inputs)
     entries: Any = inputs if many else [inputs]
-    check_count(len(entries), call.desk.worker.limits)
-    scored = await call.score([_item(call, index, entry) for index, entry in enumerate(entries)])
-    found = [[{"score": reward, "label": "LABEL_0"}] for reward in each_reward(scored, "inputs")]
-    return found if many else found[0]
+    check_count(len(entries), context.limits)
+    scored = await context.score([_item(context, index, entry) for index, entry in enumerate(entries)])
+    labelled = [[{"score": reward, "label": "LABEL_0"}] for reward in each_reward(scored, "inputs")]
+    return labelled if many else labelled[0]
 
 
-async def rerank(call: Call, values: dict[str, Any]) -> list[dict[str, Any]]:
+async def rerank(context: RequestContext, values: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the responses to one prompt, the best first."""
-    limits = call.desk.worker.limits
+    limits = context.limits
     texts = strings(values, "texts", limits)
-    (scored,) = await call.score([Group(messages(string(values, "query", limits)), texts)])
-    found = rewards(scored, "texts")
-    order = sorted(range(len(found)), key=lambda index: -found[index])
+    (scored,) = await context.score([Group(messages(string(values, "query", limits)), texts)])
+    scores = rewards(scored, "texts")
+    order = sorted(range(len(scores)), key=lambda index: -scores[index])
     wants_text = values.get("return_text") is True
-    return [{"index": at, "score": found[at], **({"text": texts[at]} if wants_text else {})} for at in order]
+    return [{"index": at, "score": scores[at], **({"text": texts[at]} if wants_text else {})} for at in order]
 
 
-def _item(call: Call, index: int, entry: Any) -> Item:
-    limits = call.desk.worker.limits
+def _item(context: RequestContext, index: int, entry: Any) -> Item:
+    limits = context.limits
     parts = strings({f"inputs[{index}]": entry}, f"inputs[{index}]", limits)
     if len(parts) > 2:
         raise ValueError(f"inputs[{index}]: one text or a pair, got {len(parts)}")
     return Text(parts[0]) if len(parts) == 1 else Group(messages(parts[0]), [parts[1]])
+
+
+PROTOCOL = Protocol(
+    name="tei",
+    policy=OverloadPolicy(
+        hold_seconds=0,
+        deadline_seconds=60,
+        full_status=429,
+        why="text-embeddings-inference itself answers 429 when it is full, and its clients ask again",
+    ),
+    endpoints=(
+        Endpoint("/predict", json_reply(predict), body=object_of(["inputs"], inputs={}, raw_scores=BOOLEAN)),
+        Endpoint("/rerank", json_reply(rerank), body=object_of(["query", "texts"], query=STRING, texts=STRINGS)),
+    ),
+)

@@ -4,84 +4,77 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.routing import Route
-
 from rewardlab.groups import messages
-from serving.desk import Call, Desk, each_reward, rewards
-from serving.protocols.fields import conversation, pairs, string, strings, texts
-from serving.served import Group, Item
-from serving.work import Scored
+from serving.admission import OverloadPolicy
+from serving.fields import STRING, STRINGS, TEXTS, conversation, object_of, pairs, string, strings, texts
+from serving.loaded_model import Group, Item
+from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
+from serving.scorer import Scored, each_reward, rewards
 
 _QUERIES, _DOCUMENTS = ("queries", "text_1", "data_1"), ("documents", "items", "text_2", "data_2")
 
 
-def routes(desk: Desk) -> list[Route]:
-    """Return the protocol's routes."""
-    return [
-        desk.post("/classify", classify),
-        desk.post("/pooling", pooling),
-        *(desk.post(path, score) for path in ("/score", "/v1/score")),
-        *(desk.post(path, rerank) for path in ("/rerank", "/v1/rerank", "/v2/rerank")),
-    ]
-
-
-async def classify(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def classify(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Return each text's reward as the one entry of its `probs`."""
-    scored = await call.score(_items(call, values))
+    scored = await context.score(_items(context, values))
     data = [
-        {"index": index, "label": "LABEL_0", "probs": [reward], "num_classes": 1, **_flags(each)}
-        for index, (reward, each) in enumerate(zip(each_reward(scored, "input"), scored, strict=True))
+        {"index": index, "label": "LABEL_0", "probs": [reward], "num_classes": 1, **_flags(item)}
+        for index, (reward, item) in enumerate(zip(each_reward(scored, "input"), scored, strict=True))
     ]
-    return _listed(call, "classify", data, scored)
+    return _listed(context, "classify", data, scored)
 
 
-async def pooling(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def pooling(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Return each text's reward as the one entry of its `data`."""
     task = values.get("task") or "classify"
     if task != "classify":
         raise ValueError(f"task: 'classify', which gives a text's reward, got {task!r:.80}")
-    scored = await call.score(_items(call, values))
+    scored = await context.score(_items(context, values))
     data = [
-        {"index": index, "object": "pooling", "data": [reward], **_flags(each)}
-        for index, (reward, each) in enumerate(zip(each_reward(scored, "input"), scored, strict=True))
+        {"index": index, "object": "pooling", "data": [reward], **_flags(item)}
+        for index, (reward, item) in enumerate(zip(each_reward(scored, "input"), scored, strict=True))
     ]
-    return _listed(call, "pool", data, scored)
+    return _listed(context, "pool", data, scored)
 
 
-async def score(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def score(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Return the rewards of responses to one prompt, or to one prompt each."""
-    limits = call.desk.worker.limits
+    limits = context.limits
     left = strings(values, next((key for key in _QUERIES if key in values), _QUERIES[0]), limits)
     right = strings(values, next((key for key in _DOCUMENTS if key in values), _DOCUMENTS[0]), limits)
     if len(left) not in (1, len(right)):
         raise ValueError(f"one prompt, or one for each of the {len(right)} responses, got {len(left)}")
-    scored = await call.score(pairs(left * len(right) if len(left) == 1 else left, right))
+    scored = await context.score(pairs(left * len(right) if len(left) == 1 else left, right))
     data = [
         {"index": index, "object": "score", "score": reward}
         for index, reward in enumerate(each_reward(scored, "documents"))
     ]
-    return _listed(call, "score", data, scored)
+    return _listed(context, "score", data, scored)
 
 
-async def rerank(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+async def rerank(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
     """Return the responses to one prompt, the best first."""
-    limits = call.desk.worker.limits
+    limits = context.limits
     documents = strings(values, "documents", limits)
     top = values.get("top_n") or len(documents)
     if type(top) is not int or top < 0:
         raise ValueError(f"top_n: a number of documents, or 0 for all, got {top!r:.80}")
-    (scored,) = await call.score([Group(messages(string(values, "query", limits)), documents)])
-    found = rewards(scored, "documents")
-    order = sorted(range(len(found)), key=lambda index: -found[index])[:top]
+    (scored,) = await context.score([Group(messages(string(values, "query", limits)), documents)])
+    scores = rewards(scored, "documents")
+    order = sorted(range(len(scores)), key=lambda index: -scores[index])[:top]
     results = [
-        {"index": index, "document": {"text": documents[index]}, "relevance_score": found[index]} for index in order
+        {"index": index, "document": {"text": documents[index]}, "relevance_score": scores[index]} for index in order
     ]
-    head = {"id": f"rerank-{call.id}", "model": call.served.label, "usage": {"total_tokens": sum(scored.num_tokens)}}
+    head = {
+        "id": f"rerank-{context.id}",
+        "model": context.model.label,
+        "usage": {"total_tokens": sum(scored.num_tokens)},
+    }
     return {**head, "results": results}
 
 
-def _items(call: Call, values: dict[str, Any]) -> list[Item]:
-    limits = call.desk.worker.limits
+def _items(context: RequestContext, values: dict[str, Any]) -> list[Item]:
+    limits = context.limits
     if "messages" in values:
         return [conversation(values["messages"], "messages", limits)]
     return texts(values, "input", limits)
@@ -91,13 +84,34 @@ def _flags(scored: Scored) -> dict[str, Any]:
     return {"truncated": any(scored.truncated), "literal_marker": scored.literal}
 
 
-def _listed(call: Call, kind: str, data: Sequence[Any], scored: Sequence[Scored]) -> dict[str, Any]:
+def _listed(context: RequestContext, kind: str, data: Sequence[Any], scored: Sequence[Scored]) -> dict[str, Any]:
     tokens = sum(sum(each.num_tokens) for each in scored)
     return {
-        "id": f"{kind}-{call.id}",
+        "id": f"{kind}-{context.id}",
         "object": "list",
         "created": int(time.time()),
-        "model": call.served.label,
+        "model": context.model.label,
         "data": data,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
+
+
+_RANKED = object_of(["query", "documents"], query=STRING, documents=STRINGS, top_n={"type": "integer", "minimum": 0})
+
+PROTOCOL = Protocol(
+    name="vllm",
+    policy=OverloadPolicy(
+        hold_seconds=0,
+        deadline_seconds=120,
+        why="vLLM itself answers 503 when its queue is full",
+    ),
+    endpoints=(
+        Endpoint("/classify", json_reply(classify), body=object_of(["input"], input=TEXTS, model=STRING)),
+        Endpoint("/pooling", json_reply(pooling), body=object_of(["input"], input=TEXTS, model=STRING, task=STRING)),
+        Endpoint("/score", json_reply(score), body=object_of(["text_1", "text_2"], text_1=STRINGS, text_2=STRINGS)),
+        Endpoint("/v1/score", json_reply(score)),
+        Endpoint("/rerank", json_reply(rerank), body=_RANKED),
+        Endpoint("/v1/rerank", json_reply(rerank)),
+        Endpoint("/v2/rerank", json_reply(rerank)),
+    ),
+)

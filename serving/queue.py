@@ -1,4 +1,4 @@
-"""What waits for the engine: priced in tokens, grouped by prompt, then by length."""
+"""The queue of responses that wait for the engine: priced in tokens, batched by prompt, then by length."""
 
 import asyncio
 from array import array
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rewardlab.readout import LENGTH_MULTIPLE
 from rewardlab.tokens import TokenTree
-from serving.served import Served
+from serving.loaded_model import LoadedModel
 
 TOKEN_BUDGET = 1024
 """Tokens that close a batch: beyond it a CPU gains nothing, and whoever waits next waits longer."""
@@ -25,8 +25,8 @@ Key = tuple[int, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
-    """What a batch took: tokens that the engine computed, seconds by the wall, and of its thread's CPU."""
+class BatchCost:
+    """Cost of one batch: tokens that the engine computed, wall-clock seconds, CPU seconds of its thread."""
 
     tokens: int
     seconds: float
@@ -56,7 +56,7 @@ class Pending:
 class Leaf:
     """One response to one prompt, for one model; identical work in flight is one leaf that several wait for."""
 
-    served: Served
+    model: LoadedModel
     prompt: Ids
     response: Ids
     waiting: list[tuple[Pending, int]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Leaf:
     key: Key = field(init=False)
 
     def __post_init__(self) -> None:
-        self.branch = (id(self.served), _packed(self.prompt))
+        self.branch = (id(self.model), _packed(self.prompt))
         self.key = (*self.branch, _packed(self.response))
 
     @property
@@ -171,5 +171,5 @@ def price(leaves: Sequence[Leaf]) -> int:
 
 def _price(leaf: Leaf, *, first: bool) -> int:
     """A shared prompt is computed once, for its first response; without sharing each row holds it."""
-    prompt = len(leaf.prompt) if first or not leaf.served.shares_prompts else 0
+    prompt = len(leaf.prompt) if first or not leaf.model.shares_prompts else 0
     return prompt + len(leaf.response)

@@ -12,10 +12,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from rewardlab.text import utf8
+from serving.fields import STRING, object_of
 from serving.limits import Limits, parse_object, read_body
 
 HEADER = "inference-header-content-length"
 _NUMBERS: dict[str, np.dtype[Any]] = {"INT64": np.dtype("<i8"), "INT32": np.dtype("<i4"), "FP32": np.dtype("<f4")}
+
+_TENSOR: dict[str, Any] = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": STRING,
+        "datatype": {"enum": ["BYTES", "FP32", "INT32", "INT64"]},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        "data": {"type": "array"},
+    },
+}
+INFERENCE = object_of(["inputs"], inputs={"type": "array", "items": _TENSOR}, id=STRING)
+"""JSON schema of an inference request."""
 
 
 @dataclass(frozen=True, slots=True)

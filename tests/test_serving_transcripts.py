@@ -11,7 +11,7 @@ from models.tiny import CHATML_TEMPLATE
 from rewardlab.chat import PLAIN_TEMPLATE, render
 from rewardlab.groups import Message
 from rewardlab.readout import ReadOut
-from rewardlab.transcripts import Transcripts
+from serving.transcripts import Transcripts
 
 CHATML = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
 SMOLLM2 = (

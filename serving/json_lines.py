@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -10,14 +10,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serving.desk import Call, reason
 from serving.limits import parse_object
+from serving.protocol import Answer, RequestContext
+from serving.scorer import reason
 
 NDJSON = "application/x-ndjson"
 LINES_IN_WORK = 256
 """More than the engine can batch; the body is read no further while so many are unanswered."""
-
-AnswerLine = Callable[[Call, dict[str, Any]], Coroutine[Any, Any, Any]]
 
 
 class Lines(Response):
@@ -27,17 +26,18 @@ class Lines(Response):
     what it has not read of the answers waits here.
     """
 
-    def __init__(self, call: Call, answer: AnswerLine) -> None:
+    def __init__(self, context: RequestContext, answer: Answer) -> None:
         super().__init__(media_type=NDJSON)
         del self.headers["content-length"]
-        self._call = call
+        self._context = context
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Serve the stream; when the client leaves, no more of it is scored."""
         answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
         tasks: set[asyncio.Task[bytes]] = set()
-        async with self._call.desk.guard.visit(self._call.request.headers, self._call.desk.manners):
+        context = self._context
+        async with context.authenticator.caller(context.request.headers, context.policy):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             reading = asyncio.create_task(self._read(answers, tasks))
             try:
@@ -69,11 +69,11 @@ class Lines(Response):
 
     async def _lines(self) -> AsyncIterator[bytes]:
         rest = b""
-        async for chunk in self._call.request.stream():
+        async for chunk in self._context.request.stream():
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 yield line
-            if len(rest) > self._call.desk.worker.limits.max_body_bytes:
+            if len(rest) > self._context.limits.max_body_bytes:
                 yield rest  # its answer is why, and there is no telling where the next line begins
                 return
         if rest:
@@ -82,9 +82,9 @@ class Lines(Response):
     async def _one(self, line: bytes) -> bytes:
         identity: dict[str, Any] = {}
         try:
-            values = parse_object(line, self._call.desk.worker.limits)
+            values = parse_object(line, self._context.limits)
             identity = {"id": values["id"]} if "id" in values else {}
-            answer = {**identity, **await self._call.desk.in_time(self._answer(self._call, values))}
+            answer = {**identity, **await self._context.in_time(self._answer(self._context, values))}
         except HTTPException as error:
             answer = {**identity, "rewards": None, "error": error.detail}
         except Exception as error:

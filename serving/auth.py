@@ -1,4 +1,4 @@
-"""Bearer tokens: who may ask, and how many requests each may have in work."""
+"""Bearer tokens: who may call the server, and how many requests each caller may have in work."""
 
 import asyncio
 import hashlib
@@ -14,8 +14,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from rewardlab.config import Config
+from serving.admission import OverloadPolicy
 from serving.limits import unavailable
-from serving.manners import Manners
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,30 +62,30 @@ def _variable(reference: str) -> str:
     return os.environ[name]
 
 
-class Guard:
-    """Knows tokens by their hashes; with none given, everybody may ask."""
+class Authenticator:
+    """Checks the bearer token of a request and counts the requests of each token. Without tokens everybody may ask."""
 
     def __init__(self, tokens: Mapping[str, Token] | None = None) -> None:
-        self._known = [
+        self._tokens = [
             (name, _digest(token.token), asyncio.Semaphore(token.max_requests))
             for name, token in (tokens or {}).items()
         ]
 
-    def visit(self, headers: Mapping[str, Any], manners: Manners) -> AbstractAsyncContextManager[str | None]:
-        """Give the name of whoever asks, for as long as the request is in work.
+    def caller(self, headers: Mapping[str, Any], policy: OverloadPolicy) -> AbstractAsyncContextManager[str | None]:
+        """Yield the name of the caller's token, for as long as the request is in work.
 
         Raises:
             HTTPException: 401 without a known token; as for a full queue where the token has too much in work.
         """
-        return self._visit(headers, manners) if self._known else nullcontext()
+        return self._caller(headers, policy) if self._tokens else nullcontext()
 
     @asynccontextmanager
-    async def _visit(self, headers: Mapping[str, Any], manners: Manners) -> AsyncIterator[str | None]:
-        name, room = self._who(str(headers.get("authorization", "")))
-        if manners.hold_seconds <= 0 and room.locked():
+    async def _caller(self, headers: Mapping[str, Any], policy: OverloadPolicy) -> AsyncIterator[str | None]:
+        name, room = self._match(str(headers.get("authorization", "")))
+        if policy.hold_seconds <= 0 and room.locked():
             raise unavailable(f"{name} has all the requests in work that it may have: try again later")
         try:
-            async with asyncio.timeout(manners.hold_seconds or None):
+            async with asyncio.timeout(policy.hold_seconds or None):
                 await room.acquire()
         except TimeoutError:
             raise unavailable(f"{name} has all the requests in work that it may have: try again later") from None
@@ -94,14 +94,14 @@ class Guard:
         finally:
             room.release()
 
-    def _who(self, header: str) -> tuple[str, asyncio.Semaphore]:
+    def _match(self, header: str) -> tuple[str, asyncio.Semaphore]:
         """Compare with every token in constant time, so that time tells neither how much is right nor which it is."""
-        scheme, _, given = header.partition(" ")
-        digest = _digest(given.strip())
-        matches = [hmac.compare_digest(digest, known) for _, known, _ in self._known]
+        scheme, _, token = header.partition(" ")
+        digest = _digest(token.strip())
+        matches = [hmac.compare_digest(digest, known) for _, known, _ in self._tokens]
         if scheme.lower() != "bearer" or not any(matches):
             raise HTTPException(401, "a known bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
-        name, _, room = self._known[matches.index(True)]
+        name, _, room = self._tokens[matches.index(True)]
         return name, room
 
 

@@ -1,4 +1,4 @@
-"""Threads that take turns of work for the event loop."""
+"""Threads that work for the event loop, one batch of work after another."""
 
 import asyncio
 import threading
@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 
-class Turns(ABC):
-    """Threads that take one turn after another until they are stopped.
+class WorkerThreads(ABC):
+    """Threads that process batches until they are stopped.
 
-    A subclass hands work over under `_changed`, and gives back what came of it by `_loop.call_soon_threadsafe`.
+    A subclass hands work over under `_changed`, and returns results by `_loop.call_soon_threadsafe`.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -18,13 +18,13 @@ class Turns(ABC):
         self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
 
     def start(self) -> None:
-        """Start the threads; what they have done comes back on the running event loop."""
+        """Start the threads; their results come back on the running event loop."""
         self._loop = asyncio.get_running_loop()
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads, each after the turn it is at."""
+        """End the threads, each after the batch that it is at."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -33,9 +33,12 @@ class Turns(ABC):
                 thread.join()
 
     @abstractmethod
-    def _turn(self) -> bool:
-        """Wait for work, do it and keep no hold of it, as its model may be going; say whether there will be another."""
+    def _process_batch(self) -> bool:
+        """Wait for a batch, process it, and drop all references to it: its model may be unloading.
+
+        Return False to end the thread.
+        """
 
     def _run(self) -> None:
-        while self._turn():
+        while self._process_batch():
             pass

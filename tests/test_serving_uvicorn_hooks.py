@@ -12,11 +12,10 @@ import uvicorn
 
 from rewardlab.bundle import Bundle
 from serving.app import app_of
-from serving.connection import Connection
-from serving.ending import Server
 from serving.limits import Limits
-from serving.served import Served
-from serving.work import Worker
+from serving.loaded_model import LoadedModel
+from serving.scorer import Scorer
+from serving.uvicorn_hooks import Connection, Server
 from tests.served import settled
 from tests.test_serving_loop import Watched
 
@@ -29,9 +28,9 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def ending(worker: Worker, engine: Watched) -> Iterator[tuple[Server, Callable[[str], Future[httpx.Response]]]]:
+def ending(scorer: Scorer, engine: Watched) -> Iterator[tuple[Server, Callable[[str], Future[httpx.Response]]]]:
     """Yield a server that runs in a thread, and a function that asks it in another."""
-    server = Server(uvicorn.Config(app_of(worker), http=Connection, loop="uvloop", log_level="critical"), worker)
+    server = Server(uvicorn.Config(app_of(scorer), http=Connection, loop="uvloop", log_level="critical"), scorer)
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(3) as pool:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -50,13 +49,13 @@ def ending(worker: Worker, engine: Watched) -> Iterator[tuple[Server, Callable[[
 
 def test_who_is_held_is_told_at_once_and_what_is_in_work_is_finished(tiny_bundle: Path) -> None:
     engine = Watched(Bundle.open(tiny_bundle))
-    worker = Worker(Served.of(engine, name="a", version="1"), Limits(max_queue_seconds=1e-6))
-    with ending(worker, engine) as (server, ask):
+    scorer = Scorer(LoadedModel.of(engine, name="a", version="1"), Limits(max_queue_seconds=1e-6))
+    with ending(scorer, engine) as (server, ask):
         engine.free.clear()
         in_work = ask("in work")
-        until(lambda: bool(worker.loop._running))
+        until(lambda: bool(scorer.loop._running))
         held = ask("held")
-        until(lambda: worker.door.num_held == 1)
+        until(lambda: scorer.admission.num_held == 1)
         server.should_exit = True  # what uvicorn does on SIGTERM
         told = held.result(15)  # the native protocol would hold it for 20 s
         assert (told.status_code, told.json()) == (503, {"error": "the server is shutting down"})

@@ -1,11 +1,28 @@
-"""Fields of requests, read with the reason why one does not hold what it should."""
+"""Fields of request bodies: read each with a reason where it is wrong, and describe each as a JSON schema."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewardlab.groups import messages
 from serving.limits import Limits, check_count, check_text, check_texts
-from serving.served import Group, Item, Text
+from serving.loaded_model import Group, Item, Text
+
+STRING: dict[str, Any] = {"type": "string"}
+"""JSON schema of what `string` reads; `STRINGS` and `TEXTS` likewise."""
+STRINGS: dict[str, Any] = {"anyOf": [STRING, {"type": "array", "items": STRING, "minItems": 1}]}
+_IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+TEXTS: dict[str, Any] = {"anyOf": [*STRINGS["anyOf"], _IDS, {"type": "array", "items": _IDS, "minItems": 1}]}
+BOOLEAN: dict[str, Any] = {"type": "boolean"}
+
+
+def object_of(required: Sequence[str], **fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of a body with fields, some of which are required.
+
+    Example:
+        >>> object_of(["query"], query=STRING, top_n={"type": "integer"})["required"]
+        ['query']
+    """
+    return {"type": "object", "required": list(required), "properties": fields}
 
 
 def string(values: Mapping[str, Any], key: str, limits: Limits) -> str:

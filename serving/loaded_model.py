@@ -1,4 +1,4 @@
-"""A model in service: an engine, its tokenizers, and the name that every reply carries."""
+"""A loaded model: an engine, its tokenizers, and the name that every reply carries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from rewardlab.engine import Device, Engine
 from rewardlab.groups import Message
 from rewardlab.layout import TOKENIZER
 from rewardlab.tokens import TokenTree, TreeTokenizer
-from rewardlab.transcripts import Taken, Transcripts
+from serving.transcripts import Taken, Transcripts
 
 TOKENIZING_THREADS = 2
 """Tokenizing takes 1-2 % of a model's time; a second thread is for others while one reads a very long text."""
@@ -58,13 +58,13 @@ Item = Group | Text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Opening:
-    """How bundles are opened: whose signature they must bear, if anybody's, and where they are computed."""
+class LoadOptions:
+    """How a bundle is loaded: the key that must have signed it, if any, and the device that computes it."""
 
     verify_key: Path | None = None
     device: Device = "cpu"
 
-    def engine(self, bundle: Path, *, beside: Engine | None = None) -> Engine:
+    def open_engine(self, bundle: Path, *, beside: Engine | None = None) -> Engine:
         """Open a bundle for engines that run one thread each, beside the one in service.
 
         Raises:
@@ -76,8 +76,8 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Served:
-    """An engine and its label; tokenizers cannot be shared by threads, so that each in work has one of its own."""
+class LoadedModel:
+    """An engine and its label. Threads cannot share a tokenizer, so each that tokenizes has one of its own."""
 
     engine: Engine
     name: str
@@ -86,7 +86,7 @@ class Served:
     _tokenizers: "SimpleQueue[TreeTokenizer]" = field(default_factory=SimpleQueue)
 
     @classmethod
-    def of(cls, engine: Engine, *, name: str, version: str, before: "Served | None" = None) -> Self:
+    def of(cls, engine: Engine, *, name: str, version: str, before: "LoadedModel | None" = None) -> Self:
         """Return an engine as a model in service, with the tokenizers of the one before it where it reads the same way.
 
         Opening a tokenizer halts all threads, and the one before is in service.
@@ -97,10 +97,10 @@ class Served:
             transcripts: Transcripts | str = Transcripts(engine.bundle.readout)
         except ValueError as error:  # the template cannot be taken apart: such texts are refused, groups are not
             transcripts = str(error)
-        served = cls(engine, name, version, transcripts)
+        model = cls(engine, name, version, transcripts)
         for _ in range(TOKENIZING_THREADS):
-            served._tokenizers.put(TreeTokenizer(engine.bundle.path / TOKENIZER, engine.bundle.readout))
-        return served
+            model._tokenizers.put(TreeTokenizer(engine.bundle.path / TOKENIZER, engine.bundle.readout))
+        return model
 
     @classmethod
     def load(
@@ -109,15 +109,15 @@ class Served:
         *,
         name: str,
         version: str | None = None,
-        before: "Served | None" = None,
-        opening: Opening,
+        before: "LoadedModel | None" = None,
+        options: LoadOptions,
     ) -> Self:
         """Open a bundle.
 
         Raises:
-            ValueError: as `Opening.engine`.
+            ValueError: as `LoadOptions.open_engine`.
         """
-        engine = opening.engine(bundle, beside=before.engine if before else None)
+        engine = options.open_engine(bundle, beside=before.engine if before else None)
         number = version or engine.bundle.label.rpartition("/")[2]
         return cls.of(engine, name=name, version=number, before=before)
 
@@ -136,7 +136,7 @@ class Served:
         """Say whether a prompt is computed once for all its responses."""
         return self.engine.shares_prompts
 
-    def read(self, item: Item) -> tuple[TokenTree, bool]:
+    def tokenize(self, item: Item) -> tuple[TokenTree, bool]:
         """Tokenize a group or a text; say whether a marker of the template stands in what somebody wrote.
 
         Raises:

@@ -194,7 +194,7 @@ def _choose_among(config: ExportConfig, everything: Trial, wide: Rewards, drafts
     """
     few = slice(max(config.num_int8, config.num_golden))
     trial = replace(everything, groups=everything.groups[few], trees=everything.trees[few])
-    more = {FP16: half} if config.precision == FP16 else {}
+    more: dict[str, Make] = {FP16: half} if config.precision == FP16 else {}
     variants, tried = try_variants(drafts / f"{FP32}.onnx", trial, more=more)
     scored = {FP32: wide}
 

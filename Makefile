@@ -78,7 +78,7 @@ test-images: $(STAMP) ## run the pipeline in the containers of `make image`, and
 	$(BIN)/python -m pytest -m images tests/test_containers.py
 
 manifests: $(STAMP) ## hold what deploy/ renders against its rules
-	$(BIN)/python -m deploy.rules
+	$(BIN)/python -m tests.manifests
 
 check: $(STAMP) ## lint, types, layers, sizes and secrets
 	$(BIN)/ruff check .

@@ -58,13 +58,13 @@ def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path
         number = version or alias_version(ClientReader(client), name, alias or "")
         if number is None:
             raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}")
-        found = client.get_model_version(name, number)
-        source = mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), tracking_uri=tracking_uri())
+        stored = client.get_model_version(name, number)
+        source = mlflow.artifacts.download_artifacts(artifact_uri=str(stored.source), tracking_uri=tracking_uri())
     except MlflowException as error:
         raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {error.message:.300}") from error
-    registered, manifest = found.tags.get("bundle"), Path(source) / MANIFEST
+    registered, manifest = stored.tags.get("bundle"), Path(source) / MANIFEST
     if registered and (not manifest.is_file() or read_json(manifest).get("digest") != registered):
         raise ValueError(
-            f"{name}/{found.version} is not the bundle that was registered ({registered[:12]}): do not use it"
+            f"{name}/{stored.version} is not the bundle that was registered ({registered[:12]}): do not use it"
         )
-    return Path(source), f"{name}/{found.version}"
+    return Path(source), f"{name}/{stored.version}"

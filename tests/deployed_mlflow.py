@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.rules.manifests import Object, of_kind
+from tests.manifests.manifests import Object, of_kind
 
 Secrets = Mapping[str, Mapping[str, str]]
 

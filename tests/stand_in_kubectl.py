@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from deploy.rules.checked import problems
-from deploy.rules.manifests import Object, kubectl, pods, render
 from tests import fake_kubeflow
 from tests.deployed_mlflow import container_of, started
+from tests.manifests.checked import problems
+from tests.manifests.manifests import Object, kubectl, pods, render
 
 STATE = Path(os.environ["STAND_IN_STATE"])
 GROUPS = {"Deployment": ".apps", "InferenceService": ".serving.kserve.io"}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.rules.__main__ import main
-from deploy.rules.checked import OVERLAYS, RULES, SHAPE, problems
-from deploy.rules.manifests import Object, render
+from tests.manifests.__main__ import main
+from tests.manifests.checked import OVERLAYS, RULES, SHAPE, problems
+from tests.manifests.manifests import Object, render
 
 ROOT = Path(__file__).parent.parent
 PARTS = [
@@ -81,6 +81,10 @@ def index(items: list[Any], key: str) -> int:
         for at, each in enumerate(items)
         if (each.startswith(key) if isinstance(each, str) else each.get("name") == key)
     )
+
+
+def test_deploy_holds_no_python() -> None:
+    assert [*(ROOT / "deploy").rglob("*.py")] == []
 
 
 @pytest.mark.parametrize("overlay", [path.name for path in OVERLAYS])

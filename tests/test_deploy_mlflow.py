@@ -13,8 +13,6 @@ import httpx
 import pytest
 from cryptography.fernet import Fernet
 
-from deploy.rules.checked import OVERLAYS
-from deploy.rules.manifests import of_kind, render
 from pipelines.registry import approve_version, promote_version
 from rewardlab.layout import GATE_REPORT
 from rewardlab.mlflow_rest import RestRegistry
@@ -22,6 +20,8 @@ from rewardlab.promotion import read, report_digest
 from rewardlab.promotion.signing import signed_off
 from tests.deployed_mlflow import container_of, started
 from tests.gated import POLICY, add, report
+from tests.manifests.checked import OVERLAYS
+from tests.manifests.manifests import of_kind, render
 from tests.postgres_cluster import postgres, postgres_binaries
 from tests.s3_server import Store, s3_server
 

@@ -35,12 +35,12 @@ def test_a_request_is_what_was_asked_and_a_patch_is_a_merge_patch() -> None:
     assert client.ask("GET", "/x", query={"q": "1"}).json() == {"a": 1}
     client.ask("POST", "/x", body={"b": 2})
     client.ask("PATCH", "/x/y", body={"c": None})
-    assert [(each.method, each.url.raw_path, each.content) for each in sent] == [
+    assert [(request.method, request.url.raw_path, request.content) for request in sent] == [
         ("GET", b"/x?q=1", b""),
         ("POST", b"/x", b'{"b":2}'),
         ("PATCH", b"/x/y", b'{"c":null}'),
     ]
-    kinds = [each.headers.get("content-type") for each in sent]
+    kinds = [request.headers.get("content-type") for request in sent]
     assert kinds == [None, "application/json", "application/merge-patch+json"]
 
 

@@ -50,7 +50,7 @@ def render(folder: Path) -> list[Object]:
     Raises:
         ValueError: there is no kubectl, or it refuses the folder.
     """
-    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"{folder}: {done.stderr.strip()}")
     return list(yaml.safe_load_all(done.stdout))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from deploy.rules.manifests import Object, Rule, name_of, of_kind
+from tests.manifests.manifests import Object, Rule, name_of, of_kind
 
 NAMESPACE = "rewardlab"
 LEVEL = "pod-security.kubernetes.io/enforce"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from deploy.rules.links import selects
-from deploy.rules.manifests import Object, Rule, name_of, of_kind, pods, templates
 from serving.deployer.service import check_template
+from tests.manifests.links import selects
+from tests.manifests.manifests import Object, Rule, name_of, of_kind, pods, templates
 
 JOB_RUNNER, WEBHOOK_KEY = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"
 _STORE, _SESSION = "MLFLOW_BACKEND_STORE_URI", "MLFLOW_FLASK_SERVER_SECRET_KEY"

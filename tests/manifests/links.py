@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from deploy.rules.manifests import Object, Pod, Rule, name_of, of_kind, pods, templates
+from tests.manifests.manifests import Object, Pod, Rule, name_of, of_kind, pods, templates
 
 KUBEFLOWS_ACCOUNTS = {"default-editor"}
 """Accounts that Kubeflow makes in the namespace of a profile."""

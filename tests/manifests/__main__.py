@@ -1,11 +1,11 @@
-"""Name what is wrong with manifests: `python -m deploy.rules [FOLDER...]`, by default every overlay of deploy/."""
+"""Name what is wrong with manifests: `python -m tests.manifests [FOLDER...]`, by default every overlay of deploy/."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.rules.checked import OVERLAYS, problems
-from deploy.rules.manifests import render
+from tests.manifests.checked import OVERLAYS, problems
+from tests.manifests.manifests import render
 
 
 def main(folders: Sequence[str]) -> int:

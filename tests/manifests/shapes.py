@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from deploy.rules.manifests import Object, name_of, templates
+from tests.manifests.manifests import Object, name_of, templates
 
 KUBERNETES = "1.37"
 

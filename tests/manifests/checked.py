@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from deploy.rules.access import ACCESS
-from deploy.rules.links import LINKS
-from deploy.rules.manifests import Object, Rule
-from deploy.rules.operations import OPERATIONS
-from deploy.rules.pods import PODS
-from deploy.rules.shapes import shapes
+from tests.manifests.access import ACCESS
+from tests.manifests.links import LINKS
+from tests.manifests.manifests import Object, Rule
+from tests.manifests.operations import OPERATIONS
+from tests.manifests.pods import PODS
+from tests.manifests.shapes import shapes
 
-OVERLAYS = tuple(sorted(path.parent for path in Path(__file__).parents[1].glob("overlays/*/kustomization.yaml")))
+OVERLAYS = tuple(sorted(path.parent for path in Path(__file__).parents[2].glob("deploy/overlays/*/kustomization.yaml")))
 SHAPE = "an API server would not take it as it stands"
 RULES: dict[str, Rule] = {**PODS, **ACCESS, **LINKS, **OPERATIONS}
 

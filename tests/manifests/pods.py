@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from deploy.rules.manifests import Object, Pod, Rule, pods
+from tests.manifests.manifests import Object, Pod, Rule, pods
 
 IMAGES = ("rewardlab-python", "rewardlab-serve", "rewardlab-serve-gpu", "postgres", "minio")
 """What may run here, from whichever registry an overlay names."""

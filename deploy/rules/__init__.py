@@ -1,1 +1,0 @@
-"""What the manifests of deploy/ must hold: `python -m deploy.rules [FOLDER...]` names what does not."""

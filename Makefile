@@ -117,7 +117,7 @@ docs: $(STAMP) ## build the site of docs/ in build/site
 	$(BIN)/python -m mkdocs build --strict --quiet
 
 image: $(STAMP) ## build container images (TARGETS="train serve" BASE_IMAGE=python:3.11-slim TORCH=cpu|cuda)
-	$(BIN)/python -m pipelines.images $(TARGETS) $(if $(BASE_IMAGE),--base $(BASE_IMAGE)) $(if $(TORCH),--torch $(TORCH))
+	$(BIN)/python -m pipelines.local.images $(TARGETS) $(if $(BASE_IMAGE),--base $(BASE_IMAGE)) $(if $(TORCH),--torch $(TORCH))
 
 clean: ## remove .venv, builds and state of runs
 	rm -rf .venv build dist runs .rewardlab .mypy_cache .ruff_cache .pytest_cache

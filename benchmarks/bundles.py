@@ -97,8 +97,8 @@ def _backbone(geometry: Geometry, folder: Path) -> Path:
 
 def _splits(folder: Path) -> Path:
     from steps.ingest import IngestConfig, ingest
-    from steps.make_data import MakeDataConfig, make_data
     from steps.split import SplitConfig, split
+    from synthetic import MakeDataConfig, make_data
 
     if not (folder / "splits").is_dir():
         make_data(MakeDataConfig(size=480), folder / "data")

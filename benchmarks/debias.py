@@ -15,15 +15,15 @@ from pipelines.recipes import Recipe, recipe
 from rewardlab.files import read_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import PairTable, accuracy, cluster_bootstrap, labelled_pairs, scored_pairs
+from steps.common.data_location import at_hand
+from steps.common.rewording import REWORDINGS
+from steps.common.statistics import length_correlation, paired_difference
 from steps.ingest import IngestConfig, ingest
-from steps.make_data import MakeDataConfig, make_data
-from steps.remote import at_hand
-from steps.rewording import REWORDINGS
 from steps.split import SplitConfig, split
-from steps.statistics import length_correlation, paired_difference
 from steps.tokenize import tokenize
 from steps.train import train
 from steps.validate import ValidateConfig, validate
+from synthetic import MakeDataConfig, make_data
 
 _ROW = 7
 _LEARNED = ("lower_case", "whitespace", "bullets")

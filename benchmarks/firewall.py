@@ -13,7 +13,6 @@ from benchmarks.defects import ALIKE, BENCHMARK, LEAK, NEARLY, Planted, plant
 from benchmarks.harness import Row, at_least, at_most, parser, report
 from benchmarks.scale import make, pair_lines, run_apart, text
 from benchmarks.train_inputs import default_data
-from pipelines.checking import pinned
 from rewardlab.files import write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 
@@ -62,7 +61,7 @@ def _ingest(folder: Path) -> None:
 
 
 def _validate(folder: Path) -> None:
-    from steps.validate import ValidateConfig, validate
+    from steps.validate import ValidateConfig, pinned, validate
 
     config = pinned(ValidateConfig(benchmarks={str(folder / "benchmark.jsonl"): ""}))
     validate(config, folder / "groups", folder / "accepted")
@@ -103,7 +102,7 @@ def defects(arguments: argparse.Namespace) -> Iterator[Row]:
 def find(planted: Planted, folder: Path) -> dict[str, set[str]]:
     """Validate and split planted data in a folder; return the ids that were found by kind."""
     from steps.split import SplitConfig, split
-    from steps.validate import ValidateConfig, validate
+    from steps.validate import ValidateConfig, pinned, validate
 
     write_groups(folder / "benchmark.jsonl.gz", planted.benchmark)
     held = (replace(group, meta={"split": "test"}) for group in planted.test)
@@ -154,7 +153,7 @@ def flips(arguments: argparse.Namespace) -> Iterator[Row]:
 
 def _read(path: Path) -> Sequence[PreferenceGroup]:
     from rewardlab.readers import BadRow, read
-    from steps.sources import open_rows
+    from steps.common.data_files import open_rows
 
     return [group for group in read(open_rows(path)) if not isinstance(group, BadRow)]
 

@@ -13,10 +13,10 @@ from rewardlab.files import read_groups, write_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import accuracy, scored_pairs
 from steps.ingest import IngestConfig, ingest
-from steps.make_data import MakeDataConfig, make_data
 from steps.split import SplitConfig, split
 from steps.tokenize import tokenize
 from steps.train import TrainConfig, train
+from synthetic import MakeDataConfig, make_data
 
 _ROW = 5
 _NUM_TEST = 120

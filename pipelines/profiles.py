@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines import nodes
+from pipelines.kubeflow import train_job
 from pipelines.life_cycle import STEPS
 from pipelines.recipes import Recipe
 from rewardlab.config import Config
-from steps.launch.nodes import POD_NAME, POD_UID, SPEC
+from steps.train.launch.nodes import POD_NAME, POD_UID, SPEC
 
 CONFIG_MAP, CLAIM = "rewardlab", "rewardlab-state"
 _STATE = "/var/lib/rewardlab"
@@ -162,8 +162,8 @@ def _several_nodes(task: Any, placement: Placement) -> None:
 
     from components import IMAGE
 
-    env = nodes.variables(_HOME, _PLAIN, CONFIG_MAP, _SECRETS)
-    task.set_env_variable(SPEC, nodes.train_job(placement, image=IMAGE, env=env, claim=CLAIM, state=_STATE))
+    env = train_job.variables(_HOME, _PLAIN, CONFIG_MAP, _SECRETS)
+    task.set_env_variable(SPEC, train_job.train_job(placement, image=IMAGE, env=env, claim=CLAIM, state=_STATE))
     kubernetes.use_field_path_as_env(task, POD_NAME, "metadata.name")
     kubernetes.use_field_path_as_env(task, POD_UID, "metadata.uid")
 

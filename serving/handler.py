@@ -35,7 +35,7 @@ class ProtocolHandler:
         ]
         return describing + scoring
 
-    async def answered(self, context: RequestContext, reply: Reply) -> Response:
+    async def respond(self, context: RequestContext, reply: Reply) -> Response:
         """Return the reply to a request, or the error that it ends in."""
         policy = context.policy
         try:
@@ -73,5 +73,5 @@ class _ScoringApp:
         handler = self._handler
         request = Request(scope, receive, send)
         context = RequestContext(request, handler.protocol, handler.scorer, handler.authenticator)
-        response = context.finish(await handler.answered(context, self._reply))
+        response = context.finish(await handler.respond(context, self._reply))
         await response(scope, receive, send)

@@ -136,7 +136,7 @@ class RequestContext:
         """Return what the log says of the request."""
         return {
             "request_id": self.id,
-            "dialect": self.protocol.name,  # the key that readers of the log know; so in the metrics
+            "dialect": self.protocol.name,  # programs that read the log know this key, as the label of the metrics
             "path": self.request.scope["path"],
             "caller": self.caller,
             "responses": self._num_responses,

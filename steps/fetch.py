@@ -8,8 +8,8 @@ from typing import Any
 
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, tree_digest
-from steps.remote import bring, is_remote, version
-from steps.sources import data_md5
+from steps.common.data_files import data_md5
+from steps.common.data_location import bring, is_remote, version
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

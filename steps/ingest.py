@@ -13,8 +13,8 @@ from rewardlab.files import atomic_path, group_line, pack, parse_group, tree_dig
 from rewardlab.groups import PreferenceGroup
 from rewardlab.layout import GROUPS, INGEST_REPORT, UNREADABLE
 from rewardlab.readers import BadRow, read
-from steps.parallel import in_order
-from steps.sources import data_files, open_rows
+from steps.common.data_files import data_files, open_rows
+from steps.common.parallel import in_order
 
 _SHOWN = 3
 _BATCH_CHARACTERS = 2**21

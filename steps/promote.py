@@ -8,8 +8,8 @@ from rewardlab.config import Config
 from rewardlab.files import read_json
 from rewardlab.promotion import Entry, StaleError, move, project, read
 from rewardlab.promotion.log import CHAMPION
-from steps.promotions import Candidate, HeldBackError, promoted_by, promotion
-from steps.registry import ChampionRecord, RegistryStore, connect, pipeline_run, set_tags
+from steps.registry.client import ChampionRecord, RegistryStore, connect, pipeline_run, set_tags
+from steps.registry.promotable import Candidate, HeldBackError, promoted_by, promotion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,7 +8,7 @@ from rewardlab.bundle import Bundle
 from rewardlab.config import Config
 from rewardlab.files import read_json
 from rewardlab.layout import report_file
-from steps.registry import add_version, by_contents, connect, pipeline_run, set_tags
+from steps.registry.client import add_version, by_contents, connect, pipeline_run, set_tags
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

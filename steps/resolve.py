@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.config import Config
-from steps.registry import champion_record, connect
-from steps.remote import is_remote, version
+from steps.common.data_location import is_remote, version
+from steps.registry.client import champion_record, connect
 
 POINTER = "data.dvc"
 

@@ -17,8 +17,8 @@ from rewardlab.files import atomic_path, pack, parse_group, read_chunks, tree_di
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.layout import DROPPED, GROUPS, SPLIT_REPORT, TEST, split_file
 from rewardlab.text import key64, normal, share64
-from steps.duplicates import find, write_index
-from steps.parallel import in_order
+from steps.common.duplicates import find, write_index
+from steps.common.parallel import in_order
 
 PARTS = ("test", "calibration", "validation", "train")
 _DROPPED, _TEST, _TRAIN = -1, 0, 3

@@ -14,9 +14,9 @@ from rewardlab.layout import READOUT, TOKENIZER, split_file
 from rewardlab.readout import Pooling, ReadOut
 from rewardlab.text import key64
 from rewardlab.tokens import TokenTree, TreeTokenizer
-from rewardlab.tokenstore import Packed, pack_trees, write_store
-from steps.parallel import in_order
-from steps.rewording import REWORDINGS
+from steps.common.parallel import in_order
+from steps.common.rewording import REWORDINGS
+from steps.common.tokenstore import Packed, pack_trees, write_store
 
 STORES = ("train", "validation")
 
@@ -25,8 +25,8 @@ STORES = ("train", "validation")
 class TokenizeSettings(Config):
     """What a recipe chooses besides the model. `policy` names the model whose responses will be scored.
 
-    The policy's tokenizer must match. With `rewordings`, names of `steps.rewording`, each training group gets one
-    response more, which rewords another.
+    The policy's tokenizer must match. With `rewordings`, names of `steps.common.rewording`, each training group gets
+    one response more, which rewords another.
     """
 
     policy: str = ""

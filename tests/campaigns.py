@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import machine
-from pipelines.source import ROOT, git_commit
+from pipelines.code_digest import ROOT, git_commit
 from rewardlab.files import read_json, write_json
 
 RESULTS = ROOT / "docs" / "benchmarks" / "campaigns"
-REGISTRY = ("rewardlab/promotion/*.py", "rewardlab/mlflow_rest.py", "steps/promote.py", "steps/promotions.py")
-REGISTRY += ("steps/register.py", "steps/registry.py", "pipelines/registry.py")
+REGISTRY = ("rewardlab/promotion/*.py", "rewardlab/mlflow_rest.py", "steps/promote.py", "steps/registry/promotable.py")
+REGISTRY += ("steps/register.py", "steps/registry/client.py", "steps/registry/versions.py")
 ENGINE = ("rewardlab/engine/*.py", "rewardlab/tokens.py")
 TRAINING = ("steps/train/*.py", "models/*.py")
 
@@ -86,7 +86,7 @@ CAMPAIGNS = (
     Campaign.of_test(
         "test_make_data.py::test_frozen_minilm_cannot_tell_responses_apart_alone",
         "frozen MiniLM cannot tell the embedded data's responses apart without the prompt (accuracy at most 0.55)",
-        ("steps/make_data/*.py",),
+        ("synthetic/*.py",),
     ),
     Campaign(
         name="mutation",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.cli import main
+from commands.cli import main
 
 
 @dataclass(frozen=True)

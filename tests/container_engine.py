@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.images import image
+from pipelines.local.images import image
 
 
 @contextlib.contextmanager

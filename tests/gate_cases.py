@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from steps.gate import Evidence, GateConfig
-from steps.registry import ChampionRecord
+from steps.registry.client import ChampionRecord
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 CHAMPION = ChampionRecord(label="m/1", bundle="old", test_digest="test", entry="e" * 64)

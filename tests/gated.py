@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines.registry import promote_version
 from rewardlab.bundle import CALIBRATION, FINGERPRINTS, GOLDEN, MODEL, READOUT, TOKENIZER, Bundle, Calibration, seal
 from rewardlab.files import write_json
 from rewardlab.readout import ReadOut
 from steps.register import RegisterConfig, register
+from steps.registry.versions import promote_version
 
 POLICY = {"sign_off": None, "freshness": None}
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from steps.launch import reporting
+from steps.train.launch import reporting
 
 GROUPS_PER_STEP, NUM_GROUPS = 7, 43
 """The last step has one group, so that a process has none."""

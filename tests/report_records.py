@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from rewardlab.metrics import PairTable, accuracy, reliability, share
+from steps.common.statistics import fit_temperature, mcnemar, paired_difference, spearman
 from steps.report import Record
-from steps.statistics import fit_temperature, mcnemar, paired_difference, spearman
 
 PHRASES = (
     "Here is a plan in three steps.",

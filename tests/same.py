@@ -92,11 +92,11 @@ def plain(value: Any) -> Any:
 
 def smoke(folder: Path) -> Any:
     """Run the smoke recipe on little data; return the digest of the bundle's every file, and the summary."""
-    from pipelines.local import Source, run
+    from pipelines.local.run import Source, run
     from pipelines.recipes import recipe
     from rewardlab.bundle import Bundle
     from rewardlab.references import resolve
-    from steps.make_data import MakeDataConfig, make_data
+    from synthetic import MakeDataConfig, make_data
 
     make_data(MakeDataConfig(size=600), folder / "smoke-data")
     limit = {"name": "measured", "evidence": "evaluation.metrics.accuracy.value", "minimum": 0.0}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("rewardlab", "models", "steps", "components", "pipelines", "serving", "benchmarks", "tests/manifests")
+ROOMS = ("rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving", "benchmarks")
 FILE_LIMIT, FUNCTION_LIMIT, STUB_LIMIT = 300, 60, 25
 
 

@@ -18,11 +18,11 @@ from rewardlab.engine import Engine
 from rewardlab.files import file_digest, read_groups, read_json, write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.metrics import wilson
-from steps import rewording
 from steps.audit import EDITS, ORDERS, PROBES, SWAPS, AuditConfig, SafetyConfig, audit, broken, gaming
 from steps.audit.answer import Answer
 from steps.audit.audit import Pair, sample
 from steps.audit.safety import classify, disagreement
+from steps.common import rewording
 
 CONFIG = AuditConfig(num_answers=15, num_examples=2)
 

@@ -11,7 +11,7 @@ from markdown import markdown
 from rewardlab.bundle import Bundle
 from rewardlab.files import write_json
 from steps.register import RegisterConfig, register
-from steps.registry import connect, describe_version, pipeline_run
+from steps.registry.client import connect, describe_version, pipeline_run
 from steps.report import Record, ReportConfig, report
 from steps.report.card import model_card
 from steps.report.findings import find

@@ -29,7 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
-    ask = "import sys, pipelines.cli as cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    ask = "import sys, commands.cli as cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
     check = f"found = set({HEAVY.split()}) & set(sys.modules)\nassert not found, found"
     done = subprocess.run([sys.executable, "-c", ask + check], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -43,7 +43,7 @@ def test_the_installed_command_says_what_is_wrong_in_one_line() -> None:
 
 
 def test_the_module_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "pipelines.cli", "nope"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "commands.cli", "nope"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "rewardlab: No such command 'nope'; --help lists what there is\n"
 

@@ -15,7 +15,7 @@ import rewardlab as library
 from rewardlab.bundle import Bundle
 from rewardlab.files import read_json
 from rewardlab.promotion import client_log
-from steps.registry import champion_record, connect
+from steps.registry.client import champion_record, connect
 from tests.command import read_lines, rewardlab, write_lines
 from tests.gated import POLICY, add, crown, report
 
@@ -47,7 +47,7 @@ def test_models_lists_versions_newest_first(champion: Path, other_bundle: Path, 
 def test_models_of_an_empty_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REWARDLAB_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    ask = [sys.executable, "-m", "pipelines.cli", "models"]
+    ask = [sys.executable, "-m", "commands.cli", "models"]
     done = subprocess.run(ask, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "reward-model has no versions\n", "")
 

@@ -191,7 +191,7 @@ def test_a_damaged_bundle_or_input_is_refused(tiny_bundle: Path, tmp_path: Path)
 def test_what_was_cut_off_goes_on_where_it_stopped(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.scoring._CHUNK", 16)
+    monkeypatch.setattr("commands.score._CHUNK", 16)
     lines = [{"id": number, "prompt": f"{number}?", "responses": ["a", "b"]} for number in range(60)]
     lines[10] = "not json"  # type: ignore[call-overload]
     source = write_lines(tmp_path / "in.jsonl", lines)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 import rewardlab as library
-from steps.registry import connect
+from steps.registry.client import connect
 from tests.command import rewardlab
 from tests.gated import add, report
 from tests.mlflow_server import mlflow_server
@@ -102,6 +102,6 @@ def asked(url: str) -> dict[str, Any]:
 @pytest.mark.parametrize("option", ["--protocol", "--dialect"])
 def test_the_protocol_at_the_root_is_handed_to_the_server(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     handed: list[list[str]] = []
-    monkeypatch.setattr("pipelines.serve.become_server", lambda _, options, **__: handed.append(list(options)))
+    monkeypatch.setattr("commands.serve.become_server", lambda _, options, **__: handed.append(list(options)))
     assert rewardlab("serve", option, "tei").code == 0
     assert handed[0][-2:] == ["--protocol", "tei"]

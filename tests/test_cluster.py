@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.cluster import Job, schedule, submit, upload, version_name
-from pipelines.cron import check_cron, in_words, next_times
 from pipelines.ir import GOLDEN, read_ir
-from pipelines.server import TOKEN, Plan, connect, explained
+from pipelines.kubeflow.client import TOKEN, Plan, connect, explained
+from pipelines.kubeflow.cron import check_cron, in_words, next_times
+from pipelines.kubeflow.submit import Job, schedule, submit, upload, version_name
 from tests import fake_kubeflow
 from tests.command import rewardlab
 from tests.fake_kubeflow import Kubeflow

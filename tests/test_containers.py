@@ -12,10 +12,10 @@ import httpx
 import pytest
 import yaml
 
-from pipelines.images import image
+from pipelines.local.images import image
 from rewardlab.files import read_json
 from rewardlab.references import resolve
-from steps.make_data import MakeDataConfig, make_data
+from synthetic import MakeDataConfig, make_data
 from tests.command import read_lines, rewardlab, write_lines
 from tests.container_engine import engine_socket, installed, podman
 from tests.sizes import ROOT

@@ -13,11 +13,11 @@ import httpx
 import pytest
 from cryptography.fernet import Fernet
 
-from pipelines.registry import approve_version, promote_version
 from rewardlab.layout import GATE_REPORT
 from rewardlab.mlflow_rest import RestRegistry
 from rewardlab.promotion import read, report_digest
 from rewardlab.promotion.signing import signed_off
+from steps.registry.versions import approve_version, promote_version
 from tests.deployed_mlflow import container_of, started
 from tests.gated import POLICY, add, report
 from tests.manifests.checked import OVERLAYS

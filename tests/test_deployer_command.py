@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from pipelines.deploying import EVENTS
+from commands.webhook import EVENTS
 from serving.deployer.webhook import Reconciler, app_of
-from steps.registry import connect
+from steps.registry.client import connect
 from tests.command import rewardlab
 from tests.gated import crown
 from tests.mlflow_server import mlflow_server
@@ -24,7 +24,7 @@ SECRET = "a secret of the test"  # pragma: allowlist secret
 def test_the_command_is_the_module_with_its_options() -> None:
     given = ["deployer", "--template", str(TEMPLATE), "--artifacts", "s3://bucket/mlflow", "--min-requests", "0"]
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *given],
+        [sys.executable, "-m", "commands.cli", *given],
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from rewardlab.engine import Engine
 from rewardlab.files import file_digest, read_groups, read_json, write_groups
 from rewardlab.groups import PreferenceGroup
 from steps.evaluate import EvaluateConfig, evaluate
-from steps.registry import champion_record, connect
+from steps.registry.client import champion_record, connect
 from tests.gated import crown
 
 SCHEMA = Path(__file__).parent.parent / "rewardlab" / "schemas" / "evaluation.schema.json"

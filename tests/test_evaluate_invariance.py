@@ -110,7 +110,7 @@ def test_the_policys_baseline_is_the_loss_that_transformers_gives(
 def test_a_policy_reads_the_same_texts_once(
     registry: Path, tiny_bundle: Path, groups: list[PreferenceGroup], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models.policy import Policy
+    from models.lm_likelihood import Policy
 
     bundle, few, asked = Bundle.open(tiny_bundle), groups[:8], []
     ask = Policy.log_probabilities
@@ -142,14 +142,14 @@ def _with_model(bundle: Bundle, model: dict[str, Any]) -> Bundle:
 
 
 def test_a_policy_with_another_tokenizer_is_refused(tiny_folder: Path) -> None:
-    from models.policy import Policy
+    from models.lm_likelihood import Policy
 
     with pytest.raises(ValueError, match="another tokenizer"):
         Policy(tiny_folder, tokenizer_digest="0" * 64)
 
 
 def test_log_probabilities_are_below_zero(tiny_bundle: Path, tiny_folder: Path, groups: list[PreferenceGroup]) -> None:
-    from models.policy import Policy
+    from models.lm_likelihood import Policy
 
     bundle = Bundle.open(tiny_bundle)
     tree = TreeTokenizer(tiny_bundle / "tokenizer.json", bundle.readout).tree(groups[0].prompt, groups[0].responses)

@@ -17,13 +17,13 @@ from rewardlab.drift import drift
 from rewardlab.files import file_digest, read_json, write_json
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.metrics import PairTable, labelled_pairs
+from steps.common.statistics import kendall, mcnemar, pearson, spearman
 from steps.evaluate import EvaluateConfig, evaluate
 from steps.evaluate.agreement import best_of_n, borda, ranking_agreement, rating_agreement
 from steps.evaluate.slices import slices
 from steps.gate import BoundedDrift, GateConfig, decision, read_evidence
 from steps.register import RegisterConfig, register
-from steps.registry import connect, looks
-from steps.statistics import kendall, mcnemar, pearson, spearman
+from steps.registry.client import connect, looks
 
 
 def ranked(at: int, draw: np.random.Generator, **known: Any) -> PreferenceGroup:

@@ -10,13 +10,13 @@ import transformers
 from transformers import PreTrainedModel
 
 from models.head import RewardHead
-from models.prefix import Prefix, Rows, attend_to_prefixes, hidden_states
 from models.reward_model import RewardModel
 from rewardlab.engine.session import Session
 from rewardlab.readout import LENGTH_MULTIPLE, Pooling
 from steps.export.causal import why_not_shared
 from steps.export.graph import write_onnx
 from steps.export.parity import check_parity, same_alone, torch_rewards
+from steps.export.prefix_attention import Prefix, Rows, attend_to_prefixes, hidden_states
 from tests.test_export import trees
 
 WIDTH = 64

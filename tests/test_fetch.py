@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from steps.common.data_files import data_md5
 from steps.fetch import FetchConfig, fetch
 from steps.resolve import changed, resolve_data
-from steps.sources import data_md5
 
 CONFIG = "[core]\nanalytics=false\nremote=store\n['remote \"store\"']\nurl=store\n"
 

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from benchmarks.defects import AGAINST, ALIKE, BENCHMARK, COPY, FLAGS, KINDS, LEAK, NEARLY, REASONS, Planted, plant
 from benchmarks.firewall import find, sound
-from pipelines.checking import pinned
 from rewardlab.files import read_json, write_groups
 from rewardlab.text import normal, words
-from steps.duplicates import jaccard, shingles
-from steps.validate import ValidateConfig, validate
+from steps.common.duplicates import jaccard, shingles
+from steps.validate import ValidateConfig, pinned, validate
 
 EXACT = [kind for kind in KINDS if kind not in (NEARLY, ALIKE)]
 

@@ -25,7 +25,7 @@ from steps.gate import (
     read_evidence,
 )
 from steps.gate.evidence import Difference, difference, interval, share
-from steps.registry import ChampionRecord
+from steps.registry.client import ChampionRecord
 from tests.gate_cases import CHAMPION, NOW, Case, at, case, cases, evidence, may_pass, policies
 
 LIMIT = Limit(name="accurate", evidence="evaluation.metrics.accuracy.low", minimum=0.5)

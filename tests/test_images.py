@@ -10,9 +10,9 @@ import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from pipelines import images
 from pipelines.ir import GOLDEN, ir_in, read_ir
-from pipelines.materials import materials
+from pipelines.local import images
+from pipelines.local.sbom import materials
 from rewardlab.config import canonical_json
 from tests.sizes import ROOT
 
@@ -78,7 +78,7 @@ def test_what_is_copied_is_in_the_context_and_in_the_tag() -> None:
     allowed = {line[1:] for line in (ROOT / ".containerignore").read_text().splitlines() if line.startswith("!")}
     rooms = set(re.findall(r"^COPY ([a-z]+) ", CONTAINERFILE, re.MULTILINE))
     locks = set(re.findall(r"[\w-]+\.lock(?= )", "".join(re.findall(r"^COPY .*$", CONTAINERFILE, re.MULTILINE))))
-    assert rooms == {"rewardlab", "models", "steps", "components", "pipelines", "serving"}
+    assert rooms == {"rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving"}
     assert rooms <= allowed
     assert {lock.partition("-")[0] for lock in locks} == {"requirements", "torch", "backbones.lock"}
     assert (ROOT / ".dockerignore").resolve() == ROOT / ".containerignore"

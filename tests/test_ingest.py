@@ -118,7 +118,7 @@ def test_columns_name_fields_and_the_family_of_every_file(tmp_path):
 
 
 def test_renamed_columns_reach_the_recipe_and_its_json():
-    from pipelines.options import chosen_columns, chosen_recipe
+    from commands.options import chosen_columns, chosen_recipe
     from pipelines.recipes import Recipe
 
     recipe = chosen_recipe("smoke", ["ingest.parse=pairs"], chosen_columns(["prompt=query", "family=a=b"]))

@@ -14,8 +14,8 @@ import pytest
 
 from pipelines.profiles import fitted, profile
 from pipelines.recipes import recipe
-from steps.launch import TrainJob
-from steps.launch.nodes import POD_NAME, POD_UID, SPEC
+from steps.train.launch import TrainJob
+from steps.train.launch.nodes import POD_NAME, POD_UID, SPEC
 from tests import fake_kubernetes
 from tests.fake_kubernetes import JOBS, Kubernetes
 from tests.test_profiles import several_nodes
@@ -27,8 +27,8 @@ def cluster(folder: Path, patch: pytest.MonkeyPatch, **how: Any) -> Iterator[Kub
     with fake_kubernetes.running(folder / "account", **how) as state:
         patch.setattr("rewardlab.kubernetes.ACCOUNT", folder / "account")
         patch.setattr("rewardlab.kubernetes._PAUSE_SECONDS", 0.01)
-        patch.setattr("steps.launch.nodes._WATCH_SECONDS", 0.05)
-        patch.setattr("steps.launch.nodes._GONE_SECONDS", 0.05)
+        patch.setattr("steps.train.launch.nodes._WATCH_SECONDS", 0.05)
+        patch.setattr("steps.train.launch.nodes._GONE_SECONDS", 0.05)
         patch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         patch.setenv("KUBERNETES_SERVICE_PORT", str(state.port))
         patch.setenv(SPEC, several_nodes())
@@ -121,7 +121,7 @@ def test_an_api_that_falters_is_asked_again_and_one_that_refuses_is_not(
         state.failing = [403]
         with pytest.raises(ValueError, match=r"403 told to fail .*needs create, get and delete on trainjobs"):
             run(name="train-2")
-        monkeypatch.setattr("steps.launch.nodes._PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr("steps.train.launch.nodes._PATIENCE_SECONDS", 0.0)
         state.failing = [503]
         with pytest.raises(ValueError, match="did not answer GET"):
             run(name="train-3")

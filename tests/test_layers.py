@@ -11,15 +11,15 @@ import pytest
 
 from tests.sizes import ROOT, too_long
 
-ROOMS = ("rewardlab", "models", "steps", "components", "pipelines", "serving")
+ROOMS = ("rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving")
 BREAKS = {
     "Rooms stand in one direction": ("models/config.py", "steps.gate"),
     "The server knows the ground alone": ("serving/limits.py", "models.config"),
-    "Nobody imports the server": ("pipelines/source.py", "serving.limits"),
+    "Nobody imports the server": ("pipelines/code_digest.py", "serving.limits"),
     "The ground is light": ("rewardlab/chat.py", "torch"),
     "Only the function that resolves models:/ imports mlflow": ("rewardlab/bundle.py", "mlflow"),
     "Only the engine imports ONNX Runtime in the ground": ("rewardlab/metrics.py", "onnxruntime"),
-    "Only components and pipelines import kfp": ("steps/duplicates.py", "kfp.dsl"),
+    "Only components and pipelines import kfp": ("steps/common/duplicates.py", "kfp.dsl"),
     "Steps meet only through files": ("steps/gate/rules.py", "steps.promote"),
 }
 ALIAS = re.compile(
@@ -28,7 +28,7 @@ ALIAS = re.compile(
 """How an alias is read or set: in MLflow's client, in its REST API, in a `rewardlab.promotion.Reader`."""
 ALIAS_PLACES = {"rewardlab/promotion/reading.py", "rewardlab/promotion/moving.py"}
 """Where aliases are resolved, and where they are set by the promotion log."""
-ALIAS_CLIENTS = {"rewardlab/mlflow_rest.py", "steps/registry.py"}
+ALIAS_CLIENTS = {"rewardlab/mlflow_rest.py", "steps/registry/client.py"}
 """Where a `Store` is kept on MLflow: what it says goes through `ALIAS_PLACES`."""
 
 

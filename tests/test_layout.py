@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipelines.code_digest import ROOT
 from pipelines.ir import GOLDEN, read_ir
-from pipelines.source import ROOT
 from rewardlab import layout
 
-ROOMS = ("rewardlab", "models", "steps", "components", "pipelines", "serving")
+ROOMS = ("rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving")
 LAYOUT = "rewardlab/layout.py"
 NAME = re.compile(r"(?:\S*/)?([\w{}-]+\.(?:jsonl\.gz|jsonl|json|jinja|npy|npz|safetensors|onnx|html|md|txt))")
 
@@ -46,7 +46,10 @@ def sources() -> dict[str, str]:
 
 def test_no_file_name_is_spelled_in_two_modules() -> None:
     twice = spelled_twice(sources())
-    assert twice.pop("state.json") == ["steps/sources.py", "steps/train/state.py"]  # a data set's, and a checkpoint's
+    assert twice.pop("state.json") == [
+        "steps/common/data_files.py",
+        "steps/train/state.py",
+    ]  # a data set's, and a checkpoint's
     assert twice == {}
 
 
@@ -63,7 +66,7 @@ def test_a_second_spelling_is_seen() -> None:
 def test_parts_of_the_split_are_named_by_one_rule() -> None:
     text = Path(layout.__file__).read_text(encoding="utf-8")
     elsewhere = [module for module, source in sources().items() if '}.jsonl.gz"' in source and source != text]
-    assert elsewhere == ["steps/make_data/make.py"]  # shards of a data set, which are no parts
+    assert elsewhere == ["synthetic/make.py"]  # shards of a data set, which are no parts
 
 
 def test_every_report_is_of_an_artifact_of_the_pipeline() -> None:

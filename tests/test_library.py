@@ -21,7 +21,7 @@ from rewardlab.readers import read
 from rewardlab.readers.reader import by_rating
 from rewardlab.readout import ReadOut
 from rewardlab.references import resolve
-from steps.registry import connect
+from steps.registry.client import connect
 
 ROW = b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n'
 NO_PAIRS = PairTable(*(np.zeros(0) for _ in range(3)), np.zeros(0, dtype=np.int64))

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 import components
+from pipelines.code_digest import ROOT
 from pipelines.ir import GOLDEN, read_ir
 from pipelines.life_cycle import STEPS
-from pipelines.local import Source, pipeline_arguments
+from pipelines.local.run import Source, pipeline_arguments
 from pipelines.pipeline import reward_model
 from pipelines.profiles import PROFILES, Placement, Profile
 from pipelines.recipes import CONFIGURED, recipe
-from pipelines.source import ROOT
 from steps.report import Record
 
-ROOMS = ("rewardlab", "models", "steps", "components", "pipelines", "serving")
+ROOMS = ("rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving")
 MANY = 5
 """So many names of steps in one collection are a list of the steps, not a choice of some."""
 

@@ -9,15 +9,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pipelines.code_digest import ROOT
 from pipelines.recipes import RECIPES, recipe
-from pipelines.source import ROOT
 from rewardlab.files import read_groups, write_groups
+from steps.common.data_files import data_md5
 from steps.ingest import IngestConfig, ingest
-from steps.make_data import MakeDataConfig, make_data
-from steps.make_data.make import _twins
 from steps.resolve import resolve_data
-from steps.sources import data_md5
 from steps.split import SplitConfig, split
+from synthetic import MakeDataConfig, make_data
+from synthetic.make import _twins
 from tests.shortcuts import held_out_accuracy, minilm, overlap
 
 SUBSETS = {

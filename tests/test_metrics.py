@@ -17,7 +17,7 @@ from rewardlab.metrics import (
     wilson,
     win_probability,
 )
-from steps.statistics import fit_temperature, paired_difference, spearman
+from steps.common.statistics import fit_temperature, paired_difference, spearman
 
 
 def group(prompt: str, responses: int = 2, **rest: object) -> PreferenceGroup:

@@ -14,7 +14,7 @@ from models.targets import Labels, make_targets
 from pipelines.recipes import recipe
 from rewardlab.files import read_json, write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
-from steps.rewording import REWORDINGS
+from steps.common.rewording import REWORDINGS
 from steps.tokenize import TokenizeConfig, reworded, tokenize
 from steps.train import TrainConfig, train
 from steps.train.length import LengthBias, fit_length_bias

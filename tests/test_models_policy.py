@@ -7,8 +7,8 @@ import pytest
 import torch
 import transformers
 
-from models import policy as policy_module
-from models.policy import Policy
+from models import lm_likelihood
+from models.lm_likelihood import Policy
 from rewardlab.files import file_digest
 from rewardlab.tokens import TokenTree
 
@@ -71,6 +71,6 @@ def test_order_and_repetition_change_not_a_bit(tmp_path: Path) -> None:
 def test_many_responses_are_read_in_parcels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = _policy(tmp_path, "Llama")
     found = policy.log_probabilities(_tree(*RESPONSES))
-    monkeypatch.setattr(policy_module, "_PARCEL", 5)
+    monkeypatch.setattr(lm_likelihood, "_PARCEL", 5)
     for given, wanted in zip(policy.log_probabilities(_tree(*RESPONSES)), found, strict=True):
         np.testing.assert_allclose(given, wanted, atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from rewardlab.files import read_json, write_json
 from rewardlab.promotion import client_log
 from steps.promote import promote
-from steps.registry import connect, pipeline_run
+from steps.registry.client import connect, pipeline_run
 from steps.report import ReportConfig, conclude
 from steps.report import report as write_report
 from tests.gated import add, report

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from commands.overoptimization import Curves, best_of, curves, divergence, fit, overoptimization, spaced
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
 from rewardlab.files import read_groups, read_json
-from steps.make_data import MakeDataConfig, make_data
-from steps.overoptimization import Curves, best_of, curves, divergence, fit, overoptimization, spaced
+from synthetic import MakeDataConfig, make_data
 from tests.command import rewardlab
 
 

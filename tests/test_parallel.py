@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rewardlab.cores import num_cores
-from steps.parallel import in_order
+from steps.common.parallel import in_order
 
 several = pytest.mark.skipif(num_cores() == 1, reason="one core: there are no processes")
 

@@ -9,7 +9,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components import IMAGE
 from pipelines.ir import GOLDEN, compile_pipeline, ir_digest, read_ir
-from pipelines.local import Source, pipeline_arguments
+from pipelines.local.run import Source, pipeline_arguments
 from pipelines.recipes import RECIPES, recipe
 
 

@@ -16,7 +16,7 @@ from kubeflow_trainer_api.models import TrainerV1alpha1TrainJobSpec
 from components import IMAGE
 from pipelines.ir import GOLDEN, compile_objects, compile_pipeline, read_ir
 from pipelines.profiles import PROFILES, Placement, place, profile
-from steps.launch.nodes import POD_NAME, POD_UID, SPEC
+from steps.train.launch.nodes import POD_NAME, POD_UID, SPEC
 from tests.command import rewardlab
 from tests.fake_kubernetes import lost
 

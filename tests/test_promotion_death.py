@@ -19,7 +19,7 @@ from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import client_log, report_digest
 from steps.promote import PromoteReport, promote
 from steps.register import RegisterConfig, register
-from steps.registry import RegistryStore, champion_record, connect, stored_json
+from steps.registry.client import RegistryStore, champion_record, connect, stored_json
 from tests.gated import crown, report, sealed
 
 FEW = 4

@@ -11,14 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from pipelines.registry import roll_back
 from rewardlab.files import write_json
 from rewardlab.layout import GATE_REPORT
 from rewardlab.mlflow_rest import RestRegistry
 from rewardlab.promotion import StaleError, client_log, move, project, read, report_digest
 from steps.promote import PromoteReport, promote
-from steps.promotions import moment
-from steps.registry import RegistryStore, champion_record, connect, make_model, pipeline_run, stored_json
+from steps.registry.client import RegistryStore, champion_record, connect, make_model, pipeline_run, stored_json
+from steps.registry.promotable import moment
+from steps.registry.versions import roll_back
 from tests.gated import POLICY
 from tests.mlflow_server import mlflow_server
 from tests.postgres_cluster import postgres, postgres_binaries

@@ -15,7 +15,7 @@ from mlflow.server import app, handlers
 from rewardlab.home import tracking_uri
 from rewardlab.mlflow_rest import RestRegistry
 from rewardlab.promotion import ClientReader, client_log, move, read
-from steps.registry import RegistryStore, connect
+from steps.registry.client import RegistryStore, connect
 from tests.promotion_store import entry
 
 FIRST = entry(1)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.registry import approve_version, promote_version
 from rewardlab.promotion import client_log
 from steps.promote import promote
-from steps.registry import champion_record, connect
+from steps.registry.client import champion_record, connect
+from steps.registry.versions import approve_version, promote_version
 from tests.gated import POLICY, add, crown, report, sealed
 
 FRESH = {**POLICY, "freshness": {"evidence_days": 30.0, "data_days": None}}

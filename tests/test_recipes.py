@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.config import ModelConfig
-from pipelines.local import Source, pipeline_arguments
+from pipelines.local.run import Source, pipeline_arguments
 from pipelines.recipes import CONFIGURED, RECIPES, Recipe, named, recipe
 from tests.command import rewardlab
 

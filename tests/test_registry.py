@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.registry import list_versions, promote_version, roll_back
 from rewardlab.bundle import Bundle
 from rewardlab.files import write_json
 from rewardlab.promotion import client_log
 from rewardlab.references import resolve
 from steps.promote import promote
 from steps.register import RegisterConfig, register
-from steps.registry import champion_record, connect
+from steps.registry.client import champion_record, connect
+from steps.registry.versions import list_versions, promote_version, roll_back
 from tests.gated import add, crown, report, sealed
 
 

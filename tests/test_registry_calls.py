@@ -15,7 +15,7 @@ from rewardlab.home import MLFLOW_SETTINGS
 from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import ClientReader, alias_version, client_log
 from steps.promote import promote
-from steps.registry import (
+from steps.registry.client import (
     by_contents,
     champion_record,
     connect,

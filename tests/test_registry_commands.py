@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.registry import (
+from rewardlab.bundle import Bundle
+from rewardlab.files import read_json
+from rewardlab.promotion import Entry, client_log, report_digest
+from rewardlab.promotion.signing import signatures
+from steps.registry.client import connect
+from steps.registry.versions import (
     approve_version,
     list_versions,
     promote_version,
@@ -17,11 +22,6 @@ from pipelines.registry import (
     roll_back,
     versions_table,
 )
-from rewardlab.bundle import Bundle
-from rewardlab.files import read_json
-from rewardlab.promotion import Entry, client_log, report_digest
-from rewardlab.promotion.signing import signatures
-from steps.registry import connect
 from tests.gated import POLICY, add, crown, report, sealed
 
 ASKED = {**POLICY, "sign_off": {"aliases": ["champion"], "people": 2}}

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from rewardlab.files import read_groups
+from steps.common.data_location import bring, is_remote, load_hub, version
 from steps.fetch import FetchConfig, fetch
-from steps.remote import bring, is_remote, load_hub, version
 from steps.resolve import resolve_data
 from tests import stand_in_hub
 from tests.command import rewardlab
@@ -145,21 +145,21 @@ def with_hub(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_hub_id_is_read(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = with_hub(tmp_path, "-m", "pipelines.cli", "ingest", "--data", "org/two:test", "--out", str(out))
+    done = with_hub(tmp_path, "-m", "commands.cli", "ingest", "--data", "org/two:test", "--out", str(out))
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list(read_groups(out / "groups.jsonl.gz"))) == 2
 
 
 def test_a_hub_id_with_remote_code_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = with_hub(tmp_path, "-m", "pipelines.cli", "ingest", "--data", "org/coded", "--out", str(out))
+    done = with_hub(tmp_path, "-m", "commands.cli", "ingest", "--data", "org/coded", "--out", str(out))
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     assert "'org/coded' is made by code of its own, and remote code is never run: take the hub's Parquet" in done.stderr
     assert not out.exists()
 
 
 def test_a_hub_part_that_is_not_there_is_named(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from steps.remote import bring\n"
+    code = "import sys; from pathlib import Path; from steps.common.data_location import bring\n"
     code += (
         "for at, data in enumerate(sys.argv[2:]):\n  try: bring(data, Path(sys.argv[1], str(at))); print('brought')\n"
     )
@@ -173,7 +173,7 @@ def test_a_hub_part_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_hub_version_names_commit_and_part(tmp_path: Path) -> None:
-    code = "import sys; from steps.remote import version; print(*map(version, sys.argv[1:]))"
+    code = "import sys; from steps.common.data_location import version; print(*map(version, sys.argv[1:]))"
     done = with_hub(tmp_path, "-c", code, "org/two:train", "org/two@main:train", "org/two:test")
     train, main, test = done.stdout.split()
     assert train == main != test

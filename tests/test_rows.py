@@ -8,7 +8,7 @@ import pytest
 import rewardlab
 from rewardlab.readers import BadRow
 from rewardlab.rows import open_rows
-from steps.sources import data_files
+from steps.common.data_files import data_files
 from tests.command import rewardlab as command
 
 PAIR = {"prompt": "a", "chosen": "b", "rejected": "c"}

@@ -10,14 +10,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pipelines.lineage import lineage
-from pipelines.local import Source, run
+from pipelines.local.run import Source, run
 from pipelines.recipes import recipe
-from pipelines.registry import list_versions
 from rewardlab.config import canonical_json
 from rewardlab.files import read_json
-from steps.make_data import MakeDataConfig, make_data
-from steps.registry import champion_record, connect
+from steps.registry.client import champion_record, connect
+from steps.registry.lineage import lineage
+from steps.registry.versions import list_versions
+from synthetic import MakeDataConfig, make_data
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "rewardlab" / "schemas" / "summary.schema.json"
@@ -136,7 +136,7 @@ def test_after_a_failed_step_is_mended_the_run_goes_on_from_it(place: Path, firs
 @pytest.mark.slow
 def test_two_runs_at_once_both_end_well(place: Path, first: dict[str, Any]) -> None:
     settings = [f"--set={key}={canonical_json(value)}" for key, value in SETTINGS.items()]
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "run", "--recipe=smoke", "--name=race"]
+    command = [sys.executable, "-c", "from commands.cli import main; main()", "run", "--recipe=smoke", "--name=race"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     runs = [
         subprocess.Popen([*command, "--data=data", *settings], env=environment, stderr=subprocess.DEVNULL, stdout=-1)

@@ -23,7 +23,7 @@ from serving.limits import Limits
 from serving.loaded_model import LoadedModel, LoadOptions
 from serving.scorer import Scorer
 from steps.register import RegisterConfig, register
-from steps.registry import connect
+from steps.registry.client import connect
 from tests.mlflow_server import mlflow_server
 from tests.served import running, settled
 from tests.test_signing import keys

@@ -23,7 +23,7 @@ from tests.test_serving_clients import PROMPT, RESPONSES, whole
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("rewardlab", "models", "steps", "components", "pipelines", "serving")
+ROOMS = ("rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving")
 MOST_MEGABYTES = 500
 KSERVE = """
 import asyncio, json, sys

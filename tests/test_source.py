@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import source
-from pipelines.source import source_digest
+from pipelines import code_digest
+from pipelines.code_digest import source_digest
 
 LOCKS = ("requirements-train.lock", "requirements.lock", "backbones.lock", "torch-cpu.lock", "torch-cuda.lock")
 
@@ -17,20 +17,20 @@ LOCKS = ("requirements-train.lock", "requirements.lock", "backbones.lock", "torc
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a copy of the rooms, the locks and the project file, of which digests are made."""
     for room in ("rewardlab", "models", "steps"):
-        shutil.copytree(source.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(code_digest.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", *LOCKS):
-        shutil.copy(source.ROOT / name, tmp_path)
-    monkeypatch.setattr(source, "ROOT", tmp_path)
-    source._imports.cache_clear()
+        shutil.copy(code_digest.ROOT / name, tmp_path)
+    monkeypatch.setattr(code_digest, "ROOT", tmp_path)
+    code_digest._imports.cache_clear()
     yield tmp_path
-    source._imports.cache_clear()
+    code_digest._imports.cache_clear()
 
 
 def edit(file: Path, old: str, new: str) -> None:
     text, count = re.subn(old, new, file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert count, f"{file} has no {old}"
     file.write_text(text, encoding="utf-8")
-    source._imports.cache_clear()
+    code_digest._imports.cache_clear()
 
 
 def test_it_sees_what_a_step_imports(checkout: Path) -> None:
@@ -68,7 +68,9 @@ def test_it_leaves_out_tools_and_how_packages_are_written_down(file: str, old: s
 
 def test_the_packages_that_tests_need_are_in_no_lock_that_counts() -> None:
     pinned = {
-        line.partition("==")[0] for name in source._LOCKS for line in (source.ROOT / name).read_text().split("\n")
+        line.partition("==")[0]
+        for name in code_digest._LOCKS
+        for line in (code_digest.ROOT / name).read_text().split("\n")
     }
     assert "torch" in pinned
     assert not pinned & {"pytest", "ruff", "mypy", "hypothesis", "mkdocs"}

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from rewardlab.readers import BadRow
-from steps.sources import data_files, data_md5, open_rows
+from steps.common.data_files import data_files, data_md5, open_rows
 
 ROW = {"prompt": "Hé", "chosen": "a", "rejected": "b"}
 

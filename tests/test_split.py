@@ -8,7 +8,7 @@ import pytest
 
 from rewardlab.files import group_line, read_groups, write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
-from steps.duplicates import find, jaccard, shingles, text_of, write_index
+from steps.common.duplicates import find, jaccard, shingles, text_of, write_index
 from steps.split import PARTS, SplitConfig, split
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from rewardlab.fingerprints import fingerprints, known
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.text import key64, normal, parse_json, share64, utf8, words
-from steps.duplicates import jaccard, shingles, text_of
+from steps.common.duplicates import jaccard, shingles, text_of
 from steps.split import _key
 from tests.sizes import ROOT
 
-ROOMS = ("rewardlab", "models", "steps", "components", "pipelines", "serving")
+ROOMS = ("rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving")
 PLAIN = PreferenceGroup(
     id="a",
     prompt=(Message("user", "What is 2 + 2, and what is the word for it in Italian?"),),

@@ -10,7 +10,7 @@ from rewardlab.files import read_groups, read_json, write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.readout import ReadOut
 from rewardlab.tokens import TokenTree, TreeTokenizer
-from rewardlab.tokenstore import TokenStore, pack_trees, write_store
+from steps.common.tokenstore import TokenStore, pack_trees, write_store
 from steps.tokenize import TokenizeConfig, tokenize
 
 TREE = TokenTree((1, 2, 3), ((4, 5), (), (6,)), (False, False, False))

@@ -86,7 +86,7 @@ def test_peaks_of_memory_are_told(registry: Path, toy_tokens: Path, tmp_path: Pa
 def validation_accuracy(model: Path, tokens: Path) -> float:
     """Count wins over the validation store, one unpadded sequence at a time."""
     from models.checkpoint import load_model
-    from rewardlab.tokenstore import TokenStore
+    from steps.common.tokenstore import TokenStore
     from steps.export.parity import torch_rewards
 
     trained, store = load_model(model)[0], TokenStore(tokens / "validation")

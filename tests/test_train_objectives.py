@@ -49,7 +49,7 @@ def configured(model: dict[str, Any], **changes: Any) -> TrainConfig:
 def rewards_of(model: Path, tokens: Path) -> np.ndarray[Any, Any]:
     """Return the mean over the validation groups of each output's rewards."""
     from models.checkpoint import load_model
-    from rewardlab.tokenstore import TokenStore
+    from steps.common.tokenstore import TokenStore
     from steps.export.parity import torch_outputs
 
     trained, store = load_model(model)[0], TokenStore(tokens / "validation")

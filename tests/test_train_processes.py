@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from rewardlab.files import read_json
-from steps.launch import launch
-from steps.progress import progress
+from steps.common.progress import progress
 from steps.train import train
+from steps.train.launch import launch
 from steps.train.order import divide
 from steps.train.world import World
 from tests.ranks import BUDGETS, trained

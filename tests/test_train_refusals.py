@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from rewardlab.files import read_json
 from rewardlab.groups import PreferenceGroup
-from steps.registry import EXPERIMENT, connect
+from steps.registry.client import EXPERIMENT, connect
 from steps.train.marker import DivergedError
 from steps.train.order import shuffled
 from tests.toys import configured, fit, only_run, tokenized, toy

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from models.config import ModelConfig
 from rewardlab.files import read_json
-from steps.registry import EXPERIMENT, connect
+from steps.registry.client import EXPERIMENT, connect
 from steps.train import TrainConfig, train
 from steps.train.state import Checkpoints, held
 from steps.train.stop import StoppedError

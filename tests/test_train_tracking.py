@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from steps.registry import connect
+from steps.registry.client import connect
 from steps.train.stop import StoppedError
 from steps.train.tracking import Tracker
 from tests.test_train import configured

@@ -111,7 +111,7 @@ def test_the_chunks_do_not_matter(tmp_path, monkeypatch):
 
 
 def test_in_many_chunks_every_defect_is_found_and_the_pages_are_the_same(report, tmp_path, monkeypatch):
-    monkeypatch.setattr("steps.parallel.num_cores", lambda: 1)  # no processes are started
+    monkeypatch.setattr("steps.common.parallel.num_cores", lambda: 1)  # no processes are started
     monkeypatch.setattr("rewardlab.files._CHUNK_BYTES", 4000)
     (tmp_path / "unreadable.jsonl").write_text(UNREADABLE)
     assert check(tmp_path, [*sound(150), *BAD.values()], max_quarantine_share=0.2) == report[0]

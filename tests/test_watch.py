@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.watch import Watch
+from pipelines.local.kfp_log import Watch
 from rewardlab.files import read_json
 
 START = "04:11:44.9 - INFO - Executing task \x1b[96m'{}'\x1b[0m\n"
@@ -88,7 +88,7 @@ def test_a_killed_step_is_a_failed_step(tmp_path: Path, monkeypatch: pytest.Monk
     from kfp import dsl, local
 
     from components import component
-    from pipelines.local import _logged
+    from pipelines.local.run import _logged
 
     @component
     def dies(signal: int) -> str:

@@ -36,7 +36,8 @@ with rewardlab.RemoteReward(url) as remote:
 assert 0 < engine.compare("What is 2 + 2?", "It is 4.", "It is 5.") < 1
 assert metrics.accuracy(metrics.labelled_pairs(groups, rewards)).num == len(groups) == 1
 print(rewardlab.__file__, models.OWNER, *engine.score("What is 2 + 2?", ["It is 4."]))
-ours = {"steps", "components", "pipelines", "serving", "torch", "transformers", "mlflow", "kfp"} & set(sys.modules)
+rooms = {"synthetic", "steps", "components", "pipelines", "commands", "serving"}
+ours = {*rooms, "torch", "transformers", "mlflow", "kfp"} & set(sys.modules)
 assert not ours, ours
 """
 TYPED = """

@@ -6,8 +6,8 @@ from pathlib import Path
 def make_splits(folder: Path) -> Path:
     """Make a small synthetic data set and split it; return the folder of the parts."""
     from steps.ingest import IngestConfig, ingest
-    from steps.make_data import MakeDataConfig, make_data
     from steps.split import SplitConfig, split
+    from synthetic import MakeDataConfig, make_data
 
     make_data(MakeDataConfig(size=480), folder / "data")
     ingest(IngestConfig(), folder / "data", folder / "groups")

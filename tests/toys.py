@@ -7,7 +7,7 @@ from typing import Any
 from models.config import ModelConfig
 from rewardlab.files import read_json, write_groups
 from rewardlab.groups import Comparison, Message, PreferenceGroup
-from steps.registry import EXPERIMENT, connect
+from steps.registry.client import EXPERIMENT, connect
 from steps.tokenize import TokenizeConfig, tokenize
 from steps.train import TrainConfig, TrainReport, train
 

@@ -1,7 +1,7 @@
 """Token trees of what a store holds."""
 
 from rewardlab.tokens import TokenTree
-from rewardlab.tokenstore import StoredGroup
+from steps.common.tokenstore import StoredGroup
 
 
 def tree_of(stored: StoredGroup) -> TokenTree:

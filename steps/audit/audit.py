@@ -18,7 +18,7 @@ from rewardlab.metrics import Estimate, cluster_bootstrap, share
 from steps.audit.answer import Answer
 from steps.audit.probes import EDITS, ORDERS, SWAPS, Order, Swap
 from steps.audit.safety import SafetyConfig, disagreement
-from steps.progress import progress
+from steps.common.progress import progress
 
 Prompt = tuple[Message, ...]
 Case = tuple[Prompt, tuple[str, ...]]

@@ -7,7 +7,7 @@ from typing import Literal
 from steps.audit import broken, gaming
 from steps.audit.answer import Answer
 from steps.audit.orders import ORDERS, SWAPS, Order, Swap
-from steps.rewording import REWORDINGS
+from steps.common.rewording import REWORDINGS
 
 Kind = Literal["kept", "gaming", "broken"]
 

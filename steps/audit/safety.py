@@ -11,7 +11,7 @@ from rewardlab.bundle import Bundle
 from rewardlab.config import Config
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import share
-from steps.scores import score
+from steps.common.scores import score
 from steps.toxicity import toxicity
 
 _BATCH = 16

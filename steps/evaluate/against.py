@@ -9,9 +9,9 @@ from rewardlab.bundle import Bundle
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import PairTable, accuracy, labelled_pairs
 from rewardlab.references import resolve
+from steps.common.scores import score
+from steps.common.statistics import mcnemar, paired_difference
 from steps.evaluate.slices import estimate
-from steps.scores import score
-from steps.statistics import mcnemar, paired_difference
 
 
 def held_against(

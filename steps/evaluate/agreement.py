@@ -8,8 +8,8 @@ import numpy as np
 
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import prompt_clusters, share
-from steps.scores import Rewards
-from steps.statistics import kendall, mean_within, pearson, spearman
+from steps.common.scores import Rewards
+from steps.common.statistics import kendall, mean_within, pearson, spearman
 
 Correlation = Callable[[Sequence[float], Sequence[float]], float | None]
 CORRELATIONS: dict[str, Correlation] = {"spearman": spearman, "pearson": pearson, "kendall": kendall}

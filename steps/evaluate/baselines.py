@@ -15,9 +15,9 @@ from rewardlab.layout import TOKENIZER
 from rewardlab.metrics import accuracy, labelled_pairs
 from rewardlab.text import normal
 from rewardlab.tokens import TreeTokenizer
+from steps.common.progress import progress
+from steps.common.scores import Rewards, recall
 from steps.evaluate.slices import estimate
-from steps.progress import progress
-from steps.scores import Rewards, recall
 
 
 def baselines(groups: Sequence[PreferenceGroup], bundle: Bundle | None, *, num_policy: int) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _log_probabilities(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> tup
     Raises:
         ValueError: the bundle's backbone is not at hand, or no policy.
     """
-    from models import policy
+    from models import lm_likelihood
     from models.backbone import prepare_backbone
 
     folder, readout = prepare_backbone(str(bundle.manifest["model"]["backbone"])), bundle.readout
@@ -84,7 +84,7 @@ def _log_probabilities(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> tup
     trees = [reader.tree(group.prompt, group.responses) for group in groups]
 
     def compute() -> Rewards:
-        model = policy.Policy(folder, tokenizer_digest=readout.tokenizer_digest)
+        model = lm_likelihood.Policy(folder, tokenizer_digest=readout.tokenizer_digest)
         found = []
         with progress(len(trees), "policy") as bar:
             for tree in trees:
@@ -92,7 +92,7 @@ def _log_probabilities(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> tup
                 bar.update()
         return found
 
-    code = "".join(map(file_digest, sorted(Path(policy.__file__).parent.glob("*.py"))))
+    code = "".join(map(file_digest, sorted(Path(lm_likelihood.__file__).parent.glob("*.py"))))
     who = (
         f"{tree_digest(folder)} {code} {version('torch')} {version('transformers')} {canonical_json(readout.to_dict())}"
     )

@@ -15,13 +15,13 @@ from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import PairTable, accuracy, labelled_pairs, reliability, scored_pairs
 from rewardlab.references import resolve
+from steps.common.scores import Rewards, score
+from steps.common.statistics import length_correlation
 from steps.evaluate.against import against, held_against
 from steps.evaluate.agreement import best_of_n, ranking_agreement, rating_agreement
 from steps.evaluate.baselines import baselines
 from steps.evaluate.slices import by_subset, estimate, slices
-from steps.registry import ChampionRecord
-from steps.scores import Rewards, score
-from steps.statistics import length_correlation
+from steps.registry.client import ChampionRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rewardlab.groups import PreferenceGroup
-from steps.scores import Rewards
+from steps.common.scores import Rewards
 
 Rows = Sequence[tuple[PreferenceGroup, Sequence[float]]]
 Parts = dict[str, float | None]

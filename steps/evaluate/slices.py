@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import Estimate, PairTable, accuracy, labelled_pairs, scored_pairs
-from steps.scores import Rewards
-from steps.statistics import chance_p_value, holm
+from steps.common.scores import Rewards
+from steps.common.statistics import chance_p_value, holm
 
 _LENGTHS = (0, 100, 200, 500, 1000, 2000)
 """Characters at which a bucket of lengths begins; fixed, so that versions and test sets can be held side by side."""

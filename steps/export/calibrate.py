@@ -8,8 +8,8 @@ from rewardlab.bundle import Calibration
 from rewardlab.drift import Reference
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import PairTable, labelled_pairs, scored_pairs
+from steps.common.statistics import by_subset, fit_temperature, length_correlation
 from steps.export.parity import Rewards
-from steps.statistics import by_subset, fit_temperature, length_correlation
 
 _MIN_REFERENCE = 20
 """Of fewer rewards a subset has no distribution that drift could be measured from."""

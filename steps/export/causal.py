@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from models.prefix import OwnAttentionError, Prefix, Rows, attend_to_prefixes, hidden_states
+from steps.export.prefix_attention import OwnAttentionError, Prefix, Rows, attend_to_prefixes, hidden_states
 
 if TYPE_CHECKING:
     from models.reward_model import RewardModel

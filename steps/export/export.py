@@ -34,12 +34,12 @@ from rewardlab.layout import (
 from rewardlab.readout import ReadOut
 from rewardlab.signing import sign
 from rewardlab.tokens import TokenTree, TreeTokenizer
+from steps.common.progress import progress
 from steps.export.calibrate import calibrate
 from steps.export.graph import write_onnx
 from steps.export.half import write_half
 from steps.export.parity import Rewards, check_alone, check_parity, torch_outputs
 from steps.export.precision import FP16, FP32, Budget, Make, Precision, Trial, choose, judge, try_variants
-from steps.progress import progress
 
 _NUM_SEEN = 32
 """Training groups whose activations say how large each column becomes."""

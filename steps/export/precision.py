@@ -13,9 +13,9 @@ from rewardlab.engine.session import Session
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import PairTable, reliability, win_probability
 from rewardlab.tokens import TokenTree
+from steps.common.statistics import paired_difference, spearman
 from steps.export.calibrate import by_group, calibration_pairs
 from steps.export.parity import Rewards, same_alone
-from steps.statistics import paired_difference, spearman
 
 Precision = Literal["auto", "fp32", "fp16", "int8"]
 FP32, FP16 = "fp32", "fp16"

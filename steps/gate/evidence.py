@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from steps.registry import ChampionRecord
+from steps.registry.client import ChampionRecord
 
 REPORTS = ("evaluation", "audit", "export")
 _ROUNDING = 1e-6

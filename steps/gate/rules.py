@@ -6,7 +6,7 @@ from typing import Any
 
 from steps.gate.evidence import Difference, Evidence, accuracy, count, difference, look_up
 from steps.gate.policy import AuditLimit, BoundedDrift, Freshness, GateConfig, Limit, MinimumSample
-from steps.promotions import CLOCKS_APART
+from steps.registry.promotable import CLOCKS_APART
 
 Row = dict[str, Any]
 

@@ -12,7 +12,7 @@ from steps.report.page import environment
 
 
 def render(result: Mapping[str, Any]) -> str:
-    """Return the page of what `steps.overoptimization` found, with the model and the data it is about."""
+    """Return the page of what `commands.overoptimization` found, with the model and the data it is about."""
     page = environment(autoescape=True).get_template("overoptimization.html.j2")
     return words.clean(page.render(result=result, plot=curve(result)))
 

@@ -10,8 +10,8 @@ from rewardlab.config import Config
 from rewardlab.files import read_json, write_json, write_text
 from rewardlab.layout import CARD, GATE_REPORT, LOG, PAGE, REPORTS, REPORTS_FOLDER, RUN_RECORD, SUMMARY, report_file
 from rewardlab.promotion import client_log
-from steps.promotions import promoted_by
-from steps.registry import connect, describe_version, find_run, looks, pipeline_run, stored_json
+from steps.registry.client import connect, describe_version, find_run, looks, pipeline_run, stored_json
+from steps.registry.promotable import promoted_by
 from steps.report.card import model_card
 from steps.report.page import render
 from steps.report.record import Record

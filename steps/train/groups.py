@@ -14,7 +14,7 @@ from models.config import NEEDS, Loss
 from models.rankings import choices
 from models.targets import Labels
 from rewardlab.groups import Comparison
-from rewardlab.tokenstore import StoredGroup, TokenStore
+from steps.common.tokenstore import StoredGroup, TokenStore
 from steps.train.config import TrainConfig
 from steps.train.length import Labelled, LengthBias, fit_length_bias
 from steps.train.order import Pairs, pair_up

@@ -18,7 +18,7 @@ from models.head import RewardHead
 from models.heads import RewardHeads
 from models.reward_model import RewardModel
 from models.trees import lay_out, pack
-from steps.progress import progress
+from steps.common.progress import progress
 from steps.train.config import TrainConfig
 from steps.train.groups import Data, GroupSequence
 

@@ -16,7 +16,7 @@ from models.batches import Batch, TokenGroup, length_sorted_batches
 from models.losses import group_loss
 from models.reward_model import RewardModel
 from models.trees import TreeBatch, pack
-from steps.progress import progress
+from steps.common.progress import progress
 from steps.train.config import TrainConfig
 from steps.train.groups import Data
 from steps.train.memory import peaks

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from steps.launch import reporting
 from steps.train.config import TrainConfig
+from steps.train.launch import reporting
 from steps.train.marker import refuse_retry
 from steps.train.train import fit
 

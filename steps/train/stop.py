@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from steps.launch import on_sigterm
+from steps.train.launch import on_sigterm
 
 
 class StoppedError(InterruptedError):

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from rewardlab.files import atomic_path
-from steps.launch import TrainJob, launch
 from steps.train.config import TrainConfig
+from steps.train.launch import TrainJob, launch
 
 _RANK = "steps.train.rank"
 

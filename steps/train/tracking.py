@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from rewardlab.config import Config
 from rewardlab.files import write_text
-from steps.registry import connect, experiment
+from steps.registry.client import connect, experiment
 
 
 class Tracker:

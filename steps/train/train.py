@@ -9,8 +9,8 @@ from pathlib import Path
 from rewardlab.files import atomic_path, read_json, tree_digest, write_json
 from rewardlab.layout import PRUNED, READOUT, TRAINING_REPORT
 from rewardlab.readout import ReadOut
-from steps.launch import TrainJob
 from steps.train.config import TrainConfig, TrainReport
+from steps.train.launch import TrainJob
 from steps.train.marker import diverged, refuse_retry
 from steps.train.state import Checkpoints, held
 from steps.train.together import fit_together

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from rewardlab.files import parse_group, read_chunks, write_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.readers import BadRow, read
-from steps.duplicates import Match, closest, write_index
-from steps.parallel import in_order
-from steps.remote import at_hand, version
-from steps.sources import data_files, open_rows
+from steps.common.data_files import data_files, open_rows
+from steps.common.data_location import at_hand, version
+from steps.common.duplicates import Match, closest, write_index
+from steps.common.parallel import in_order
 
 SHORTEST = 40
 """Responses of fewer characters are what anyone may say, and are no sign of a benchmark."""
@@ -35,7 +35,7 @@ def contaminated(groups: Path, benchmarks: Mapping[str, str], *, threshold: floa
 
     Args:
         groups: the file of groups.
-        benchmarks: the version, as `steps.remote.version` gives it, of each file, folder or data set.
+        benchmarks: the version, as `steps.common.data_location.version` gives it, of each file, folder or data set.
         threshold: from which Jaccard similarity of word 3-shingles on two texts are nearly the same; an exact copy, up
             to case and punctuation, has 1.
 

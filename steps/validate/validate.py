@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, pack, read_chunks, read_groups, tree_digest, write_json
 from rewardlab.layout import FLAGGED, GROUPS, QUARANTINE, SUSPECTED, UNREADABLE, VALIDATION_REPORT
-from steps.parallel import in_order
+from steps.common.parallel import in_order
 from steps.validate.check import Checker, Verdict
 from steps.validate.contamination import contaminated
 from steps.validate.sample import Sample, look

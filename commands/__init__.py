@@ -1,0 +1,1 @@
+"""The command line: one module a command, or a close group; each parses, calls and prints."""

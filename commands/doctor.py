@@ -1,0 +1,104 @@
+"""Check that this machine can run the pipeline, and say what to do where it cannot."""
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pipelines.recipes import Recipe
+from rewardlab.home import home
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "optimum",
+    "onnxruntime",
+    "mlflow",
+    "kfp",
+    "dvc",
+    "great-expectations",
+    "uvicorn",
+)
+_NEEDED_GIB = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def check(recipe: Recipe) -> list[Finding]:
+    """Check packages, disk, the server's port, the registry, the data pointer and the recipe's backbone."""
+    findings = [_package(name) for name in _PACKAGES]
+    checks: dict[str, Callable[[], str]] = {
+        "disk": _disk,
+        "port 8080": _port,
+        "registry": _registry,
+        "data": _data,
+        f"backbone of {recipe.name}": lambda: _backbone(recipe),
+    }
+    return [*findings, *_tried(checks)]
+
+
+def _tried(checks: dict[str, Callable[[], str]]) -> Iterator[Finding]:
+    for name, look in checks.items():
+        try:
+            yield Finding(name, ok=True, detail=look())
+        except (ValueError, OSError) as error:
+            yield Finding(name, ok=False, detail=str(error))
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, ok=True, detail=version(name))
+    except PackageNotFoundError:
+        return Finding(name, ok=False, detail="not installed: run `make setup`")
+
+
+def _disk() -> str:
+    place = next(parent for parent in (home(), *home().parents) if parent.exists())
+    free = shutil.disk_usage(place).free / 2**30
+    if free < _NEEDED_GIB:
+        raise ValueError(
+            f"{free:.1f} GiB free at {place}, a run needs {_NEEDED_GIB}: `rewardlab gc`, or REWARDLAB_HOME"
+        )
+    return f"{free:.0f} GiB free at {place}"
+
+
+def _port() -> str:
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 8080))
+        except OSError as error:
+            raise ValueError("in use: serve with another --port") from error
+    return "free"
+
+
+def _registry() -> str:
+    from rewardlab.home import tracking_uri
+    from steps.registry.client import connect
+
+    connect()
+    return tracking_uri()
+
+
+def _data() -> str:
+    from pipelines.code_digest import ROOT
+    from steps.resolve import resolve_data
+
+    return f"data.dvc points to md5 {resolve_data(str(ROOT), '', '')}"
+
+
+def _backbone(recipe: Recipe) -> str:
+    from models.backbone import prepare_backbone
+
+    folder: Path = prepare_backbone(recipe.model.backbone)
+    return str(folder)

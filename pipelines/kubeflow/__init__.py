@@ -1,0 +1,1 @@
+"""Run the pipeline on Kubeflow Pipelines: client, schedules, objects."""

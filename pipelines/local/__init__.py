@@ -1,0 +1,1 @@
+"""Run the compiled pipeline on this machine: processes or containers."""

@@ -1,5 +1,0 @@
-"""The seeded synthetic preference data, whose truth a program knows."""
-
-from steps.make_data.make import MakeDataConfig, MakeDataReport, make_data
-
-__all__ = ["MakeDataConfig", "MakeDataReport", "make_data"]

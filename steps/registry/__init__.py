@@ -1,0 +1,1 @@
+"""The registry, MLflow: its client, versions, promotion and lineage."""

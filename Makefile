@@ -67,7 +67,7 @@ same: $(STAMP) ## show what differs from BASE=COMMIT of what programs rely on (b
 	$(BIN)/python -m tests.same --base $(or $(BASE),HEAD)
 
 test-transformers5: build/transformers5/.installed ## run the tests of models/ and of causal graphs under transformers 5, which optimum does not know
-	PYTHONPATH=build/transformers5 $(BIN)/python -m pytest -n 2 -m "$(FAST)" -k "not bundle and not read_whole" tests/test_models_*.py tests/test_export_causal.py
+	PYTHONPATH=build/transformers5 $(BIN)/python -m pytest -n 2 -m "$(FAST)" -k "not bundle and not read_whole" tests/test_models_*.py tests/steps/test_export_causal.py
 
 build/transformers5/.installed: $(STAMP) transformers5.lock
 	rm -rf $(@D)
@@ -75,17 +75,16 @@ build/transformers5/.installed: $(STAMP) transformers5.lock
 	touch $@
 
 test-images: $(STAMP) ## run the pipeline in the containers of `make image`, and serve its champion
-	$(BIN)/python -m pytest -m images tests/test_containers.py
+	$(BIN)/python -m pytest -m images tests/pipelines/test_containers.py
 
 manifests: $(STAMP) ## hold what deploy/ renders against its rules
 	$(BIN)/python -m tests.manifests
 
-check: $(STAMP) ## lint, types, layers, sizes and secrets
+check: $(STAMP) ## lint, types, layers and secrets
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --verbose
-	$(BIN)/python -m tests.sizes
 	$(BIN)/python -m tests.secrets
 
 audit: $(STAMP) ## ask OSV for known weaknesses of the locked packages

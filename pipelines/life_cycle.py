@@ -19,5 +19,5 @@ STEPS = (
 """The one list of the steps, which `pipelines/pipeline.py` connects.
 
 A step's name is that of its task, its component, its module in `steps/` and, where a recipe configures it, its field of
-`Recipe`. `tests/test_life_cycle.py` checks them.
+`Recipe`. `tests/pipelines/test_life_cycle.py` checks them.
 """

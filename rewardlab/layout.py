@@ -1,6 +1,6 @@
 """The names of the files that steps, runs and bundles consist of.
 
-Writers and readers in every room import them from here; `tests/test_layout.py` refuses a second spelling.
+Writers and readers in every room import them from here; `tests/rewardlab/test_layout.py` refuses a second spelling.
 """
 
 from collections.abc import Mapping

@@ -49,42 +49,42 @@ class Campaign:
 
 CAMPAIGNS = (
     Campaign.of_test(
-        "test_gate.py::test_a_hundred_thousand_generated_cases",
+        "steps/test_gate.py::test_a_hundred_thousand_generated_cases",
         "100,000 generated reports are decided as an oracle decides that shares no code with the gate",
         ("steps/gate/*.py",),
     ),
     Campaign.of_test(
-        "test_promotion_race.py::test_64_promoters_race_20_rounds",
+        "steps/test_promotion_race.py::test_64_promoters_race_20_rounds",
         "of 64 promoters at once on MLflow and PostgreSQL one wins each of 20 rounds",
         REGISTRY,
     ),
     Campaign.of_test(
-        "test_export_int8.py::test_10_000_rescorings_are_the_same_to_the_bit",
+        "steps/test_export_int8.py::test_10_000_rescorings_are_the_same_to_the_bit",
         "10,000 random batches in eight bits give each response its reward to the bit",
         (*ENGINE, "steps/export/*.py"),
     ),
     Campaign.of_test(
-        "test_train_resume.py::test_kill_9_at_20_random_moments_changes_no_bit",
+        "steps/test_train_resume.py::test_kill_9_at_20_random_moments_changes_no_bit",
         "a training that is killed 20 times ends with the same weights to the bit",
         TRAINING,
     ),
     Campaign.of_test(
-        "test_train_resume.py::test_kill_9_at_20_random_moments_with_two_processes",
+        "steps/test_train_resume.py::test_kill_9_at_20_random_moments_with_two_processes",
         "a training of two processes that is killed 20 times ends with the same weights (1e-6)",
         TRAINING,
     ),
     Campaign.of_test(
-        "test_serving_fuzz.py::test_no_generated_request_breaks_the_server",
+        "serving/test_fuzz.py::test_no_generated_request_breaks_the_server",
         "no generated request of 10,000 is answered with 500 or hangs",
         ("serving/*.py", "serving/protocols/*.py", *ENGINE),
     ),
     Campaign.of_test(
-        "test_deployer.py::test_it_converges_in_three_thousand_campaigns",
+        "serving/test_deployer.py::test_it_converges_in_three_thousand_campaigns",
         "the deployer reaches what the promotion log says in 3,000 runs with failures",
         ("serving/deployer/*.py", "rewardlab/kubernetes.py"),
     ),
     Campaign.of_test(
-        "test_make_data.py::test_frozen_minilm_cannot_tell_responses_apart_alone",
+        "synthetic/test_make_data.py::test_frozen_minilm_cannot_tell_responses_apart_alone",
         "frozen MiniLM cannot tell the embedded data's responses apart without the prompt (accuracy at most 0.55)",
         ("synthetic/*.py",),
     ),

@@ -1,4 +1,4 @@
-// What a reader would stumble over on a page, for tests/test_pages.py. Each function returns the faults it finds.
+// What a reader would stumble over on a page, for tests/steps/test_report_pages.py. Each function returns the faults it finds.
 
 const rgba = (colour) => {
   if (!/^rgba?\(/.test(colour)) throw new Error(`a colour that is not measured: ${colour}`)

@@ -8,7 +8,7 @@ import pytest
 
 from rewardlab.files import read_json
 from tests.campaigns import CAMPAIGNS, Campaign, code_digest, digests, run, stale
-from tests.sizes import ROOT
+from tests.paths import ROOT
 
 SCHEMA = {
     "type": "object",
@@ -89,6 +89,6 @@ def test_every_pattern_names_code_and_every_test_is_there(each: Campaign) -> Non
 
 
 def test_every_test_that_is_a_campaign_is_listed() -> None:
-    marked = {path.name for path in (ROOT / "tests").glob("test_*.py") if "mark.campaign" in path.read_text()}
+    marked = {path.name for path in (ROOT / "tests").rglob("test_*.py") if "mark.campaign" in path.read_text()}
     listed = {Path(each.command[-1].partition("::")[0]).name for each in CAMPAIGNS if "::" in each.command[-1]}
     assert marked - {"test_campaigns.py"} == listed

@@ -1,4 +1,4 @@
-"""The walls between the rooms, and the limits of size: each is broken on purpose to see it caught."""
+"""The walls between the rooms: each is broken on purpose to see it caught."""
 
 import configparser
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sizes import ROOT, too_long
+from tests.paths import ROOT
 
 ROOMS = ("rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving")
 BREAKS = {
@@ -45,7 +45,7 @@ def lint(folder: Path) -> dict[str, bool]:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """Return a folder with a copy of the rooms."""
-    for room in ROOMS:
+    for room in (*ROOMS, "benchmarks"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / ".importlinter", tmp_path)
     return tmp_path
@@ -90,22 +90,3 @@ def test_an_alias_is_resolved_in_one_place(copy: Path) -> None:
         (copy / room / "second.py").write_text(line)
         assert alias_places(copy) == ALIAS_PLACES | ALIAS_CLIENTS | {f"{room}/second.py"}
         (copy / room / "second.py").unlink()
-
-
-def test_sizes_are_kept() -> None:
-    assert list(too_long()) == []
-
-
-def test_what_is_too_long_is_named(copy: Path) -> None:
-    add(copy / "models/config.py", "#\n" * 300)
-    add(copy / "steps/gate/rules.py", "\n\ndef long() -> None:\n" + "    pass\n" * 60)
-    add(copy / "components/gate.py", "\n\ndef stub() -> None:\n" + "    pass\n" * 25)
-    found = list(too_long(copy))
-    assert [line.partition(":")[0] for line in found] == [
-        "models/config.py",
-        "steps/gate/rules.py",
-        "components/gate.py",
-    ]
-    assert found[0].endswith("lines, split at 300")
-    assert "long has 61 lines, split at 60" in found[1]
-    assert "stub has 26 lines, split at 25" in found[2]

@@ -14,11 +14,11 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv with the locked packages and the two backbones
 
-$(STAMP): requirements.lock backbones.lock kserve.lock pyproject.toml
+$(STAMP): requirements/dev.lock requirements/backbones.lock requirements/kserve.lock pyproject.toml
 	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock \
-		-r backbones.lock -r kserve.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.lock \
+		-r requirements/backbones.lock -r requirements/kserve.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -27,22 +27,22 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11
 lock: $(STAMP) ## resolve the versions again
 	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml \
 		--extra data --extra docs --extra train --extra export --extra pipelines --extra registry --extra serve --extra sign --extra dev \
-		--no-emit-package torch --no-emit-package pip --output-file requirements.lock
-	$(COMPILE) transformers5.in --output-file transformers5.lock
-	$(COMPILE) backbones.in --no-deps --output-file backbones.lock
-	$(COMPILE) kserve.in --no-deps --output-file kserve.lock
+		--no-emit-package torch --no-emit-package pip --output-file requirements/dev.lock
+	$(COMPILE) requirements/transformers5.in --output-file requirements/transformers5.lock
+	$(COMPILE) requirements/backbones.in --no-deps --output-file requirements/backbones.lock
+	$(COMPILE) requirements/kserve.in --no-deps --output-file requirements/kserve.lock
 	$(MAKE) lock-images
 
 lock-images: $(STAMP)
-	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml --constraint requirements.lock \
+	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml --constraint requirements/dev.lock \
 		--extra data --extra train --extra export --extra pipelines --extra registry --extra sign \
-		--no-emit-package torch --output-file requirements-train.lock
-	$(COMPILE) pyproject.toml --constraint requirements.lock --extra serve --output-file requirements-serve.lock
-	$(COMPILE) pyproject.toml --constraint requirements.lock --extra serve-gpu --output-file requirements-serve-gpu.lock
-	printf 'setuptools\nwheel\n' | $(COMPILE) - --constraint requirements.lock --output-file requirements-build.lock
+		--no-emit-package torch --output-file requirements/train.lock
+	$(COMPILE) pyproject.toml --constraint requirements/dev.lock --extra serve --output-file requirements/serve.lock
+	$(COMPILE) pyproject.toml --constraint requirements/dev.lock --extra serve-gpu --output-file requirements/serve-gpu.lock
+	printf 'setuptools\nwheel\n' | $(COMPILE) - --constraint requirements/dev.lock --output-file requirements/build.lock
 	$(BIN)/pip download --quiet --no-deps --dest build/torch torch==2.13.0+cpu
-	printf 'torch==2.13.0+cpu \\\n    %s\n' "$$($(BIN)/pip hash build/torch/torch-2.13.0+cpu-*.whl | tail -1)" > torch-cpu.lock
-	echo torch==2.13.0 | $(COMPILE) - --constraint requirements.lock --output-file torch-cuda.lock
+	printf 'torch==2.13.0+cpu \\\n    %s\n' "$$($(BIN)/pip hash build/torch/torch-2.13.0+cpu-*.whl | tail -1)" > requirements/torch-cpu.lock
+	echo torch==2.13.0 | $(COMPILE) - --constraint requirements/dev.lock --output-file requirements/torch-cuda.lock
 
 run: $(STAMP) ## run the pipeline (RECIPE=smoke|minilm|smollm2 DATA=... TEST=... ARGS=...)
 	$(BIN)/rewardlab run --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(TEST),--test $(TEST)) $(ARGS)
@@ -69,9 +69,9 @@ same: $(STAMP) ## show what differs from BASE=COMMIT of what programs rely on (b
 test-transformers5: build/transformers5/.installed ## run the tests of models/ and of causal graphs under transformers 5, which optimum does not know
 	PYTHONPATH=build/transformers5 $(BIN)/python -m pytest -n 2 -m "$(FAST)" -k "not bundle and not read_whole" tests/test_models_*.py tests/steps/test_export_causal.py
 
-build/transformers5/.installed: $(STAMP) transformers5.lock
+build/transformers5/.installed: $(STAMP) requirements/transformers5.lock
 	rm -rf $(@D)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r transformers5.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r requirements/transformers5.lock
 	touch $@
 
 test-images: $(STAMP) ## run the pipeline in the containers of `make image`, and serve its champion
@@ -88,8 +88,8 @@ check: $(STAMP) ## lint, types, layers and secrets
 	$(BIN)/python -m tests.secrets
 
 audit: $(STAMP) ## ask OSV for known weaknesses of the locked packages
-	$(BIN)/pip-audit --vulnerability-service osv --disable-pip --require-hashes -r requirements.lock -r requirements-serve.lock \
-		-r requirements-serve-gpu.lock -r requirements-train.lock
+	$(BIN)/pip-audit --vulnerability-service osv --disable-pip --require-hashes -r requirements/dev.lock -r requirements/serve.lock \
+		-r requirements/serve-gpu.lock -r requirements/train.lock
 
 bench: $(STAMP) ## run the benchmarks quickly, results in build/
 	mkdir -p build

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 _ROOMS = ("rewardlab", "models", "synthetic", "steps")
-_LOCKS = ("requirements-train.lock", "backbones.lock", "torch-cpu.lock", "torch-cuda.lock")
+_LOCKS = tuple(f"requirements/{name}.lock" for name in ("train", "backbones", "torch-cpu", "torch-cuda"))
 """What the train image installs: the packages that steps use, and none that checks, tests or documents this source."""
 _PINNED = re.compile(r"^[\w.-]+(?:\[[\w,.-]+\])?==[^\s;\\]+", re.MULTILINE)
 

@@ -40,4 +40,4 @@ def test_an_audit_is_asked_for_in_ci() -> None:
 def test_all_that_git_tracks_is_looked_at_but_files_of_digests() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in tracked()}
     assert {"Makefile", "deploy/base/registry/mlflow.yaml", "tests/secrets.py", "docs/deploy.md"} <= names
-    assert "requirements.lock" not in names
+    assert "requirements/dev.lock" not in names

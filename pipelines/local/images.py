@@ -20,7 +20,7 @@ REPOSITORIES = {"train": "rewardlab-python", "serve": "rewardlab-serve", "serve-
 DEFAULT_BASE = "python:3.11-slim"
 _ENGINES = ("docker", "podman", "buildah")
 _ROOMS = ("rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving")
-_FILES = ("Containerfile", ".containerignore", "backbones.lock")
+_FILES = ("Containerfile", ".containerignore")
 _OUT = ROOT / "build" / "images"
 
 
@@ -79,7 +79,7 @@ def build(target: str, *, base: str, torch: str) -> Built:
 
     builder, name = engine(), image(target)
     locks = _locks(target, torch)
-    _bring(target, [*locks, ROOT / "requirements-build.lock"] if target == "train" else locks)
+    _bring(target, [*locks, ROOT / "requirements/build.lock"] if target == "train" else locks)
     command = [builder, "build", "--file", "Containerfile", "--target", target, "--tag", name]
     if builder != "docker":
         command.append("--layers")
@@ -148,15 +148,14 @@ def _parser() -> argparse.ArgumentParser:
 def _sources() -> Iterator[Path]:
     """Yield the files that decide what is in the images."""
     yield from (ROOT / name for name in _FILES)
-    yield from ROOT.glob("torch-*.lock")
-    yield from ROOT.glob("requirements-*.lock")
+    yield from (lock for lock in (ROOT / "requirements").glob("*.lock") if lock.name != "dev.lock")
     for room in _ROOMS:
         yield from (file for file in (ROOT / room).rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
 def _locks(target: str, torch: str) -> list[Path]:
-    own = [ROOT / f"requirements-{target}.lock"]
-    return [ROOT / f"torch-{torch}.lock", *own, ROOT / "backbones.lock"] if target == "train" else own
+    names = [f"torch-{torch}", "train", "backbones"] if target == "train" else [target]
+    return [ROOT / "requirements" / f"{name}.lock" for name in names]
 
 
 def _bring(target: str, locks: Sequence[Path]) -> None:

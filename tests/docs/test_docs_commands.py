@@ -77,7 +77,7 @@ def test_the_commands_of_a_page_run(
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """Return a folder in which make says what it would do, and there is no registry."""
-    for name in ("Makefile", "requirements.lock", "backbones.lock", "kserve.lock", "pyproject.toml"):
+    for name in ("Makefile", "requirements", "pyproject.toml"):
         (tmp_path / name).symlink_to(DOCS.parent / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path

@@ -100,7 +100,7 @@ def _kserve_models() -> ModuleType:
     """Return `kserve.models` alone: importing `kserve` itself starts with a server's packages, which are not here."""
     found = find_spec("kserve")
     if found is None or not found.submodule_search_locations:
-        raise ValueError("KServe's models are not here: pip install --no-deps -r kserve.lock")
+        raise ValueError("KServe's models are not here: pip install --no-deps -r requirements/kserve.lock")
     package = ModuleType("kserve")
     package.__path__ = list(found.submodule_search_locations)
     sys.modules["kserve"] = package

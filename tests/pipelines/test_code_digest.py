@@ -10,16 +10,14 @@ import pytest
 from pipelines import code_digest
 from pipelines.code_digest import source_digest
 
-LOCKS = ("requirements-train.lock", "requirements.lock", "backbones.lock", "torch-cpu.lock", "torch-cuda.lock")
-
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a copy of the rooms, the locks and the project file, of which digests are made."""
-    for room in ("rewardlab", "models", "steps"):
+    for room in ("rewardlab", "models", "synthetic", "steps"):
         shutil.copytree(code_digest.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", *LOCKS):
-        shutil.copy(code_digest.ROOT / name, tmp_path)
+    shutil.copytree(code_digest.ROOT / "requirements", tmp_path / "requirements")
+    shutil.copy(code_digest.ROOT / "pyproject.toml", tmp_path)
     monkeypatch.setattr(code_digest, "ROOT", tmp_path)
     code_digest._imports.cache_clear()
     yield tmp_path
@@ -43,11 +41,11 @@ def test_it_sees_what_a_step_imports(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lock", "package"),
-    [("torch-cpu.lock", "torch"), ("torch-cuda.lock", "torch"), ("requirements-train.lock", "transformers")],
+    [("torch-cpu.lock", "torch"), ("torch-cuda.lock", "torch"), ("train.lock", "transformers")],
 )
 def test_it_sees_another_version_of_a_package(lock: str, package: str, checkout: Path) -> None:
     before = source_digest("steps.train")
-    edit(checkout / lock, rf"^{package}==\S+", f"{package}==99.0")
+    edit(checkout / "requirements" / lock, rf"^{package}==\S+", f"{package}==99.0")
     assert source_digest("steps.train") != before
 
 
@@ -56,8 +54,8 @@ def test_it_sees_another_version_of_a_package(lock: str, package: str, checkout:
     [
         ("pyproject.toml", r"^line-length = \d+", "line-length = 99"),
         ("pyproject.toml", r"\Z", "[tool.new]\nrule = true\n"),
-        ("requirements.lock", r"^pytest==\S+", "pytest==99.0"),
-        ("requirements-train.lock", r"^    --hash=sha256:\w+", "    --hash=sha256:0"),
+        ("requirements/dev.lock", r"^pytest==\S+", "pytest==99.0"),
+        ("requirements/train.lock", r"^    --hash=sha256:\w+", "    --hash=sha256:0"),
     ],
 )
 def test_it_leaves_out_tools_and_how_packages_are_written_down(file: str, old: str, new: str, checkout: Path) -> None:

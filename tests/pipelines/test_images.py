@@ -19,7 +19,7 @@ from tests.paths import ROOT
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 STAGES = dict(re.findall(r"^FROM \S+ AS (\S+)\n((?:(?!^FROM).*\n)*)", CONTAINERFILE, re.MULTILINE))
 PIN = re.compile(r"^([\w.-]+)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}.*\n)+)", re.MULTILINE)
-IMAGE_LOCKS = ["requirements-train.lock", "requirements-serve.lock", "requirements-serve-gpu.lock"]
+IMAGE_LOCKS = ["requirements/train.lock", "requirements/serve.lock", "requirements/serve-gpu.lock"]
 
 
 def pins(name: str) -> dict[str, str]:
@@ -32,18 +32,18 @@ def pins(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", IMAGE_LOCKS)
 def test_images_have_the_versions_that_are_tested(name: str) -> None:
-    tested, found = pins("requirements.lock"), pins(name)
+    tested, found = pins("requirements/dev.lock"), pins(name)
     own = {each for each in found if each.startswith(("nvidia-", "onnxruntime-gpu"))}
     assert {each: found[each] for each in found.keys() - own} == {each: tested[each] for each in found.keys() - own}
-    assert own == set() or name == "requirements-serve-gpu.lock"
+    assert own == set() or name == "requirements/serve-gpu.lock"
 
 
 @pytest.mark.parametrize(
     ("name", "extras"),
     [
-        ("requirements-train.lock", ["data", "train", "export", "pipelines", "sign"]),
-        ("requirements-serve.lock", ["serve"]),
-        ("requirements-serve-gpu.lock", ["serve-gpu"]),
+        ("requirements/train.lock", ["data", "train", "export", "pipelines", "sign"]),
+        ("requirements/serve.lock", ["serve"]),
+        ("requirements/serve-gpu.lock", ["serve-gpu"]),
     ],
 )
 def test_images_have_all_that_their_rooms_ask_for(name: str, extras: list[str]) -> None:
@@ -54,14 +54,14 @@ def test_images_have_all_that_their_rooms_ask_for(name: str, extras: list[str]) 
 
 
 def test_the_server_has_neither_torch_nor_transformers_and_one_onnxruntime() -> None:
-    serve, gpu = pins("requirements-serve.lock"), pins("requirements-serve-gpu.lock")
+    serve, gpu = pins("requirements/serve.lock"), pins("requirements/serve-gpu.lock")
     assert not {"torch", "transformers", "mlflow", "kfp", "pandas", "pytest"} & (serve.keys() | gpu.keys())
     assert ("onnxruntime" in serve, "onnxruntime" in gpu, "onnxruntime-gpu" in gpu) == (True, False, True)
 
 
 def test_torch_is_pinned_by_hash_for_both_kinds_of_machine() -> None:
-    assert pins("torch-cpu.lock")["torch"].startswith("2.13.0")
-    assert pins("torch-cuda.lock")["torch"] == "2.13.0"
+    assert pins("requirements/torch-cpu.lock")["torch"].startswith("2.13.0")
+    assert pins("requirements/torch-cuda.lock")["torch"] == "2.13.0"
 
 
 def test_every_image_runs_as_nobody_and_is_copied_without_what_built_it() -> None:
@@ -76,17 +76,19 @@ def test_every_image_runs_as_nobody_and_is_copied_without_what_built_it() -> Non
 
 def test_what_is_copied_is_in_the_context_and_in_the_tag() -> None:
     allowed = {line[1:] for line in (ROOT / ".containerignore").read_text().splitlines() if line.startswith("!")}
-    rooms = set(re.findall(r"^COPY ([a-z]+) ", CONTAINERFILE, re.MULTILINE))
-    locks = set(re.findall(r"[\w-]+\.lock(?= )", "".join(re.findall(r"^COPY .*$", CONTAINERFILE, re.MULTILINE))))
+    rooms = set(re.findall(r"^COPY ([a-z]+) /opt", CONTAINERFILE, re.MULTILINE))
+    locks = {f"requirements/{name}" for name in re.findall(r"(?<=/locks/)[\w-]+\.lock", CONTAINERFILE)}
     assert rooms == {"rewardlab", "models", "synthetic", "steps", "components", "pipelines", "commands", "serving"}
     assert rooms <= allowed
-    assert {lock.partition("-")[0] for lock in locks} == {"requirements", "torch", "backbones.lock"}
+    assert locks >= {"requirements/serve.lock", "requirements/train.lock", "requirements/backbones.lock"}
     assert (ROOT / ".dockerignore").resolve() == ROOT / ".containerignore"
-    assert rooms | locks <= {file.relative_to(ROOT).parts[0] for file in images._sources()}
+    sources = {file.relative_to(ROOT) for file in images._sources()}
+    assert rooms <= {file.parts[0] for file in sources}
+    assert locks <= {file.as_posix() for file in sources}
 
 
 @pytest.mark.parametrize(
-    ("file", "changes"), [("serving/app.py", True), ("requirements-serve.lock", True), ("README.md", False)]
+    ("file", "changes"), [("serving/app.py", True), ("requirements/serve.lock", True), ("README.md", False)]
 )
 def test_the_tag_changes_with_what_is_in_the_images(
     file: str, changes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,7 +122,7 @@ def test_the_bill_of_materials_is_valid_and_names_every_package(target: str) -> 
     bill = materials("rewardlab-serve:1", locks, debian="libc6 2.36-9+deb12u10\nbase-files 12.4+deb12u11\n")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(canonical_json(bill)) is None
     found = {each["name"]: each["version"] for each in bill["components"]}
-    wanted = {name: version for lock in locks for name, version in pins(lock.name).items()}
+    wanted = {name: version for lock in locks for name, version in pins(f"requirements/{lock.name}").items()}
     assert found == wanted | {"libc6": "2.36-9+deb12u10", "base-files": "12.4+deb12u11"}
     assert "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10" in {each["purl"] for each in bill["components"]}
     assert bill["metadata"]["component"]["version"] == "1"

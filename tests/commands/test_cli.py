@@ -67,7 +67,7 @@ def test_the_module_is_the_command() -> None:
         ("doctor --recipe nope", "there is no recipe 'nope'"),
         ("run --recipe smoke --set train.epochs", "takes KEY=VALUE, got 'train.epochs'"),
         ("run --recipe smoke --set train.epoch=1", "no setting 'train.epoch'"),
-        ("run --recipe smoke --set train.epochs=two", "TrainConfig.epochs is a int, got 'two'"),
+        ("run --recipe smoke --set train.epochs=two", "TrainSettings.epochs is a int, got 'two'"),
         ("run --recipe smoke --set train.learning_rate=NaN", "learning_rate is positive, got nan"),
     ],
 )

@@ -11,5 +11,7 @@ def promote(run_id: str, job_id: str, label: str, champion: str, decision: dsl.I
     from pathlib import Path
 
     from steps.promote import promote
+    from steps.run_record import recorded
 
-    return promote(run_id or job_id, label, Path(decision.path), champion).decision
+    with recorded():
+        return promote(run_id or job_id, label, Path(decision.path), champion).decision

@@ -12,6 +12,8 @@ def resolve(
     """Turn a DVC revision or a path into md5s, and find the champion."""
     from rewardlab.config import settings_config
     from steps.resolve import ResolveConfig, resolve
+    from steps.run_record import recorded
 
-    found = resolve(settings_config(ResolveConfig, settings))
-    return (found.data_md5, found.test_md5, found.data_time, found.champion)
+    with recorded():
+        found = resolve(settings_config(ResolveConfig, settings))
+        return (found.data_md5, found.test_md5, found.data_time, found.champion)

@@ -13,10 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.artifacts import evidence
 from pipelines.checking import pinned
 from pipelines.ir import GOLDEN, ir_digest, ir_in
 from pipelines.recipes import Recipe, named
+from pipelines.record import Recorder, evidence
 from pipelines.source import ROOT, git_commit, source_digest
 from pipelines.watch import Watch, terminal
 from rewardlab.config import Config, settings_config, settings_json
@@ -27,6 +27,7 @@ from steps.fetch import FetchConfig
 from steps.register import RegisterConfig
 from steps.report import ReportConfig, conclude
 from steps.resolve import ResolveConfig
+from steps.run_record import RUN_FOLDER
 
 if TYPE_CHECKING:
     from pipelines.containers import Containers
@@ -78,9 +79,15 @@ def run(
     _point_latest(run_folder)
     try:
         watch = Watch(run_folder, terminal())
-        told = _environment({**QUIET, "REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri()})
-        with watch, told, redirect_stdout(watch), _logged(watch), _runner(containers, arguments, run_folder) as ready:
-            _execute(*ready, arguments, cache=cache)
+        places = {"REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri(), RUN_FOLDER: str(run_folder)}
+        with ExitStack() as stack:
+            stack.enter_context(watch)
+            stack.enter_context(_environment({**QUIET, **places}))
+            stack.enter_context(redirect_stdout(watch))
+            stack.enter_context(_logged(watch))
+            stack.enter_context(Recorder(run_folder, watch).following())
+            runner, ir = stack.enter_context(_runner(containers, arguments, run_folder))
+            _execute(runner, ir, arguments, cache=cache)
     finally:
         summary = run_folder / SUMMARY
         if not summary.is_file() or read_json(summary)["decision"] == "failed":

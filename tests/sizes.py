@@ -7,11 +7,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("rewardlab", "models", "steps", "components", "pipelines", "serving", "benchmarks", "deploy")
-FILE_LIMIT, FUNCTION_LIMIT, STUB_LIMIT = 300, 60, 25
+FILE_LIMIT, FUNCTION_LIMIT, STUB_LIMIT = 300, 60, 27
 
 
 def too_long(root: Path = ROOT) -> Iterator[str]:
-    """Yield a line for each file over 300 lines and each function over 60 (in components: 25)."""
+    """Yield a line for each file over 300 lines and each function over 60 (in components: 27)."""
     for room in ROOMS:
         for path in sorted((root / room).rglob("*.py")):
             text = path.read_text(encoding="utf-8")

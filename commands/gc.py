@@ -4,9 +4,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.local.artifacts import artifacts, outputs
+from rewardlab.files import read_json
 from rewardlab.home import home
 from rewardlab.layout import RECIPE
+from steps.common.run_record import RunRecord
 from steps.train.state import idle
 
 
@@ -45,7 +46,8 @@ def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
 def _used(record: Path) -> Iterator[Path]:
     """Yield the folders in `steps` that hold what a run made or reused."""
     steps = home() / "steps"
-    for path in artifacts(record):
+    outputs = (Path(place) for step in RunRecord.read(record).steps for place in step.outputs.values())
+    for path in outputs:
         if path.is_relative_to(steps) and path != steps:
             yield steps / path.relative_to(steps).parts[0]
 
@@ -57,7 +59,9 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _forget() -> None:
-    """Drop cache entries whose artifacts are gone."""
+    """Drop the entries of kfp's cache that name artifacts which are gone."""
     for entry in (home() / "cache").glob("*.json"):
-        if not all(path.exists() for path in outputs(entry)):
+        values = read_json(entry).values()
+        paths = [Path(value["uri"]) for value in values if isinstance(value, dict) and "uri" in value]
+        if not all(path.exists() for path in paths):
             entry.unlink()

@@ -20,8 +20,10 @@ def audit(
     from rewardlab.config import settings_config
     from rewardlab.layout import TEST
     from steps.audit import AuditConfig, audit
+    from steps.common.run_record import recorded
 
-    test = Path(splits.path) / TEST
-    found = audit(settings_config(AuditConfig, settings), Path(bundle.path), test, Path(findings.path)).digest
-    findings.metadata.update(data_md5=bundle.metadata["data_md5"], digest=found)
-    return found
+    with recorded():
+        test = Path(splits.path) / TEST
+        found = audit(settings_config(AuditConfig, settings), Path(bundle.path), test, Path(findings.path)).digest
+        findings.metadata.update(data_md5=bundle.metadata["data_md5"], digest=found)
+        return found

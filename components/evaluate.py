@@ -20,10 +20,12 @@ def evaluate(
 
     from rewardlab.config import settings_config
     from rewardlab.layout import TEST
+    from steps.common.run_record import recorded
     from steps.evaluate import EvaluateConfig, evaluate
 
-    test, target = Path(splits.path) / TEST, Path(evaluation.path)
-    config = settings_config(EvaluateConfig, settings)
-    found = evaluate(config, Path(bundle.path), test, target, champion=champion).digest
-    evaluation.metadata.update(data_md5=bundle.metadata["data_md5"], digest=found)
-    return found
+    with recorded():
+        test, target = Path(splits.path) / TEST, Path(evaluation.path)
+        config = settings_config(EvaluateConfig, settings)
+        found = evaluate(config, Path(bundle.path), test, target, champion=champion).digest
+        evaluation.metadata.update(data_md5=bundle.metadata["data_md5"], digest=found)
+        return found

@@ -20,11 +20,13 @@ def export(
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from steps.common.run_record import recorded
     from steps.export import ExportConfig, export
 
-    lineage = {"model": digest, "splits": splits_digest, "data_md5": data_md5}
-    config, folder = settings_config(ExportConfig, settings), Path(bundle.path)
-    sealed = export(config, Path(model.path), Path(splits.path), folder, Path(parity.path), lineage=lineage).digest
-    for made in (bundle, parity):
-        made.metadata.update(data_md5=data_md5, digest=sealed)
-    return sealed
+    with recorded():
+        lineage = {"model": digest, "splits": splits_digest, "data_md5": data_md5}
+        config, folder = settings_config(ExportConfig, settings), Path(bundle.path)
+        sealed = export(config, Path(model.path), Path(splits.path), folder, Path(parity.path), lineage=lineage).digest
+        for made in (bundle, parity):
+            made.metadata.update(data_md5=data_md5, digest=sealed)
+        return sealed

@@ -11,9 +11,11 @@ def fetch(settings: str, data_md5: str, test_md5: str, data: dsl.Output[dsl.Data
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from steps.common.run_record import recorded
     from steps.fetch import FetchConfig, fetch
 
-    config = settings_config(FetchConfig, settings, data_md5=data_md5, test_md5=test_md5)
-    digest = fetch(config, Path(data.path)).digest
-    data.metadata.update(data_md5=data_md5, test_md5=test_md5, digest=digest)
-    return digest
+    with recorded():
+        config = settings_config(FetchConfig, settings, data_md5=data_md5, test_md5=test_md5)
+        digest = fetch(config, Path(data.path)).digest
+        data.metadata.update(data_md5=data_md5, test_md5=test_md5, digest=digest)
+        return digest

@@ -24,10 +24,12 @@ def gate(
     from rewardlab.config import settings_config
     from rewardlab.files import file_digest
     from rewardlab.layout import TEST, report_paths
+    from steps.common.run_record import recorded
     from steps.gate import GateConfig, gate, read_evidence
 
-    reports = report_paths({"evaluation": evaluation.path, "findings": findings.path, "parity": parity.path})
-    about = {"bundle": digest, "test_digest": file_digest(Path(splits.path) / TEST), "champion": champion}
-    evidence = read_evidence(reports, **about, data_time=data_time, now=datetime.now(UTC))
-    decision.metadata.update(data_md5=evaluation.metadata["data_md5"], digest=digest)
-    return gate(settings_config(GateConfig, settings), evidence, Path(decision.path)).promote
+    with recorded():
+        reports = report_paths({"evaluation": evaluation.path, "findings": findings.path, "parity": parity.path})
+        about = {"bundle": digest, "test_digest": file_digest(Path(splits.path) / TEST), "champion": champion}
+        evidence = read_evidence(reports, **about, data_time=data_time, now=datetime.now(UTC))
+        decision.metadata.update(data_md5=evaluation.metadata["data_md5"], digest=digest)
+        return gate(settings_config(GateConfig, settings), evidence, Path(decision.path)).promote

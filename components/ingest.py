@@ -11,8 +11,10 @@ def ingest(settings: str, digest: str, data: dsl.Input[dsl.Dataset], groups: dsl
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from steps.common.run_record import recorded
     from steps.ingest import IngestConfig, ingest
 
-    digest = ingest(settings_config(IngestConfig, settings), Path(data.path), Path(groups.path)).digest
-    groups.metadata.update(data_md5=data.metadata["data_md5"], digest=digest)
-    return digest
+    with recorded():
+        digest = ingest(settings_config(IngestConfig, settings), Path(data.path), Path(groups.path)).digest
+        groups.metadata.update(data_md5=data.metadata["data_md5"], digest=digest)
+        return digest

@@ -10,6 +10,8 @@ def promote(run_id: str, job_id: str, label: str, champion: str, decision: dsl.I
     """Move the champion's alias unless it has moved since; return what happened."""
     from pathlib import Path
 
+    from steps.common.run_record import recorded
     from steps.promote import promote
 
-    return promote(run_id or job_id, label, Path(decision.path), champion).decision
+    with recorded():
+        return promote(run_id or job_id, label, Path(decision.path), champion).decision

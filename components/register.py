@@ -25,9 +25,11 @@ def register(
 
     from rewardlab.config import settings_config
     from rewardlab.layout import report_paths
+    from steps.common.run_record import recorded
     from steps.register import RegisterConfig, register
 
-    artifacts = {"evaluation": evaluation.path, "findings": findings.path, "parity": parity.path}
-    artifacts |= {"decision": decision.path, "accepted": accepted.path, "splits": splits.path, "model": model.path}
-    config = settings_config(RegisterConfig, settings, data_md5=data_md5, run_id=run_id or job_id)
-    return register(config, Path(bundle.path), report_paths(artifacts)).label
+    with recorded():
+        artifacts = {"evaluation": evaluation.path, "findings": findings.path, "parity": parity.path}
+        artifacts |= {"decision": decision.path, "accepted": accepted.path, "splits": splits.path, "model": model.path}
+        config = settings_config(RegisterConfig, settings, data_md5=data_md5, run_id=run_id or job_id)
+        return register(config, Path(bundle.path), report_paths(artifacts)).label

@@ -12,8 +12,10 @@ def report(settings: str, run_id: str, job_id: str, run_folder: str, status: dsl
 
     from rewardlab.config import settings_config
     from rewardlab.home import home
+    from steps.common.run_record import recorded
     from steps.report import ReportConfig, report
 
-    config = settings_config(ReportConfig, settings, run_id=run_id or job_id)
-    folder = Path(run_folder) if run_folder else home() / "runs" / config.run_id
-    return report(config, folder, state=status.state).decision
+    with recorded():
+        config = settings_config(ReportConfig, settings, run_id=run_id or job_id)
+        folder = Path(run_folder) if run_folder else home() / "runs" / config.run_id
+        return report(config, folder, state=status.state).decision

@@ -11,8 +11,10 @@ def split(settings: str, digest: str, accepted: dsl.Input[dsl.Dataset], splits: 
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from steps.common.run_record import recorded
     from steps.split import SplitConfig, split
 
-    digest = split(settings_config(SplitConfig, settings), Path(accepted.path), Path(splits.path)).digest
-    splits.metadata.update(data_md5=accepted.metadata["data_md5"], digest=digest)
-    return digest
+    with recorded():
+        digest = split(settings_config(SplitConfig, settings), Path(accepted.path), Path(splits.path)).digest
+        splits.metadata.update(data_md5=accepted.metadata["data_md5"], digest=digest)
+        return digest

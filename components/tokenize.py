@@ -11,8 +11,10 @@ def tokenize(settings: str, digest: str, splits: dsl.Input[dsl.Dataset], tokens:
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from steps.common.run_record import recorded
     from steps.tokenize import TokenizeConfig, tokenize
 
-    digest = tokenize(settings_config(TokenizeConfig, settings), Path(splits.path), Path(tokens.path)).digest
-    tokens.metadata.update(data_md5=splits.metadata["data_md5"], digest=digest)
-    return digest
+    with recorded():
+        digest = tokenize(settings_config(TokenizeConfig, settings), Path(splits.path), Path(tokens.path)).digest
+        tokens.metadata.update(data_md5=splits.metadata["data_md5"], digest=digest)
+        return digest

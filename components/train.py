@@ -12,9 +12,11 @@ def train(settings: str, digest: str, tokens: dsl.Input[dsl.Dataset], model: dsl
 
     from rewardlab.config import settings_config
     from rewardlab.home import training_state
+    from steps.common.run_record import recorded
     from steps.train import TrainConfig, train
 
-    config, state = settings_config(TrainConfig, settings), training_state(settings, digest)
-    digest = train(config, Path(tokens.path), Path(model.path), state=state).digest
-    model.metadata.update(data_md5=tokens.metadata["data_md5"], digest=digest)
-    return digest
+    with recorded():
+        config, state = settings_config(TrainConfig, settings), training_state(settings, digest)
+        digest = train(config, Path(tokens.path), Path(model.path), state=state).digest
+        model.metadata.update(data_md5=tokens.metadata["data_md5"], digest=digest)
+        return digest

@@ -11,8 +11,10 @@ def validate(settings: str, digest: str, groups: dsl.Input[dsl.Dataset], accepte
     from pathlib import Path
 
     from rewardlab.config import settings_config
+    from steps.common.run_record import recorded
     from steps.validate import ValidateConfig, validate
 
-    digest = validate(settings_config(ValidateConfig, settings), Path(groups.path), Path(accepted.path)).digest
-    accepted.metadata.update(data_md5=groups.metadata["data_md5"], digest=digest)
-    return digest
+    with recorded():
+        digest = validate(settings_config(ValidateConfig, settings), Path(groups.path), Path(accepted.path)).digest
+        accepted.metadata.update(data_md5=groups.metadata["data_md5"], digest=digest)
+        return digest

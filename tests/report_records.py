@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rewardlab.metrics import PairTable, accuracy, reliability, share
+from steps.common.run_record import RunRecord, StepRecord
 from steps.common.statistics import fit_temperature, mcnemar, paired_difference, spearman
 from steps.report import Record
 
@@ -269,6 +270,11 @@ def failed() -> Record:
     reason = "validate: 61 % of the rows have an empty response"
     summary = {"decision": "failed", "reason": reason, "recipe": "smoke", "seconds": {"ingest": 1.9}, "reused": []}
     return Record(summary=summary)
+
+
+def stopped(step: str, error: str) -> RunRecord:
+    """Return the record of a run of which one step is known: why it failed."""
+    return RunRecord(steps=(StepRecord(name=step, started="", ended="", seconds=0.0, error=error),))
 
 
 RECORDS = (promoted, first, rejected, failed)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.local.images import image, tag
+from pipelines.local.record import blame
 from rewardlab.config import Config
 from rewardlab.cores import num_cores
 
@@ -139,14 +140,20 @@ def run_container(client: Client, image: str, command: list[str], volumes: dict[
             print(line)
         code = int(container.wait()["StatusCode"])
         if code > _KILLED:
-            print(f"RuntimeError: its container was ended by signal {code - _KILLED}{_hint(code, more)}")
+            _fail(f"RuntimeError: its container was ended by signal {code - _KILLED}{_hint(code, more)}")
         return code
     except NotFound:
-        print("RuntimeError: its container vanished while it ran")
+        _fail("RuntimeError: its container vanished while it ran")
         return 1
     finally:
         with suppress(APIError):
             container.remove(force=True, v=True)
+
+
+def _fail(reason: str) -> None:
+    """Say in the log and in the run's record why a step failed whose process could not."""
+    print(reason)
+    blame(reason)
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:

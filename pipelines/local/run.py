@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.code_digest import ROOT, git_commit, source_digest
 from pipelines.ir import GOLDEN, ir_digest, ir_in
-from pipelines.local.artifacts import evidence
 from pipelines.local.kfp_log import Watch, terminal
+from pipelines.local.record import Recorder, evidence
 from pipelines.recipes import Recipe, named
 from rewardlab.config import Config, settings_config, settings_json
 from rewardlab.files import read_json, tree_digest, write_json
 from rewardlab.home import DEFAULT_NAME, backbones, home, tracking_uri
 from rewardlab.layout import RECIPE, SUMMARY
+from steps.common.run_record import RUN_FOLDER
 from steps.fetch import FetchConfig
 from steps.register import RegisterConfig
 from steps.report import ReportConfig, conclude
@@ -78,9 +79,15 @@ def run(
     _point_latest(run_folder)
     try:
         watch = Watch(run_folder, terminal())
-        told = _environment({**QUIET, "REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri()})
-        with watch, told, redirect_stdout(watch), _logged(watch), _runner(containers, arguments, run_folder) as ready:
-            _execute(*ready, arguments, cache=cache)
+        places = {"REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri(), RUN_FOLDER: str(run_folder)}
+        with ExitStack() as stack:
+            stack.enter_context(watch)
+            stack.enter_context(_environment({**QUIET, **places}))
+            stack.enter_context(redirect_stdout(watch))
+            stack.enter_context(_logged(watch))
+            stack.enter_context(Recorder(run_folder, watch).following())
+            runner, ir = stack.enter_context(_runner(containers, arguments, run_folder))
+            _execute(runner, ir, arguments, cache=cache)
     finally:
         summary = run_folder / SUMMARY
         if not summary.is_file() or read_json(summary)["decision"] == "failed":

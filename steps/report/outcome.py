@@ -10,6 +10,7 @@ from rewardlab.config import Config
 from rewardlab.files import read_json, write_json, write_text
 from rewardlab.layout import CARD, GATE_REPORT, LOG, PAGE, REPORTS, REPORTS_FOLDER, RUN_RECORD, SUMMARY, report_file
 from rewardlab.promotion import client_log
+from steps.common.run_record import RunRecord
 from steps.registry.client import connect, describe_version, find_run, looks, pipeline_run, stored_json
 from steps.registry.promotable import promoted_by
 from steps.report.card import model_card
@@ -50,7 +51,7 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
 
     Args:
         config: which run.
-        run_folder: is written to; `steps.json` in it, if the runner made one, holds seconds, reuse and failures.
+        run_folder: is written to; the record in it, if the runner made one, holds seconds, reuse and failures.
         state: `SUCCEEDED`, or how the pipeline ended instead.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +121,7 @@ def _write(run_folder: Path, summary: dict[str, Any], parts: Mapping[str, Any]) 
 
 def _failed_summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the summary of a run that ended before a decision."""
-    failed = _progress(run_folder)["failed"]
+    failed = _steps(run_folder).failed
     reason = "; ".join(f"{step}: {text}" for step, text in failed.items()) or f"no decision, see {run_folder / LOG}"
     return {**_summary(config, run_folder, parts, {}), "decision": "failed", "reason": reason}
 
@@ -129,7 +130,7 @@ def _summary(
     config: ReportConfig, run_folder: Path, parts: Mapping[str, Any], tags: Mapping[str, str]
 ) -> dict[str, Any]:
     evaluation = parts.get("evaluation", {})
-    progress = _progress(run_folder)
+    steps = _steps(run_folder)
     page = run_folder / PAGE
     return {
         "model": tags.get("model"),
@@ -139,8 +140,8 @@ def _summary(
         "decision": tags.get("decision"),
         "reason": tags.get("reason"),
         "recipe": config.lineage["recipe"],
-        "seconds": progress["seconds"],
-        "reused": progress["reused"],
+        "seconds": steps.seconds,
+        "reused": steps.reused,
         "versions": config.versions,
         "lineage": {**config.lineage, "run_id": config.run_id, "data_md5": tags.get("data_md5")},
         "looks": None,
@@ -148,11 +149,8 @@ def _summary(
     }
 
 
-def _progress(run_folder: Path) -> dict[str, Any]:
-    """Return what the local runner noted of steps; on a cluster there is no such file."""
-    notes = run_folder / RUN_RECORD
-    if not notes.is_file():
-        print(f"{notes} is not there: seconds and reuse of steps are unknown", file=sys.stderr)
-        return {"seconds": {}, "reused": [], "failed": {}}
-    found: dict[str, Any] = read_json(notes)
-    return found
+def _steps(run_folder: Path) -> RunRecord:
+    """Return what the local runner recorded of steps; on a cluster there is no record."""
+    if not (run_folder / RUN_RECORD).is_file():
+        print(f"{run_folder / RUN_RECORD} is not there: seconds and reuse of steps are unknown", file=sys.stderr)
+    return RunRecord.read(run_folder)

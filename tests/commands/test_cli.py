@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import rewardlab as library
 from rewardlab.files import file_digest, read_json, write_json
+from steps.common.run_record import RunRecord, StepRecord
 from tests.command import rewardlab, write_lines
 from tests.gated import crown
 
@@ -230,14 +232,13 @@ def test_gc_keeps_the_newest_interrupted_trainings_and_those_under_way() -> None
 
 def test_gc_keeps_what_a_newer_run_has_reused() -> None:
     new = make_run(3, "runs/new", recipe=True)
-    names = ("latest", "reused", "read", "neither")
+    names = ("latest", "reused", "made", "neither")
     steps = [make_run(3 - at, f".rewardlab/steps/{name}", recipe=False) for at, name in enumerate(names)]
-    key, model = "0b4cfc5ad8ac5ff2", steps[1].absolute() / "train" / "model"
-    model.mkdir(parents=True)
-    write_json(Path(f".rewardlab/cache/{key}.json"), {"Output": "x", "model": {"uri": str(model)}})
-    log = f"Task train cache hit (key={key[:12]}); skipping execution.\n"
-    (new / "log.txt").write_text(f"{log}  uri='{steps[2].absolute()}/split/splits',\n")
-    os.utime(steps[1], (2, 2))
+    times: dict[str, Any] = {"started": "", "ended": "", "seconds": 1.0}
+    model, splits = (str(folder.absolute() / name) for folder, name in ((steps[1], "model"), (steps[2], "splits")))
+    reused = StepRecord(name="train", reused=True, outputs={"model": model}, **times)
+    made = StepRecord(name="split", outputs={"splits": splits}, **times)
+    RunRecord(steps=(made, reused)).write(new)
     assert rewardlab("gc", "--keep", 1).out == f"removed {steps[3].absolute()}\n"
     assert [path.exists() for path in steps] == [True, True, True, False]
     assert rewardlab("gc", "--keep", 0).code == 0

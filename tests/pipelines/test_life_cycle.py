@@ -82,6 +82,12 @@ def test_every_step_has_a_module_and_a_component_of_its_name() -> None:
     assert {f"steps.{step}" for step in STEPS} <= {*independent}
 
 
+def test_every_component_says_why_it_fails() -> None:
+    executors = read_ir(GOLDEN)[0]["deploymentSpec"]["executors"]
+    for step in STEPS:
+        assert "with recorded():" in executors[f"exec-{step}"]["container"]["command"][-1]
+
+
 def test_a_recipe_configures_steps_and_a_profile_places_them() -> None:
     assert STEPS[2:11] == CONFIGURED
     assert {step for name in PROFILES for step in PROFILES[name]().steps} <= {*STEPS}

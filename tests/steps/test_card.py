@@ -10,13 +10,14 @@ from markdown import markdown
 
 from rewardlab.bundle import Bundle
 from rewardlab.files import write_json
+from steps.common.run_record import RunRecord
 from steps.register import RegisterConfig, register
 from steps.registry.client import connect, describe_version, pipeline_run
 from steps.report import Record, ReportConfig, report
 from steps.report.card import model_card
 from steps.report.findings import find
 from steps.report.words import interval
-from tests.report_records import HOSTILE, first, promoted, rejected
+from tests.report_records import HOSTILE, first, promoted, rejected, stopped
 
 
 def html(card: str) -> str:
@@ -66,7 +67,7 @@ def ended(registry: Path, folder: Path, bundle: Path, record: Record, run_id: st
     evidence = {name: folder / f"{name}.json" for name in parts}
     register(RegisterConfig(name="m", run_id=run_id, lineage=lineage, data_md5="0"), bundle, evidence)
     config = ReportConfig(name="m", run_id=run_id, lineage=lineage, versions={})
-    write_json(folder / run_id / "steps.json", {"seconds": {}, "reused": [], "failed": {}})
+    RunRecord().write(folder / run_id)
     report(config, folder / run_id, state="SUCCEEDED")
     return (folder / run_id / "model_card.md").read_text(encoding="utf-8")
 
@@ -85,7 +86,7 @@ def test_the_registry_holds_the_card_of_each_version(registry: Path, tmp_path: P
 
 def test_a_run_without_a_decision_has_no_card(registry: Path, tmp_path: Path) -> None:
     config = ReportConfig(name="m", run_id="r", lineage={"recipe": "smoke"}, versions={})
-    write_json(tmp_path / "steps.json", {"seconds": {}, "reused": [], "failed": {"train": "no memory"}})
+    stopped("train", "no memory").write(tmp_path)
     assert report(config, tmp_path, state="FAILED").decision == "failed"
     assert not (tmp_path / "model_card.md").exists()
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from rewardlab.files import read_json, write_json
+from rewardlab.files import read_json
 from rewardlab.promotion import client_log
 from steps.promote import promote
 from steps.registry.client import connect, pipeline_run
 from steps.report import ReportConfig, conclude
 from steps.report import report as write_report
 from tests.gated import add, report
+from tests.report_records import stopped
 
 CONFIG = ReportConfig(name="m", run_id="run", lineage={"recipe": "smoke"}, versions={})
 PARTS: dict[str, Any] = {"split": {"train": 10, "validation": 1, "test": 2, "dropped": {}}}
@@ -23,7 +24,7 @@ def run_folder(registry: Path, tmp_path: Path, tiny_bundle: Path) -> Path:
     gate = report(tmp_path, tiny_bundle)
     promote("run", add(gate, tiny_bundle), gate, "")
     folder = tmp_path / "runs" / "run"
-    write_json(folder / "steps.json", {"seconds": {}, "reused": [], "failed": {"report": "the disk is full"}})
+    stopped("report", "the disk is full").write(folder)
     return folder
 
 
@@ -46,7 +47,7 @@ def test_a_promotion_whose_step_died_behind_the_log_is_told(run_folder: Path) ->
 
 
 def test_a_run_that_failed_shows_what_evidence_there_is(registry: Path, tmp_path: Path) -> None:
-    write_json(tmp_path / "steps.json", {"seconds": {}, "reused": [], "failed": {"train": "no memory"}})
+    stopped("train", "no memory").write(tmp_path)
     conclude(CONFIG, tmp_path, PARTS | {"unknown": {}})
     summary = read_json(tmp_path / "summary.json")
     assert (summary["decision"], summary["reason"]) == ("failed", "train: no memory")
@@ -59,7 +60,7 @@ def test_behind_the_gate_a_registry_that_is_gone_is_told(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    write_json(tmp_path / "steps.json", {"seconds": {}, "reused": [], "failed": {"report": "gone"}})
+    stopped("report", "gone").write(tmp_path)
     conclude(CONFIG, tmp_path, {"gate": read_json(report(tmp_path, tiny_bundle))})
     reason = read_json(tmp_path / "summary.json")["reason"]
     assert reason.startswith("report: gone; whether it was promoted is not known: the registry http://127.0.0.1:9")

@@ -106,9 +106,10 @@ CONFIGURED = tuple(step for step in STEPS if step in {field.name for field in fi
 
 
 def smoke() -> Recipe:
-    """Run every step in a minute on a tiny random backbone; its rewards mean little."""
+    """Run every step in a minute on a tiny random backbone; its rewards mean little, so its model has its own name."""
     return Recipe(
         name="smoke",
+        model_name=f"{DEFAULT_NAME}-smoke",
         model=ModelConfig(backbone="tiny"),
         prompt_limit=384,
         response_limit=384,
@@ -215,7 +216,13 @@ def recipe(name: str, settings: Mapping[str, Any] | None = None) -> Recipe:
 
 
 def named(base: Recipe, name: str) -> Recipe:
-    """Return the recipe with the name of the registered model."""
+    """Return the recipe with the name of the registered model.
+
+    Raises:
+        ValueError: the recipe checks the machinery, and the name is that of the models that are used.
+    """
+    if base.name == "smoke" and name == DEFAULT_NAME:
+        raise ValueError(f"the recipe smoke checks the machinery: its model cannot be {name!r}, leave --name out")
     return replace(base, model_name=name)
 
 

@@ -3,12 +3,18 @@
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rewardlab.files import read_json
 from rewardlab.home import DEFAULT_NAME, MLFLOW_SETTINGS, home, tracking_uri
 from rewardlab.layout import MANIFEST
 from rewardlab.promotion import ClientReader, alias_version
+from rewardlab.promotion.log import LOG_SUFFIX
 
+if TYPE_CHECKING:
+    import mlflow
+
+_MISSING = "RESOURCE_DOES_NOT_EXIST"
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
 
@@ -57,14 +63,24 @@ def _registered(name: str, version: str | None, alias: str | None) -> tuple[Path
     try:
         number = version or alias_version(ClientReader(client), name, alias or "")
         if number is None:
-            raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}")
+            raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {_remedy(client, name)}")
         stored = client.get_model_version(name, number)
         source = mlflow.artifacts.download_artifacts(artifact_uri=str(stored.source), tracking_uri=tracking_uri())
     except MlflowException as error:
-        raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {error.message:.300}") from error
+        why = _remedy(client, name) if error.error_code == _MISSING else f"{error.message:.300}"
+        raise ValueError(f"{name} has no {wanted} in the registry {tracking_uri()}: {why}") from error
     registered, manifest = stored.tags.get("bundle"), Path(source) / MANIFEST
     if registered and (not manifest.is_file() or read_json(manifest).get("digest") != registered):
         raise ValueError(
             f"{name}/{stored.version} is not the bundle that was registered ({registered[:12]}): do not use it"
         )
     return Path(source), f"{name}/{stored.version}"
+
+
+def _remedy(client: "mlflow.MlflowClient", name: str) -> str:
+    """Return what makes a champion of a name, and which registered models there are."""
+    names = {model.name for model in client.search_registered_models()}
+    others = sorted(other for other in names - {name} if other + LOG_SUFFIX in names)
+    option = "" if name == DEFAULT_NAME else f" --name {name}"
+    known = f"; there are {', '.join(others)}, to be named with --name" if others else ""
+    return f"`rewardlab run{option}` makes a champion{known}"

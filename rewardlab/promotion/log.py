@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rewardlab.promotion.entry import Entry
 
 CHAMPION, PREVIOUS = "champion", "previous"
-_SUFFIX = ".log"
+LOG_SUFFIX = ".log"
 
 
 class LogError(ValueError):
@@ -64,9 +64,9 @@ def log_name(name: str) -> str:
     Raises:
         ValueError: the name is that of a log.
     """
-    if name.endswith(_SUFFIX):
+    if name.endswith(LOG_SUFFIX):
         raise ValueError(f"{name!r} is the name of a promotion log: a registered model is called otherwise")
-    return name + _SUFFIX
+    return name + LOG_SUFFIX
 
 
 def replay(records: Iterable[tuple[int, str]]) -> Log:

@@ -221,3 +221,21 @@ def test_serve_becomes_the_server_of_the_champion(champion: Path, tmp_path: Path
         assert process.wait(30) == 0
     assert answer["model"] == "m/1"
     assert answer["rewards"] == list(library.load(str(champion)).score(PROMPT, RESPONSES))
+
+
+def test_without_a_champion_of_the_usual_name_the_command_that_makes_one_and_the_names_that_exist_are_told(
+    champion: Path, tmp_path: Path
+) -> None:
+    write_lines(tmp_path / "in.jsonl", [{"prompt": PROMPT, "responses": RESPONSES}])
+    score = rewardlab("score", "--in", tmp_path / "in.jsonl", "--out", tmp_path / "out.jsonl")
+    for done in (score, rewardlab("serve"), rewardlab("evaluate", "--data", tmp_path / "in.jsonl")):
+        assert done.code == 1
+        assert "`rewardlab run` makes a champion; there are m, to be named with --name" in done.complaint
+    other = rewardlab("score", "--in", tmp_path / "in.jsonl", "--out", tmp_path / "out.jsonl", "--name", "nobody")
+    assert "`rewardlab run --name nobody` makes a champion; there are m" in other.complaint
+
+
+def test_the_smoke_recipe_cannot_be_the_champion_of_the_usual_name(tmp_path: Path) -> None:
+    done = rewardlab("run", "--recipe", "smoke", "--name", "reward-model", "--data", "x", "--dry-run")
+    assert done.code == 1
+    assert "its model cannot be 'reward-model', leave --name out" in done.complaint

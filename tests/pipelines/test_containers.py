@@ -75,7 +75,7 @@ def test_an_image_says_what_it_is_and_is_run_by_nobody(place: Path) -> None:
 
 
 def test_a_run_in_containers_is_promoted(champion: dict[str, Any], place: Path) -> None:
-    assert (champion["decision"], champion["model"]) == ("promoted", "reward-model/1")
+    assert (champion["decision"], champion["model"]) == ("promoted", "reward-model-smoke/1")
     assert set(champion["seconds"]) >= STEPS
     assert champion["lineage"]["image"] == f"localhost/{image('train')}"
     assert podman("ps", "--all", "--quiet") == ""
@@ -87,7 +87,7 @@ def test_what_ran_in_containers_is_reused(champion: dict[str, Any], place: Path)
     done = rewardlab("run", "--recipe", "smoke", "--runner", "docker")
     assert done.code == 0, done.err
     again = read_json(place / "runs" / "latest" / "summary.json")
-    assert (again["decision"], again["model"]) == ("unchanged", "reward-model/1")
+    assert (again["decision"], again["model"]) == ("unchanged", "reward-model-smoke/1")
     assert {"train", "export", "audit"} <= set(again["reused"])
 
 
@@ -132,7 +132,7 @@ def test_a_step_that_wants_more_memory_than_it_may_is_told_so(place: Path) -> No
 @pytest.fixture(scope="module")
 def served(champion: dict[str, Any], place: Path) -> Iterator[str]:
     """Serve the champion by the very Deployment of `deploy/`, with its image; yield the address."""
-    folder, _ = resolve("champion", name="reward-model")
+    folder, _ = resolve("champion", name="reward-model-smoke")
     with tarfile.open(place / "bundle.tar", "w") as tar:
         tar.add(folder, ".")
     podman("volume", "create", "rewardlab-bundle")

@@ -16,7 +16,6 @@ from commands.options import (
     file_to_write,
     model_name,
 )
-from rewardlab.home import DEFAULT_NAME
 
 HostOption = Annotated[
     str, typer.Option("--host", help="Address of Kubeflow Pipelines; by default KF_PIPELINES_ENDPOINT.")
@@ -88,7 +87,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     source = _source(data, test, repository, revision, remote)
     where = profile(placed)
     chosen = fitted(chosen_recipe(recipe, settings), where)
-    name = name or chosen.model_name or DEFAULT_NAME
+    name = name or chosen.registered_name
     run_id = new_run_id(chosen)
     arguments = _arguments(chosen, source, name, run_id)
     job = cluster.Job(name=run_id, experiment=name, arguments=arguments)
@@ -125,7 +124,7 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     source = _source(data, test, repository, revision, remote)
     where = profile(placed)
     chosen = fitted(chosen_recipe(recipe, settings), where)
-    name = name or chosen.model_name or DEFAULT_NAME
+    name = name or chosen.registered_name
     job = cluster.Job(name=name, experiment=name, arguments=_arguments(chosen, source, name, ""))
     client = _client(host, namespace, dry_run=dry_run)
     with explained(), cluster.compiled(where) as package:

@@ -55,7 +55,12 @@ class Recipe(Config):
                 f"tokenize.rewordings is {list(self.tokenize.rewordings)} and train.consistency is "
                 f"{self.train.consistency:g}: a reworded response is there to be consistent with, set both or neither"
             )
-        assert self.step_configs()  # deriving refuses what does not fit
+        self.step_configs()  # deriving refuses what does not fit
+
+    @property
+    def registered_name(self) -> str:
+        """Return the name of the registered model."""
+        return self.model_name or DEFAULT_NAME
 
     def step_configs(self) -> dict[str, Config]:
         """Return the configuration of each step that a recipe configures."""
@@ -85,7 +90,7 @@ class Recipe(Config):
 
     def export_config(self) -> ExportConfig:
         """Return the configuration of `export`."""
-        return ExportConfig(name=self.model_name or DEFAULT_NAME, **_values(self.export))
+        return ExportConfig(name=self.registered_name, **_values(self.export))
 
     def evaluate_config(self) -> EvaluateConfig:
         """Return the configuration of `evaluate`, which compares with the version that the gate's drift rule names."""
@@ -98,7 +103,7 @@ class Recipe(Config):
                     "evaluate.anchor out, it follows"
                 )
             settings["anchor"] = anchor
-        return EvaluateConfig(name=self.model_name or DEFAULT_NAME, **settings)
+        return EvaluateConfig(name=self.registered_name, **settings)
 
 
 CONFIGURED = tuple(step for step in STEPS if step in {field.name for field in fields(Recipe)})

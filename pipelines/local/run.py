@@ -109,7 +109,7 @@ def pipeline_arguments(
 
     Unless it may resume, training is marked: its own retries find its checkpoints, and no other does.
     """
-    place, name = source.to_dict(), recipe.model_name
+    place, name = source.to_dict(), recipe.registered_name
     lineage = {
         "recipe": recipe.name,
         "git_commit": git_commit(),

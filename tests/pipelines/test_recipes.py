@@ -122,7 +122,8 @@ def test_the_registered_name_is_an_option_or_a_setting(tmp_path: Path, monkeypat
     line = ("run", "--recipe", "smoke", "--data", data, "--dry-run", "--set", "model_name=mine")
     assert rewardlab(*line).out.splitlines()[0] == "would run  recipe smoke, registered model mine"
     assert rewardlab(*line, "--name", "other").out.splitlines()[0].endswith("registered model other")
-    assert told(recipe("smoke"))["resolve"]["name"] == "reward-model"
+    assert told(recipe("smoke"))["resolve"]["name"] == "reward-model-smoke"
+    assert told(recipe("minilm"))["resolve"]["name"] == "reward-model"
 
 
 def test_an_old_name_is_said_to_be_old() -> None:

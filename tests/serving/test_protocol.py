@@ -117,7 +117,7 @@ def test_protocols_at_the_root_share_no_path() -> None:
 def test_no_protocol_is_named_outside_its_module() -> None:
     """A name that is typed again, or an import of one module, would be a second place to keep."""
     names = set(protocols.names())
-    sources = [*(ROOT / "serving").rglob("*.py"), ROOT / "pipelines" / "cli.py", ROOT / "pipelines" / "serve.py"]
+    sources = [*(ROOT / "serving").rglob("*.py"), ROOT / "commands" / "cli.py", ROOT / "commands" / "serve.py"]
     outside = [path for path in sources if not {"protocols", "deployer"} & set(path.relative_to(ROOT).parts)]
     assert len(outside) > 15
     assert {path.name: named for path in outside if (named := names_in(path) & names)} == {}

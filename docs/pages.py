@@ -1,4 +1,7 @@
-"""What mkdocs makes while it builds: the command line's reference, the list of decisions, and docstrings' examples."""
+"""What mkdocs makes while it builds: the command line's reference, the list of decisions, and tables from the code.
+
+It also reads the examples in docstrings.
+"""
 
 import re
 from contextlib import redirect_stdout, suppress
@@ -11,12 +14,16 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from commands.cli import app
+from serving.admission import OverloadPolicy
+from serving.protocols import load_protocols
 
 _INTRODUCTION = """# Command line
 
 What `rewardlab COMMAND --help` says, command by command.
 [Exit codes](files.md#exit-codes) and [references to a model](files.md#references) are the same for all of them.
 """
+_POLICY_ROWS = "<!-- rows: the overload policies of serving/protocols -->"
+"""The line of a page whose place the rows take."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -25,6 +32,27 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     decisions_page = decisions(Path(config.docs_dir) / "adr")
     files.append(File.generated(config, "explanation/decisions.md", content=decisions_page))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Write the rows of the table of overload policies where a page asks for them."""
+    return markdown.replace(_POLICY_ROWS, policy_rows())
+
+
+def policy_rows() -> str:
+    """Return a row for each protocol's overload policy, and for the native protocol's stream, as Markdown."""
+    rows = []
+    for name, protocol in load_protocols().items():
+        rows.append(_policy_row(name, protocol.policy))
+        if protocol.stream_policy is not None:
+            rows.append(_policy_row("stream", protocol.stream_policy))
+    return "\n".join(rows)
+
+
+def _policy_row(name: str, policy: OverloadPolicy) -> str:
+    waits = f"is held {policy.hold_seconds:g} s" if policy.hold_seconds else "is sent away"
+    cells = (name, waits, policy.full_status, f"{policy.deadline_seconds:g} s", policy.refusal_status, policy.why)
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
 def command_line() -> str:

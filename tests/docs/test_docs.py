@@ -1,11 +1,13 @@
 """The site: it builds without a warning, loads nothing from elsewhere, and its reference has all of the library."""
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import rewardlab as library
 from tests.pages import PAGES
+from tests.served import overload_policies
 
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 
@@ -42,3 +44,19 @@ def test_the_command_line_reference_is_what_help_says(site: Path) -> None:
     text = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
     assert "Usage: rewardlab rollback [OPTIONS]" in text
     assert "Only say what would go." in text
+
+
+def test_the_table_of_faults_is_the_overload_policies_of_the_protocols(site: Path) -> None:
+    page = (site / "reference" / "faults.html").read_text(encoding="utf-8")
+    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    policies = {row[0]: [html.unescape(cell) for cell in row[1:]] for row in rows if len(row) == 6}
+    assert policies == {
+        name: [
+            f"is held {policy.hold_seconds:g} s" if policy.hold_seconds else "is sent away",
+            str(policy.full_status),
+            f"{policy.deadline_seconds:g} s",
+            str(policy.refusal_status),
+            policy.why,
+        ]
+        for name, policy in overload_policies().items()
+    }

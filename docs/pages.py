@@ -14,6 +14,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from commands.cli import app
+from rewardlab.readers import READERS
 from serving.admission import OverloadPolicy
 from serving.protocols import load_protocols
 
@@ -23,7 +24,8 @@ What `rewardlab COMMAND --help` says, command by command.
 [Exit codes](files.md#exit-codes) and [references to a model](files.md#references) are the same for all of them.
 """
 _POLICY_ROWS = "<!-- rows: the overload policies of serving/protocols -->"
-"""The line of a page whose place the rows take."""
+_FORMAT_ROWS = "<!-- rows: the formats of rewardlab/readers -->"
+"""Lines of pages whose places the rows take."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -35,8 +37,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Write the rows of the table of overload policies where a page asks for them."""
-    return markdown.replace(_POLICY_ROWS, policy_rows())
+    """Write the rows of a table where a page asks for them."""
+    return markdown.replace(_POLICY_ROWS, policy_rows()).replace(_FORMAT_ROWS, format_rows())
+
+
+def format_rows() -> str:
+    """Return a row for each format of preference data, as Markdown."""
+    return "\n".join(f"| `{reader.name}` | `{reader.form.replace(' | ', ' or ')}` |" for reader in READERS)
 
 
 def policy_rows() -> str:

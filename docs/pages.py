@@ -4,6 +4,7 @@ It also reads the examples in docstrings.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -17,15 +18,13 @@ from commands.cli import app
 from rewardlab.readers import READERS
 from serving.admission import OverloadPolicy
 from serving.protocols import load_protocols
+from steps.audit.probes import EDITS, ORDERS, SWAPS, Edit, Order, Swap
 
 _INTRODUCTION = """# Command line
 
 What `rewardlab COMMAND --help` says, command by command.
 [Exit codes](files.md#exit-codes) and [references to a model](files.md#references) are the same for all of them.
 """
-_POLICY_ROWS = "<!-- rows: the overload policies of serving/protocols -->"
-_FORMAT_ROWS = "<!-- rows: the formats of rewardlab/readers -->"
-"""Lines of pages whose places the rows take."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -37,8 +36,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Write the rows of a table where a page asks for them."""
-    return markdown.replace(_POLICY_ROWS, policy_rows()).replace(_FORMAT_ROWS, format_rows())
+    """Write the rows of a table where a page has a line such as `<!-- rows: formats -->`.
+
+    Raises:
+        KeyError: there are no rows of that name.
+    """
+    return re.sub(r"^<!-- rows: (.+) -->$", lambda line: ROWS[line[1]](), markdown, flags=re.MULTILINE)
 
 
 def format_rows() -> str:
@@ -60,6 +63,25 @@ def _policy_row(name: str, policy: OverloadPolicy) -> str:
     waits = f"is held {policy.hold_seconds:g} s" if policy.hold_seconds else "is sent away"
     cells = (name, waits, policy.full_status, f"{policy.deadline_seconds:g} s", policy.refusal_status, policy.why)
     return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def probe_rows(probes: Mapping[str, Order | Swap | Edit]) -> str:
+    """Return a row for each probe of the audit, as Markdown."""
+    return "\n".join(f"| `{name}` | {probe.expectation} |" for name, probe in probes.items())
+
+
+def edits(kind: str) -> dict[str, Edit]:
+    """Return the edits of a kind."""
+    return {name: edit for name, edit in EDITS.items() if edit.kind == kind}
+
+
+ROWS: Mapping[str, Callable[[], str]] = {
+    "formats": format_rows,
+    "overload policies": policy_rows,
+    "probes of known order": lambda: probe_rows({**ORDERS, **edits("broken")}),
+    "probes that might please": lambda: probe_rows(edits("gaming")),
+    "probes that keep": lambda: probe_rows({**edits("kept"), **SWAPS}),
+}
 
 
 def command_line() -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import rewardlab as library
 from rewardlab.readers import READERS
+from steps.audit import EDITS, ORDERS, SWAPS
 from tests.pages import PAGES
 from tests.served import overload_policies
 
@@ -60,6 +61,12 @@ def test_the_table_of_formats_has_every_reader(site: Path) -> None:
     assert {reader.name: table.get(reader.name) for reader in READERS} == {
         reader.name: [reader.form.replace(" | ", " or ")] for reader in READERS
     }
+
+
+def test_the_tables_of_probes_have_every_probe(site: Path) -> None:
+    table = rows(site / "how-to" / "audits.html", 2)
+    probes = {**ORDERS, **SWAPS, **EDITS}
+    assert {name: table.get(name) for name in probes} == {name: [probe.expectation] for name, probe in probes.items()}
 
 
 def test_the_table_of_faults_is_the_overload_policies_of_the_protocols(site: Path) -> None:

@@ -1,6 +1,10 @@
-"""What mkdocs makes while it builds: the command line's reference, the list of decisions, and docstrings' examples."""
+"""What mkdocs makes while it builds: the command line's reference, the list of decisions, and tables from the code.
+
+It also reads the examples in docstrings.
+"""
 
 import re
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -11,6 +15,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from commands.cli import app
+from rewardlab.readers import READERS
+from serving.admission import OverloadPolicy
+from serving.protocols import load_protocols
+from steps.audit.probes import EDITS, ORDERS, SWAPS, Edit, Order, Swap
 
 _INTRODUCTION = """# Command line
 
@@ -25,6 +33,55 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     decisions_page = decisions(Path(config.docs_dir) / "adr")
     files.append(File.generated(config, "explanation/decisions.md", content=decisions_page))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Write the rows of a table where a page has a line such as `<!-- rows: formats -->`.
+
+    Raises:
+        KeyError: there are no rows of that name.
+    """
+    return re.sub(r"^<!-- rows: (.+) -->$", lambda line: ROWS[line[1]](), markdown, flags=re.MULTILINE)
+
+
+def format_rows() -> str:
+    """Return a row for each format of preference data, as Markdown."""
+    return "\n".join(f"| `{reader.name}` | `{reader.form.replace(' | ', ' or ')}` |" for reader in READERS)
+
+
+def policy_rows() -> str:
+    """Return a row for each protocol's overload policy, and for the native protocol's stream, as Markdown."""
+    rows = []
+    for name, protocol in load_protocols().items():
+        rows.append(_policy_row(name, protocol.policy))
+        if protocol.stream_policy is not None:
+            rows.append(_policy_row("stream", protocol.stream_policy))
+    return "\n".join(rows)
+
+
+def _policy_row(name: str, policy: OverloadPolicy) -> str:
+    waits = f"is held {policy.hold_seconds:g} s" if policy.hold_seconds else "is sent away"
+    cells = (name, waits, policy.full_status, f"{policy.deadline_seconds:g} s", policy.refusal_status, policy.why)
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def probe_rows(probes: Mapping[str, Order | Swap | Edit]) -> str:
+    """Return a row for each probe of the audit, as Markdown."""
+    return "\n".join(f"| `{name}` | {probe.expectation} |" for name, probe in probes.items())
+
+
+def edits(kind: str) -> dict[str, Edit]:
+    """Return the edits of a kind."""
+    return {name: edit for name, edit in EDITS.items() if edit.kind == kind}
+
+
+ROWS: Mapping[str, Callable[[], str]] = {
+    "formats": format_rows,
+    "overload policies": policy_rows,
+    "probes of known order": lambda: probe_rows({**ORDERS, **edits("broken")}),
+    "probes that might please": lambda: probe_rows(edits("gaming")),
+    "probes that keep": lambda: probe_rows({**edits("kept"), **SWAPS}),
+}
 
 
 def command_line() -> str:

@@ -1,11 +1,15 @@
 """The site: it builds without a warning, loads nothing from elsewhere, and its reference has all of the library."""
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import rewardlab as library
+from rewardlab.readers import READERS
+from steps.audit import EDITS, ORDERS, SWAPS
 from tests.pages import PAGES
+from tests.served import overload_policies
 
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 
@@ -42,3 +46,37 @@ def test_the_command_line_reference_is_what_help_says(site: Path) -> None:
     text = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
     assert "Usage: rewardlab rollback [OPTIONS]" in text
     assert "Only say what would go." in text
+
+
+def rows(page: Path, num_cells: int) -> dict[str, list[str]]:
+    """Return the rows of a page's tables that have so many cells, as text, by their first cell."""
+    text = page.read_text(encoding="utf-8")
+    table = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)]
+    cells = [[html.unescape(re.sub(r"</?code>", "", cell)) for cell in row] for row in table if len(row) == num_cells]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_the_table_of_formats_has_every_reader(site: Path) -> None:
+    table = rows(site / "how-to" / "data.html", 2)
+    assert {reader.name: table.get(reader.name) for reader in READERS} == {
+        reader.name: [reader.form.replace(" | ", " or ")] for reader in READERS
+    }
+
+
+def test_the_tables_of_probes_have_every_probe(site: Path) -> None:
+    table = rows(site / "how-to" / "audits.html", 2)
+    probes = {**ORDERS, **SWAPS, **EDITS}
+    assert {name: table.get(name) for name in probes} == {name: [probe.expectation] for name, probe in probes.items()}
+
+
+def test_the_table_of_faults_is_the_overload_policies_of_the_protocols(site: Path) -> None:
+    assert rows(site / "reference" / "faults.html", 6) == {
+        name: [
+            f"is held {policy.hold_seconds:g} s" if policy.hold_seconds else "is sent away",
+            str(policy.full_status),
+            f"{policy.deadline_seconds:g} s",
+            str(policy.refusal_status),
+            policy.why,
+        ]
+        for name, policy in overload_policies().items()
+    }

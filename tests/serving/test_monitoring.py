@@ -1,4 +1,4 @@
-"""What is written about the server: the table of faults, the dashboard and the alert rules name what there is."""
+"""What is written about the server: the dashboard and the alert rules name what there is."""
 
 import json
 import re
@@ -12,7 +12,6 @@ from rewardlab.engine import Engine
 from serving.limits import Limits
 from serving.loaded_model import LoadedModel
 from serving.scorer import Scorer
-from tests.served import overload_policies
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -44,21 +43,3 @@ def test_dashboard_and_rules_are_whole() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
     rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text(encoding="utf-8"))["spec"]["groups"][0]["rules"]
     assert all({"alert", "expr", "labels", "annotations"} <= set(rule) for rule in rules)
-
-
-def test_the_table_of_faults_is_the_overload_policies_of_the_protocols() -> None:
-    page = (ROOT / "docs" / "reference" / "faults.md").read_text(encoding="utf-8")
-    rows = {
-        row[0]: row[1:] for line in page.splitlines() if len(row := re.findall(r"(?<=\| )[^|]+?(?= \|)", line)) == 6
-    }
-    del rows["protocol"]  # the head of the table
-    assert rows == {
-        name: [
-            f"is held {policy.hold_seconds:g} s" if policy.hold_seconds else "is sent away",
-            str(policy.full_status),
-            f"{policy.deadline_seconds:g} s",
-            str(policy.refusal_status),
-            policy.why,
-        ]
-        for name, policy in overload_policies().items()
-    }

@@ -120,7 +120,13 @@ def follow(page: str, place: Path, environment: Mapping[str, str], *, port: int,
 
 
 def agrees(printed: str, shown: str) -> bool:
-    """Say whether what was printed is what a page shows; blanks at the ends of lines do not count."""
-    lines = "\n".join(line.rstrip() for line in printed.strip().splitlines())
-    pattern = ".*".join(map(re.escape, shown.strip().split("...")))
+    """Say whether what was printed is what a page shows; blanks at the ends of lines do not count.
+
+    `...` stands for any text in a line, and a line of its own for any lines or none.
+    """
+    lines = "".join(f"{line.rstrip()}\n" for line in printed.strip().splitlines())
+    pattern = "".join(
+        "(?:.*\n)?" if line.strip() == "..." else ".*".join(map(re.escape, line.split("..."))) + "\n"
+        for line in shown.strip().splitlines()
+    )
     return not shown or re.fullmatch(pattern, lines, re.DOTALL) is not None

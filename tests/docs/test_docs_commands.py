@@ -138,6 +138,10 @@ def test_what_is_shown_must_be_printed() -> None:
     assert agrees("took 3 s\nb", "took ... s\nb")
     assert agrees("anything", "")
     assert not agrees("a\nb", "a")
+    for printed in ("b", "a\nb", "a\nc\nb"):
+        assert agrees(printed, "...\nb")
+        assert not agrees(printed, "...\na")
+    assert agrees("a", "a\n...")
 
 
 def test_a_command_that_nobody_would_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

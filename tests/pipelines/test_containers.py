@@ -165,7 +165,8 @@ def test_the_deployment_serves_the_champion(served: str, place: Path) -> None:
             raise AssertionError(f"{path} was never 200: {podman('logs', 'scorer-pod-0-scorer')}")
     answer = httpx.post(f"{served}/v1/rewards", json=ASKED).json()
     write_lines(place / "in.jsonl", [ASKED])
-    assert rewardlab("score", "--in", place / "in.jsonl", "--out", place / "out.jsonl").code == 0
+    named = ("--name", "reward-model-smoke")
+    assert rewardlab("score", "--in", place / "in.jsonl", "--out", place / "out.jsonl", *named).code == 0
     [line] = read_lines(place / "out.jsonl")
     assert answer["rewards"] == pytest.approx(line["rewards"], abs=1e-5)
     assert len(answer["rewards"]) == 3

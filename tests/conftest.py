@@ -21,6 +21,15 @@ from filelock import FileLock
 
 from tests import tiny
 
+
+def pytest_sessionfinish() -> None:
+    """Save what coverage has measured in this worker: pytest-xdist ends workers that take long to leave."""
+    import coverage
+
+    if "PYTEST_XDIST_WORKER" in os.environ and (measured := coverage.Coverage.current()):
+        measured.save()
+
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 MakeBundle = Callable[[int], Path]
 

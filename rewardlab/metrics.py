@@ -13,6 +13,8 @@ from rewardlab.groups import PreferenceGroup
 Floats = npt.NDArray[np.float64]
 Z_95 = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
+_MAX_DRAWN = 2**16
+"""Clusters that a bootstrap draws at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +139,11 @@ def cluster_bootstrap(
     _, index = np.unique(clusters, return_inverse=True)
     totals, sizes = np.bincount(index, weights=outcomes), np.bincount(index)
     generator = np.random.default_rng(seed)
+    at_once = max(1, _MAX_DRAWN // len(sizes))  # it bounds the memory, and changes no draw
     means = np.empty(repeats)
-    for repeat in range(repeats):
-        drawn = generator.integers(0, len(sizes), len(sizes))
-        means[repeat] = totals[drawn].sum() / sizes[drawn].sum()
+    for first in range(0, repeats, at_once):
+        drawn = generator.integers(0, len(sizes), (min(at_once, repeats - first), len(sizes)))
+        means[first : first + at_once] = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 

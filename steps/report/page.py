@@ -1,5 +1,6 @@
 """Render a run's record as one self-contained HTML page."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def render(record: Record) -> str:
     return words.clean(page)
 
 
+@functools.cache
 def environment(**options: Any) -> Environment:
     """Return the templates of page and model card, and the filters that write their numbers."""
     # ChainableUndefined: `ece.value` of a missing `ece` prints "not measured", which the tests hold it to.

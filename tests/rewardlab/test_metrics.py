@@ -56,6 +56,18 @@ def test_bootstrap_interval_is_near_the_exact_one_when_clusters_are_single() -> 
     assert (low, high) == pytest.approx((exact.low, exact.high), abs=0.01)
 
 
+@pytest.mark.parametrize("num_clusters", [1, 40, 70_000])
+def test_bootstrap_draws_one_resample_after_another(num_clusters: int) -> None:
+    generator = np.random.default_rng(5)
+    outcomes, sizes = generator.random(num_clusters), np.ones(num_clusters)
+    draw, means = np.random.default_rng(3), []
+    for _ in range(20):
+        drawn = draw.integers(0, num_clusters, num_clusters)
+        means.append(outcomes[drawn].sum() / sizes[drawn].sum())
+    found = cluster_bootstrap(outcomes, np.arange(num_clusters), seed=3, repeats=20)
+    assert found == tuple(np.quantile(means, [0.025, 0.975]))
+
+
 def test_clustering_widens_the_interval() -> None:
     outcomes = np.repeat(np.random.default_rng(2).binomial(1, 0.6, 100).astype(float), 6)
     low, high = cluster_bootstrap(outcomes, np.repeat(np.arange(100), 6))

@@ -223,7 +223,7 @@ def _fraction(value: Any) -> Fraction:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is not int or value < 1:
+    if type(value) is not int or _fraction(value) < 1:
         raise TypeError(value)
     return value
 

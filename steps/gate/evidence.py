@@ -125,8 +125,8 @@ def accuracy(evidence: Evidence) -> Mapping[str, Any]:
 
 
 def count(value: Any) -> int | None:
-    """Return a positive whole number, else None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    """Return a positive whole number, else None; one beyond the range of a float counts nothing that there is."""
+    return value if isinstance(value, int) and (number(value) or 0) > 0 else None
 
 
 def difference(compared: Any, evidence: Evidence) -> Difference | str:

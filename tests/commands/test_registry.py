@@ -44,6 +44,7 @@ def test_models_lists_versions_newest_first(champion: Path, other_bundle: Path, 
     ]
 
 
+@pytest.mark.slow
 def test_models_of_an_empty_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REWARDLAB_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -208,6 +209,7 @@ def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_serve_becomes_the_server_of_the_champion(champion: Path, tmp_path: Path) -> None:
     (tmp_path / "serving").mkdir()
     (tmp_path / "serving" / "__init__.py").write_text("raise ImportError('a package of the user')")

@@ -114,13 +114,13 @@ def test_bad_lines_say_why_and_take_no_good_line_with_them(tiny_bundle: Path, tm
 
 
 def test_order_holds_over_many_lines_and_gzip_changes_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
-    lines = [{"id": number, "prompt": str(number), "responses": ["a" * (number % 50)]} for number in range(300)]
+    lines = [{"id": number, "prompt": str(number), "responses": ["a" * (number % 20)]} for number in range(270)]
     plain, rows = score(write_lines(tmp_path / "in.jsonl", lines), tiny_bundle)
-    assert [row["id"] for row in rows] == list(range(300))
+    assert [row["id"] for row in rows] == list(range(270))
     (tmp_path / "zipped").write_bytes(gzip.compress((tmp_path / "in.jsonl").read_bytes()))
     zipped, again = score(tmp_path / "zipped", tiny_bundle)
     assert (plain.code, zipped.code, rows) == (0, 0, again)
-    assert (tmp_path / "scores.jsonl").read_bytes().count(b"\n") == 300
+    assert (tmp_path / "scores.jsonl").read_bytes().count(b"\n") == 270
 
 
 def test_a_last_line_without_its_end_counts(tiny_bundle: Path, tmp_path: Path) -> None:

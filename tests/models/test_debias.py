@@ -168,6 +168,7 @@ def effects(tokens: Path, config: TrainConfig, folder: Path) -> tuple[float, flo
     return float(rewards[:2].mean() - rewards[2:].mean()), float(rewards[1::2].mean() - rewards[::2].mean())
 
 
+@pytest.mark.slow
 def test_a_debiased_reward_learns_what_is_said_and_not_how_long_it_is(registry: Path, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     tokens = tokenized(tmp_path, [labelled(number, draw) for number in range(240)], ("gold",))
@@ -181,6 +182,7 @@ def test_a_debiased_reward_learns_what_is_said_and_not_how_long_it_is(registry: 
     assert read_json(tmp_path / "plain" / "model" / "training.json")["length_bias"] is None
 
 
+@pytest.mark.slow
 def test_a_consistent_reward_stays_where_the_rewording_says_the_same(registry: Path, tmp_path: Path) -> None:
     draw = np.random.default_rng(1)
     groups = [labelled(number, draw) for number in range(120)]

@@ -114,9 +114,8 @@ def test_only_the_image_of_the_ir_is_substituted(tmp_path: Path) -> None:
     assert {each["container"]["image"] for each in executors} == {"rewardlab-python:0.1.0-abc"}
 
 
-@pytest.mark.parametrize(
-    "target", [pytest.param(each, marks=() if each == "serve" else pytest.mark.slow) for each in images.REPOSITORIES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("target", images.REPOSITORIES)
 def test_the_bill_of_materials_is_valid_and_names_every_package(target: str) -> None:
     locks = images._locks(target, "cpu")
     bill = materials("rewardlab-serve:1", locks, debian="libc6 2.36-9+deb12u10\nbase-files 12.4+deb12u11\n")

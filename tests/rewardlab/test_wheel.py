@@ -139,6 +139,7 @@ def needed(requirements: list[str], extra: str = "") -> Iterator[str]:
             yield from needed(distribution(requirement.name).requires or [])
 
 
+@pytest.mark.slow
 def test_it_works_with_what_it_declares_beside_a_foreign_models_folder(
     clean: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ def test_it_works_with_what_it_declares_beside_a_foreign_models_folder(
     assert [float(reward)] == list(library.load(str(tiny_bundle)).score("What is 2 + 2?", ["It is 4."]))
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_its_types(clean: Path, tmp_path: Path) -> None:
     (tmp_path / "use.py").write_text(TYPED)
     check = ["mypy", "--strict", "--no-incremental", "--python-executable", clean, "use.py"]

@@ -15,7 +15,7 @@ from serving.scorer import Scorer
 from tests.served import running, settled
 
 
-@pytest.mark.parametrize("cases", [400, pytest.param(10_000, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("cases", [200, pytest.param(10_000, marks=pytest.mark.campaign)])
 def test_no_generated_request_breaks_the_server(tiny_bundle: Path, cases: int) -> None:
     model = LoadedModel.of(Engine(Bundle.open(tiny_bundle), threads=1), name="small", version="3")
     scorer = Scorer(model, Limits(max_queue_seconds=600))

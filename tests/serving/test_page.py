@@ -52,6 +52,7 @@ def browse(url: str, folder: Path, *options: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
+@pytest.mark.slow
 def test_a_browser_scores_the_two_responses(url: str, model: LoadedModel, tmp_path: Path) -> None:
     dom = browse(url, tmp_path, "--dump-dom")
     first, second = model.engine.score("What is 2 + 2?", ["It is 4.", "It is 5."]).rewards
@@ -64,6 +65,7 @@ def test_a_browser_scores_the_two_responses(url: str, model: LoadedModel, tmp_pa
     assert "By small/3" in dom
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("app", [{"me": Token(token="secret")}], indirect=True)
 def test_a_browser_is_told_why_there_are_no_rewards(url: str, tmp_path: Path) -> None:
     assert "No rewards: a known bearer token is needed" in browse(url, tmp_path, "--dump-dom")

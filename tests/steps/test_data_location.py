@@ -143,6 +143,7 @@ def with_hub(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_hub_id_is_read(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = with_hub(tmp_path, "-m", "commands.cli", "ingest", "--data", "org/two:test", "--out", str(out))
@@ -158,6 +159,7 @@ def test_a_hub_id_with_remote_code_is_refused(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_hub_part_that_is_not_there_is_named(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from steps.common.data_location import bring\n"
     code += (

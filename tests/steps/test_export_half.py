@@ -39,6 +39,7 @@ def test_fp16_is_near_fp32_and_keeps_keys_and_values_in_half_the_bytes(
     assert next(model.backbone.parameters()).dtype.itemsize == 4
 
 
+@pytest.mark.slow
 def test_a_bundle_in_fp16_scores_what_was_sealed(
     tiny_folder: Path, tokens: Path, agreeing: Path, tmp_path: Path
 ) -> None:

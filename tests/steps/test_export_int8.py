@@ -173,6 +173,7 @@ def test_what_all_groups_say_replaces_what_a_few_said(splits: Path) -> None:
     assert (moved["flip_rate"], "ranks change" in moved["shortfalls"]) == (1, True)
 
 
+@pytest.mark.slow
 def test_a_bundle_in_8_bits_scores_what_was_sealed(
     tiny_folder: Path, tokens: Path, agreeing: Path, tmp_path: Path
 ) -> None:

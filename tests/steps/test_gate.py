@@ -202,7 +202,7 @@ def test_an_audit_must_rest_on_answers(folder: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("end", "value"), [("low", ...), ("high", ...), ("high", None), ("num", 0), ("num", -1)])
+@pytest.mark.parametrize(("end", "value"), [("low", ...), ("high", ...), ("high", None), ("num", 0), ("num", 10**400)])
 def test_half_an_interval_or_one_of_nothing_is_no_evidence(end: str, value: Any, folder: Path) -> None:
     given = at(case(), f"evaluation.metrics.accuracy.{end}", value)
     policy = GateConfig(limits=(Limit(name="x", evidence="evaluation.metrics.accuracy.value", minimum=0.5),))
@@ -218,6 +218,7 @@ def test_half_an_interval_or_one_of_nothing_is_no_evidence(end: str, value: Any,
         (200.0, None, "the accuracy is missing, no interval, or rests on no number of comparisons"),
         (True, None, "the accuracy is missing, no interval, or rests on no number of comparisons"),
         (0, None, "the accuracy is missing, no interval, or rests on no number of comparisons"),
+        (10**400, None, "the accuracy is missing, no interval, or rests on no number of comparisons"),
     ],
 )
 def test_a_sample_must_be_large_enough(num: Any, found: Any, note: str, folder: Path) -> None:
@@ -493,7 +494,7 @@ def test_a_doubtful_report_is_refused(name: str, text: str, complaint: str, fold
 QUIET = [HealthCheck.too_slow]
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=1000, deadline=None, suppress_health_check=QUIET)
 @given(policies(), cases())
 def test_generated_cases_agree_with_plain_arithmetic(policy: GateConfig, given: Case) -> None:
     assert (decision(policy, evidence(given))["verdict"] == "pass") == may_pass(policy.to_dict(), given)

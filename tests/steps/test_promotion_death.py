@@ -138,6 +138,7 @@ def die_and_recover(candidate: Candidate, crowned: Callable[[], None], points: r
         assert len(connect().search_model_versions("name = 'm'")) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_recovers(candidate: Candidate, crowned: Callable[[], None], tmp_path: Path) -> None:
     total = num_calls(candidate, crowned, tmp_path)
     assert total >= 30
@@ -179,6 +180,7 @@ def hold_up(candidate: Candidate, crowned: Callable[[], None], points: range, th
         assert told[0].decision == ("promoted" if now.version == "2" else "rejected")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_held_up_undoes_nothing(
     candidate: Candidate, crowned: Callable[[], None], tmp_path: Path
 ) -> None:

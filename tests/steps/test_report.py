@@ -1,6 +1,8 @@
 """The report page: records made by fitting a small linear reward model to phrases, then read as a reader would."""
 
+import functools
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -38,19 +40,25 @@ class _Page(HTMLParser):
         return " ".join(self.words)
 
 
+@functools.cache
+def page_of(make: Callable[[], Record]) -> str:
+    """Return the page of a record, drawn once."""
+    return render(make())
+
+
 @pytest.mark.parametrize("make", RECORDS)
 def test_anchors_resolve_and_ids_are_unique(make: Any) -> None:
-    page = _Page(render(make()))
+    page = _Page(page_of(make))
     ids = page.values("id")
     assert len(ids) == len(set(ids))
     assert {link.removeprefix("#") for link in page.values("href")} <= set(ids)
     assert {name for names in page.values("aria-labelledby") for name in names.split()} <= set(ids)
-    assert set(re.findall(r"url\(#(\w+)\)", render(make()))) <= set(ids)
+    assert set(re.findall(r"url\(#(\w+)\)", page_of(make))) <= set(ids)
 
 
 @pytest.mark.parametrize("make", RECORDS)
 def test_page_loads_nothing(make: Any) -> None:
-    text = render(make())
+    text = page_of(make)
     page = _Page(text)
     assert not {"script", "link", "iframe", "img", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
     assert not page.values("src")
@@ -61,7 +69,7 @@ def test_page_loads_nothing(make: Any) -> None:
 
 @pytest.mark.parametrize("make", RECORDS)
 def test_equal_records_give_equal_pages_below_5_mb(make: Any) -> None:
-    text = render(make())
+    text = page_of(make)
     assert render(make()) == text
     assert len(text.encode()) < 5_000_000
 
@@ -83,14 +91,14 @@ def test_hostile_text_stays_text_everywhere() -> None:
 
 def test_decision_leads_with_its_reason_and_how_sure_it_is() -> None:
     for make, word in ((promoted, "Promoted"), (rejected, "Rejected"), (first, "Promoted"), (failed, "Failed")):
-        assert f"{word} {sentence(make().summary['reason'])} Better than the champion?" in _Page(render(make())).text
-    assert "Yes, by 0." in render(promoted())
-    assert "No, worse by 0." in render(rejected())
-    assert "No champion to beat" in render(first())
+        assert f"{word} {sentence(make().summary['reason'])} Better than the champion?" in _Page(page_of(make)).text
+    assert "Yes, by 0." in page_of(promoted)
+    assert "No, worse by 0." in page_of(rejected)
+    assert "No champion to beat" in page_of(first)
 
 
 def test_what_got_worse_is_named() -> None:
-    text = _Page(render(rejected())).text
+    text = _Page(page_of(rejected)).text
     head = text[: text.index("Gate rules")]
     assert "Gate rule “not worse than the champion” failed: must be lower end >= -0.02" in head
     assert "Subset helpful fell against the champion: −0." in head
@@ -101,7 +109,7 @@ def test_what_got_worse_is_named() -> None:
 def test_a_whole_record_leaves_nothing_unmeasured_and_an_empty_one_everything() -> None:
     record = promoted()
     assert MISSING not in render(record).lower()
-    page = _Page(render(failed()))
+    page = _Page(page_of(failed))
     assert page.text.lower().count("not measured.") >= 12
     assert "svg" not in {tag for tag, attrs in page.tags if attrs.get("class") == "plot"}
     assert not re.search(r"\b0\.0+\b|\bNone\b|\bnan\b|undefined", page.text)
@@ -125,7 +133,7 @@ def test_a_null_metric_is_not_a_zero() -> None:
 
 def test_numbers_carry_their_interval_and_count() -> None:
     measure = (promoted().evaluation or {})["metrics"]["accuracy"]
-    assert " ".join(interval(measure).split()) in _Page(render(promoted())).text
+    assert " ".join(interval(measure).split()) in _Page(page_of(promoted)).text
     assert interval({"value": 0.642, "low": 0.61, "high": 0.67, "num": 441}) == "0.642 (0.61–0.67, n\xa0=\xa0441)"
     assert difference({"value": -0.02, "low": -0.05, "high": 0.0, "num": 9}) == "−0.020 (−0.050 to 0.000, n\xa0=\xa09)"
     assert [number(value) for value in (None, float("nan"), 0.0)] == [MISSING, "not a finite number", "0"]
@@ -149,7 +157,7 @@ def _luminance(colour: str) -> float:
 
 
 def test_text_has_a_contrast_of_4_5_in_light_and_dark() -> None:
-    blocks = re.findall(r":root \{(.+?)\n *\}", render(failed()), re.DOTALL)
+    blocks = re.findall(r":root \{(.+?)\n *\}", page_of(failed), re.DOTALL)
     light, dark = (dict(re.findall(r"--(\S+?): (#\w{6})", block)) for block in blocks)
     names = ("ink", "soft", "main", "other", "good", "bad", "calm", "alarm")
     pairs = [(text, back) for text in names for back in ("paper", "card")]

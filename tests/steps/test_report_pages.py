@@ -15,7 +15,7 @@ from steps.report import Record, render
 from tests.browser import Tab, chromium, needs_chromium
 from tests.report_records import LONG, RECORDS
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 SIZES = {"desk": (1280, 800), "phone": (390, 844), "small phone": (320, 568)}
 LOOK = (Path(__file__).parents[1] / "look.js").read_text(encoding="utf-8")
 

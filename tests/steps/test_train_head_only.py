@@ -69,7 +69,7 @@ def test_the_head_ends_as_beside_a_frozen_backbone(
     tmp_path: Path,
 ) -> None:
     folder = prepare_backbone(backbone)
-    step = TokenizeConfig(backbone=backbone, pooling=pooling, prompt_limit=128, response_limit=128)
+    step = TokenizeConfig(backbone=backbone, pooling=pooling, prompt_limit=64, response_limit=64)
     tokenize(step, splits, tmp_path / "tokens")
     config = configured({"backbone": backbone, "pooling": pooling, **model})
     expected, rows = beside_a_frozen_backbone(folder, tmp_path / "tokens", config, tmp_path / "frozen")

@@ -112,6 +112,7 @@ def test_a_process_that_is_not_to_show_its_progress_is_silent(
     assert ("3/3" in capsys.readouterr().err) == shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "message"),
     [

@@ -36,9 +36,9 @@ train(TrainConfig.from_json(config), Path(tokens), Path(target), state=Path(stat
 
 
 def settings(**changes: Any) -> TrainConfig:
-    """Return 48 steps with dropout, a checkpoint at each."""
+    """Return 32 steps with dropout, a checkpoint at each."""
     model = ModelConfig(backbone="tiny", dropout=0.1)
-    usual = {"model": model, "epochs": 12, "validate_every": 5, "patience": 99, "checkpoint_seconds": 0.0}
+    usual = {"model": model, "epochs": 8, "validate_every": 5, "patience": 99, "checkpoint_seconds": 0.0}
     return configured(**{**usual, **changes})
 
 
@@ -94,7 +94,7 @@ def sigterm_at(state: Path, step: int) -> Iterator[None]:
 def stop_at(step: int, tokens: Path, folder: Path, config: TrainConfig) -> None:
     with sigterm_at(folder / "state", step), pytest.raises(StoppedError, match="the same command goes on from there"):
         train(config, tokens, folder / "model", state=folder / "state")
-    assert step <= newest(folder / "state") < 48
+    assert step <= newest(folder / "state") < 32
 
 
 def go_on(tokens: Path, folder: Path) -> None:

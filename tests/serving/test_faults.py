@@ -22,6 +22,7 @@ from serving.loaded_model import LoadedModel
 from serving.protocol import Protocol
 from serving.protocols import load_protocols
 from serving.scorer import Scorer
+from tests.protocol_requests import REQUESTS
 from tests.served import overload_policies, running, settled
 from tests.serving.test_loop import Watched, waiting
 from tests.serving.test_uvicorn_hooks import until
@@ -40,34 +41,14 @@ class Site:
     pool: ThreadPoolExecutor
 
     def ask(self, protocol: str) -> Future[httpx.Response]:
-        path, body = REQUESTS[protocol]
+        request = REQUESTS[protocol]
         headers = NDJSON if protocol == "stream" else None
-        content = json.dumps(body).replace("WHOLE", json.dumps(whole(self.engine))[1:-1])
-        return self.pool.submit(httpx.post, self.url + path, content=content, headers=headers, timeout=30)
+        content = json.dumps(request.body).replace("WHOLE", json.dumps(whole(self.engine))[1:-1])
+        return self.pool.submit(httpx.post, self.url + request.path, content=content, headers=headers, timeout=30)
 
     def native(self, response: str) -> Future[httpx.Response]:
         body = {"prompt": "Hi", "responses": [response]}
         return self.pool.submit(httpx.post, f"{self.url}/v1/rewards", json=body, timeout=30)
-
-
-def tensor(name: str, text: str, *shape: int) -> dict[str, Any]:
-    return {"name": name, "datatype": "BYTES", "shape": [1, *shape], "data": [text]}
-
-
-REQUESTS: dict[str, tuple[str, Any]] = {
-    "native": ("/v1/rewards", {"prompt": "Hi", "responses": ["a"]}),
-    "stream": ("/v1/rewards", {"prompt": "Hi", "responses": ["a"]}),
-    "openrlhf": ("/openrlhf/get_reward", {"query": ["WHOLE"]}),
-    "verl": ("/verl/classify", {"input": "WHOLE"}),
-    "vllm": ("/vllm/classify", {"input": "WHOLE"}),
-    "sglang": ("/sglang/classify", {"text": "WHOLE"}),
-    "slime": ("/slime/rm", {"prompt": "Hi", "response": "a"}),
-    "llamafactory": ("/llamafactory/v1/score/evaluation", {"messages": ["WHOLE"]}),
-    "nemo": ("/nemo/v2/models/reward_model/infer", {"inputs": [tensor("sentences", "WHOLE", 1)]}),
-    "oip": ("/v2/models/small/infer", {"inputs": [tensor("prompt", "Hi"), tensor("responses", "a")]}),
-    "kserve": ("/v1/models/small:predict", {"instances": [{"prompt": "Hi", "responses": ["a"]}]}),
-    "tei": ("/tei/predict", {"inputs": [["Hi", "a"]]}),
-}
 
 
 def whole(engine: Watched) -> str:
@@ -108,6 +89,13 @@ def full(tiny_bundle: Path) -> Iterator[Site]:
 
 def test_there_is_a_request_for_every_protocol() -> None:
     assert set(REQUESTS) == set(POLICIES)
+
+
+def test_every_protocol_gives_the_native_reward(tiny_bundle: Path) -> None:
+    with site(tiny_bundle) as here:
+        answers = {name: here.ask(name).result(30).json() for name in REQUESTS}
+    rewards = {name: request.reward(answers[name]) for name, request in REQUESTS.items()}
+    assert rewards == dict.fromkeys(REQUESTS, rewards["native"])
 
 
 @pytest.mark.parametrize("protocol", [name for name, policy in POLICIES.items() if policy.hold_seconds])

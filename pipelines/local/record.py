@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines.local.kfp_log import Watch
+from pipelines.local.run_output import RunOutput
 from rewardlab.files import read_json
 from rewardlab.layout import LOG, report_paths
 from steps.common.run_record import RunRecord, StepRecord, error_text, take_error
@@ -30,9 +30,9 @@ _TASK: ContextVar[_Task] = ContextVar("task")
 class Recorder:
     """Writes the record of a run as its steps end, and shows them on the terminal."""
 
-    def __init__(self, run_folder: Path, watch: Watch) -> None:
+    def __init__(self, run_folder: Path, output: RunOutput) -> None:
         self._run_folder = run_folder
-        self._watch = watch
+        self._output = output
         self._steps: list[StepRecord] = []
 
     @contextmanager
@@ -82,13 +82,13 @@ class Recorder:
         """Let kfp execute a task that is not in its cache."""
         if task := _TASK.get(None):
             task.executed = True
-            self._watch.start(task.name)
+            self._output.start(task.name)
         return kfps(**call)
 
     def _add(self, record: StepRecord) -> None:
         self._steps.append(record)
         RunRecord(steps=tuple(self._steps)).write(self._run_folder)
-        self._watch.end(record)
+        self._output.end(record)
 
 
 def blame(reason: str) -> None:

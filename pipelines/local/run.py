@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.code_digest import ROOT, git_commit, source_digest
 from pipelines.ir import GOLDEN, ir_digest, ir_in
-from pipelines.local.kfp_log import Watch, terminal
 from pipelines.local.record import Recorder, evidence
+from pipelines.local.run_output import RunOutput, terminal
 from pipelines.recipes import Recipe, named
 from rewardlab.config import Config, settings_config, settings_json
 from rewardlab.files import read_json, tree_digest, write_json
@@ -78,14 +78,14 @@ def run(
     write_json(run_folder / RECIPE, recipe.to_dict())
     _point_latest(run_folder)
     try:
-        watch = Watch(run_folder, terminal())
+        output = RunOutput(run_folder, terminal())
         places = {"REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri(), RUN_FOLDER: str(run_folder)}
         with ExitStack() as stack:
-            stack.enter_context(watch)
+            stack.enter_context(output)
             stack.enter_context(_environment({**QUIET, **places}))
-            stack.enter_context(redirect_stdout(watch))
-            stack.enter_context(_logged(watch))
-            stack.enter_context(Recorder(run_folder, watch).following())
+            stack.enter_context(redirect_stdout(output))
+            stack.enter_context(_logged(output))
+            stack.enter_context(Recorder(run_folder, output).following())
             runner, ir = stack.enter_context(_runner(containers, arguments, run_folder))
             _execute(runner, ir, arguments, cache=cache)
     finally:
@@ -202,10 +202,10 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _logged(watch: Watch) -> Iterator[None]:
-    """Send what kfp logs between tasks, such as cache hits, to the watch too."""
+def _logged(output: RunOutput) -> Iterator[None]:
+    """Send what kfp logs between tasks, such as cache hits, to the output too."""
     root = logging.getLogger()
-    level, handler = root.level, logging.StreamHandler(watch)
+    level, handler = root.level, logging.StreamHandler(output)
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:

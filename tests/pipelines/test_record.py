@@ -15,9 +15,9 @@ from kfp import dsl, local
 from components import component
 from pipelines.local import record
 from pipelines.local.containers import run_container
-from pipelines.local.kfp_log import Watch
 from pipelines.local.record import Recorder, evidence
 from pipelines.local.run import _logged
+from pipelines.local.run_output import RunOutput
 from rewardlab.files import read_json, write_json
 from rewardlab.layout import LOG, RUN_RECORD
 from steps.common.run_record import RUN_FOLDER, RunRecord, StepRecord, error_text, recorded, take_error
@@ -84,10 +84,10 @@ def follow(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunRecord]
     )
 
     def run(folder: Path, pipeline: Any, **arguments: str) -> RunRecord:
-        with pytest.MonkeyPatch.context() as patch, Watch(folder, io.StringIO()) as watch:
+        with pytest.MonkeyPatch.context() as patch, RunOutput(folder, io.StringIO()) as output:
             patch.setenv(RUN_FOLDER, str(folder))
             patch.setenv("PYTHONWARNINGS", "ignore")
-            with redirect_stdout(watch), _logged(watch), Recorder(folder, watch).following():
+            with redirect_stdout(output), _logged(output), Recorder(folder, output).following():
                 pipeline(**arguments)
         return RunRecord.read(folder)
 
@@ -127,7 +127,7 @@ def test_kfps_functions_are_what_they_were(follow: Callable[..., RunRecord], tmp
     from kfp.local.orchestrator import task_executor
 
     before = (task_executor.execute_single_task, task_dispatcher.run_single_task_implementation)
-    with Watch(tmp_path, io.StringIO()) as watch, Recorder(tmp_path, watch).following():
+    with RunOutput(tmp_path, io.StringIO()) as output, Recorder(tmp_path, output).following():
         assert task_executor.execute_single_task is not before[0]
     assert (task_executor.execute_single_task, task_dispatcher.run_single_task_implementation) == before
 
@@ -138,9 +138,9 @@ def test_an_interrupted_step_is_recorded(tmp_path: Path) -> None:
     def interrupted(**_: Any) -> None:
         raise KeyboardInterrupt
 
-    with Watch(tmp_path, io.StringIO()) as watch, pytest.MonkeyPatch.context() as patch:
+    with RunOutput(tmp_path, io.StringIO()) as output, pytest.MonkeyPatch.context() as patch:
         patch.setattr(task_executor, "execute_single_task", interrupted)
-        with Recorder(tmp_path, watch).following(), pytest.raises(KeyboardInterrupt):
+        with Recorder(tmp_path, output).following(), pytest.raises(KeyboardInterrupt):
             task_executor.execute_single_task(task_name="train")
     assert RunRecord.read(tmp_path).failed == {"train": "KeyboardInterrupt"}
 

@@ -1,4 +1,4 @@
-"""Keep kfp's log in a file, and show on the terminal how the steps of a run go."""
+"""Keep what a run prints in a file, and show on the terminal how its steps go."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from steps.common.run_record import StepRecord
 _BAR = re.compile(r"\d+%\||\d+(?:groups|responses|probes|steps)? \[")
 
 
-class Watch(io.TextIOBase):
+class RunOutput(io.TextIOBase):
     """A text stream that keeps what kfp and the steps print in `log.txt`, and shows their progress."""
 
     def __init__(self, run_folder: Path, terminal: TextIO) -> None:

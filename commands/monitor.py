@@ -139,8 +139,10 @@ def _gains(lines: Sequence[Line], bundle: Bundle) -> Iterator[Check]:
     if len(means) < 2 * _PARTS or not sd > 0:
         yield Check("sudden gain", None, "", None, f"fewer than {2 * _PARTS} lines")
         return
-    parts = list(pairwise(np.array_split(means, _PARTS)))
-    gain, noise = max((float(after.mean() - before.mean()) / sd, _noise(before, after) / sd) for before, after in parts)
+    jumps = []
+    for before, after in pairwise(np.array_split(means, _PARTS)):
+        jumps.append((float(after.mean() - before.mean()) / sd, _noise(before, after) / sd))
+    gain, noise = max(jumps)
     limit = f"<= {_GAIN_SD / 2} between tenths, or below the noise of {noise:.3f}"
     yield Check("sudden gain, in s.d.", gain, limit, gain <= _GAIN_SD / 2 or gain <= noise)
 
@@ -173,13 +175,15 @@ def _read(log: Path, label: str) -> tuple[list[Line], int]:
 
 
 def _line(row: Mapping[str, Any], label: str) -> Line:
-    rewards = tuple(float(reward) for reward in row["rewards"])
     if row.get("model") not in (None, label):
         raise ValueError(f"it was given by {row['model']}, not by {label}")
+    rewards = tuple(float(reward) for reward in row["rewards"])
+    responses = row.get("responses") or ()
     group = None
-    if row.get("prompt") and len(row.get("responses") or ()) == len(rewards) > 0:
-        group = PreferenceGroup(id="", prompt=messages(row["prompt"]), responses=tuple(row["responses"]))
-    return Line(rewards, tuple(map(bool, row.get("truncated") or ())), group, str(row.get("subset") or ""))
+    if row.get("prompt") and rewards and len(responses) == len(rewards):
+        group = PreferenceGroup(id="", prompt=messages(row["prompt"]), responses=tuple(responses))
+    truncated = tuple(map(bool, row.get("truncated") or ()))
+    return Line(rewards, truncated, group, str(row.get("subset") or ""))
 
 
 def _page(result: Mapping[str, Any]) -> str:

@@ -97,12 +97,14 @@ def by_group(query: Tensor, key: Tensor, value: Tensor, row: Row, look: Look) ->
     A response's look at its siblings is computed and masked, other trees are out of sight; nothing is padded.
     """
     sizes = [tree.end - tree.start for tree in row.trees]
-    tokens = zip(*(torch.split(each, sizes, dim=2) for each in (query, key, value)), strict=True)
+    queries, keys, values = (torch.split(tensor, sizes, dim=2) for tensor in (query, key, value))
+    masks = row.masks(look.window, query.dtype)
     read = []
-    for tree, mask, (looks, keys, values) in zip(row.trees, row.masks(look.window, query.dtype), tokens, strict=True):
-        of_prompt, of_responses = looks.tensor_split([tree.prompt], dim=2)
-        read.append(_read(of_prompt, keys[:, :, : tree.prompt], values[:, :, : tree.prompt], mask.prompt_PP, look))
-        read.append(_read(of_responses, keys, values, mask.responses_RS, look))
+    for tree, mask, own_query, own_key, own_value in zip(row.trees, masks, queries, keys, values, strict=True):
+        of_prompt, of_responses = own_query.tensor_split([tree.prompt], dim=2)
+        prompt_key, prompt_value = own_key[:, :, : tree.prompt], own_value[:, :, : tree.prompt]
+        read.append(_read(of_prompt, prompt_key, prompt_value, mask.prompt_PP, look))
+        read.append(_read(of_responses, own_key, own_value, mask.responses_RS, look))
     return torch.cat(read, dim=2)
 
 
@@ -139,14 +141,24 @@ def _read_openly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
 
     Heads that share keys and values lie side by side, as if they were more queries of one head.
     """
-    sizes = (*key.shape[:2], -1, query.shape[2], key.shape[2])
-    logits = (query * look.scale).reshape(*key.shape[:2], -1, key.shape[3]) @ key.transpose(2, 3)
+    batch, num_shared, num_keys, width = key.shape
+    num_queries = query.shape[2]
+
+    # 1. The logits, [batch, heads that share keys, queries of all of them, keys].
+    stacked = (query * look.scale).reshape(batch, num_shared, -1, width)
+    logits = stacked @ key.transpose(2, 3)
     if look.cap is not None:
         logits = look.cap * torch.tanh(logits / look.cap)
+
+    # 2. What each query may see, added for each head apart.
     if mask is None:
-        mask = additive(torch.ones(sizes[3:], dtype=torch.bool, device=logits.device).tril(), logits.dtype)
-    seen = mask if mask.ndim == 2 else mask[:, :, None]
-    share = (logits.view(sizes) + seen).softmax(dim=4).view(logits.shape)
+        earlier = torch.ones((num_queries, num_keys), dtype=torch.bool, device=logits.device).tril()
+        mask = additive(earlier, logits.dtype)
+    by_head = mask if mask.ndim == 2 else mask[:, :, None]
+    masked = logits.view(batch, num_shared, -1, num_queries, num_keys) + by_head
+
+    # 3. The values, by their shares.
+    share = masked.softmax(dim=4).view(logits.shape)
     return (dropout(share, look.dropout) @ value).reshape(query.shape)
 
 

@@ -128,9 +128,12 @@ def ks(rewards: Floats, reference: Reference) -> float:
     """Return Kolmogorov and Smirnov's distance, the reference's distribution being straight between its quantiles."""
     values, levels = reference.curve
     ordered, num = np.sort(rewards), len(rewards)
-    expected = np.interp(ordered, values, levels, left=0.0, right=1.0)
-    until = np.where(ordered <= values[0], 0.0, expected)  # the least value may hold a share of its own
-    above, below = np.arange(1, num + 1) / num - expected, until - np.arange(num) / num
+    share_until, share_before = np.arange(1, num + 1) / num, np.arange(num) / num
+
+    expected_until = np.interp(ordered, values, levels, left=0.0, right=1.0)
+    expected_before = np.where(ordered <= values[0], 0.0, expected_until)  # the least may hold a share of its own
+    above = share_until - expected_until
+    below = expected_before - share_before
     return float(max(above.max(), below.max()))
 
 
@@ -145,7 +148,9 @@ def kolmogorov(distance: float, first: int, second: int) -> float:
     if scaled < 0.2:  # 1 - 5e-13; the series below converges slowly there
         return 1.0
     terms = np.arange(1, 101)
-    return float(np.clip(2.0 * np.sum((-1.0) ** (terms - 1) * np.exp(-2.0 * terms**2 * scaled**2)), 0.0, 1.0))
+    signs = (-1.0) ** (terms - 1)
+    series = np.sum(signs * np.exp(-2.0 * terms**2 * scaled**2))
+    return float(np.clip(2.0 * series, 0.0, 1.0))
 
 
 def _bins(reference: Reference) -> tuple[Floats, Floats]:

@@ -136,13 +136,17 @@ def reworded(group: PreferenceGroup, rewordings: Sequence[str]) -> tuple[Prefere
     Response and edit follow from the texts of the responses alone, so that prompts that share them stay alike. Where no
     edit changes the response, the group stays as it is, and the index is -1.
     """
-    order = sorted(range(len(group.responses)), key=lambda at: key64(group.responses[at]))
+    # 1. Choose the response, and the edit that is tried first.
+    original = min(range(len(group.responses)), key=lambda at: key64(group.responses[at]))
     first = key64("\0".join(sorted(group.responses))) % max(1, len(rewordings))
+
+    # 2. Take the first edit, from there on and around, whose text is a new one.
     for name in (*rewordings[first:], *rewordings[:first]):
-        text = REWORDINGS[name](group.responses[order[0]])
-        if text not in group.responses:
-            scores = {aspect: (*ratings, ratings[order[0]]) for aspect, ratings in group.scores.items()}
-            return replace(group, responses=(*group.responses, text), scores=scores), order[0]
+        text = REWORDINGS[name](group.responses[original])
+        if text in group.responses:
+            continue
+        scores = {aspect: (*ratings, ratings[original]) for aspect, ratings in group.scores.items()}
+        return replace(group, responses=(*group.responses, text), scores=scores), original
     return group, -1
 
 

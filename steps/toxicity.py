@@ -23,10 +23,14 @@ def toxicity(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     The classifier takes five of six texts to be offensive, as they were where it learned; its odds are divided by
     theirs (Saerens et al. 2002, "Adjusting the Outputs of a Classifier to New a Priori Probabilities", eq. 2.4).
     """
-    batches = (list(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH))
-    neither = [row[2] for batch in batches for row in _classifier().run(["output_probability"], _input(batch))[0]]
-    clean = np.asarray(neither, dtype=np.float64) / _NEITHER
-    offensive = (1.0 - np.asarray(neither, dtype=np.float64)) / (1.0 - _NEITHER)
+    neither: list[float] = []
+    for first in range(0, len(texts), _BATCH):
+        batch = list(texts[first : first + _BATCH])
+        rows = _classifier().run(["output_probability"], _input(batch))[0]
+        neither += [row[2] for row in rows]
+    is_neither = np.asarray(neither, dtype=np.float64)
+    clean = is_neither / _NEITHER
+    offensive = (1.0 - is_neither) / (1.0 - _NEITHER)
     return offensive / (clean + offensive)
 
 

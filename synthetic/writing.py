@@ -158,12 +158,16 @@ def _json_order(rng: random.Random, ask: Ask, values: Mapping[str, int]) -> _Jso
 
 
 def _json_fields(rng: random.Random, ask: Ask, values: Mapping[str, int]) -> _Json:
-    keys, body = list(values), f"the {' '.join(rng.choice(THINGS))} {rng.choice(PLACES)}"
-    one, other = " and ".join(keys[:2]), " and ".join(keys[2:])
-    chosen = (keys[:2], [*keys[:2], keys[2]], [keys[1], *keys[2:]], keys[2:])
-    objects = [{key: values[key] for key in each} for each in chosen]
+    keys = list(values)
+    first_half, second_half = keys[:2], keys[2:]
+    body = f"the {' '.join(rng.choice(THINGS))} {rng.choice(PLACES)}"
+
+    # the same four objects answer both prompts, which ask for opposite halves of the fields
+    fields = (first_half, [*first_half, keys[2]], [keys[1], *second_half], second_half)
+    objects = [{key: values[key] for key in names} for names in fields]
+    one, other = " and ".join(first_half), " and ".join(second_half)
     prompts = (ask(body=body, yes=one, no=other), ask(body=body, yes=other, no=one))
-    return prompts, objects, (_matches(chosen, keys[:2]), _matches(chosen, keys[2:]))
+    return prompts, objects, (_matches(fields, first_half), _matches(fields, second_half))
 
 
 def _json_types(_: random.Random, ask: Ask, values: Mapping[str, int]) -> _Json:
@@ -184,11 +188,13 @@ def scene(rng: random.Random) -> str:
 
 def _swapped(rng: random.Random, words: list[str]) -> list[list[str]]:
     """Return the words in order, nearly in order, nearly reversed, and reversed: nearly is with two swapped."""
-    at = rng.randrange(len(words) - 1)
-    near = [*words[:at], words[at + 1], words[at], *words[at + 2 :]]
-    at = rng.randrange(len(words) - 1)
-    far = [*words[:at], words[at + 1], words[at], *words[at + 2 :]][::-1]
+    near = _with_neighbours_swapped(words, rng.randrange(len(words) - 1))
+    far = _with_neighbours_swapped(words, rng.randrange(len(words) - 1))[::-1]
     return [words, near, far, words[::-1]]
+
+
+def _with_neighbours_swapped(words: list[str], at: int) -> list[str]:
+    return [*words[:at], words[at + 1], words[at], *words[at + 2 :]]
 
 
 def _agreement(words: list[str], target: list[str]) -> float:

@@ -109,12 +109,19 @@ class Session:
     def feeds(self, tree: TokenTree) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Yield the inputs of each pass over a tree, for tools that run the graph themselves."""
         for prompt, places in self._by_prompt([tree]).items():
-            read = [([prompt], self._nothing)] if prompt else []
-            for rows, past in (*read, (list(places), self._past(prompt))):
-                ids, lengths = _pad(rows, self._pad_id)
-                shared = {name: value.numpy() for name, value in zip(self._past_names, past.values, strict=True)}
-                length = {"past_length": np.array(past.length)} if self.shares_prompts else {}
-                yield {"input_ids": ids, "lengths": lengths, **length, **shared}
+            if prompt:
+                yield self._feed([prompt], self._nothing)
+            yield self._feed(list(places), self._past(prompt))
+
+    def _feed(self, rows: Sequence[Ids], past: Past) -> dict[str, npt.NDArray[Any]]:
+        """Return the inputs of one pass over rows, behind the keys and values of a prompt."""
+        ids, lengths = _pad(rows, self._pad_id)
+        feed: dict[str, npt.NDArray[Any]] = {"input_ids": ids, "lengths": lengths}
+        if self.shares_prompts:
+            feed["past_length"] = np.array(past.length)
+        for name, value in zip(self._past_names, past.values, strict=True):
+            feed[name] = value.numpy()
+        return feed
 
     def _by_prompt(self, trees: Sequence[TokenTree]) -> dict[Ids, dict[Ids, list[int]]]:
         """Return for each distinct prompt its distinct responses and their places; none is read twice."""

@@ -36,18 +36,26 @@ class ResponseScorer(nn.Module):
 
     def forward(self, input_ids: Tensor, lengths: Tensor, past_length: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         """Return rewards_B and what the responses leave behind, in the order of `past`."""
+        # 1. Read the responses behind the prompt's keys and values.
         layers = past[1:] if self.pools_prompt else past
+        keys_and_values = list(zip(layers[::2], layers[1::2], strict=True))
         num_layers = self.backbone.config.get_text_config().num_hidden_layers
         rows = None if self.pools_prompt else Rows(lengths, input_ids.shape[1], num_layers=num_layers)
-        prefix = Prefix(list(zip(layers[::2], layers[1::2], strict=True)), past_length, rows=rows)
-        own = hidden_states(self.backbone, input_ids, prefix)
-        hidden, mask = own, torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]
+        prefix = Prefix(keys_and_values, past_length, rows=rows)
+        own_BTD = hidden_states(self.backbone, input_ids, prefix)
+
+        # 2. Pool: the responses alone, or with the prompt in front of each.
+        hidden, mask = own_BTD, torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]
         if self.pools_prompt and past:
-            hidden, mask = _behind(past[0], past_length, own, mask)
-        present = [each for layer in prefix.present for each in layer]
+            hidden, mask = _behind(past[0], past_length, own_BTD, mask)
         rewards = self.head(hidden, mask)
+
+        # 3. Return the rewards, then what the next responses would be read behind.
         scores = (rewards[0], rewards[1:].T) if self.has_aspects else (rewards,)
-        return *scores, *([own] if self.pools_prompt else []), *present
+        left_behind = [own_BTD] if self.pools_prompt else []
+        for key_and_value in prefix.present:
+            left_behind.extend(key_and_value)
+        return *scores, *left_behind
 
 
 def _behind(prompt_1PD: Tensor, length: Tensor, own_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:

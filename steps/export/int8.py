@@ -60,12 +60,17 @@ class _Columns:
     @classmethod
     def of(cls, largest: Floats, weights: Floats) -> Self:
         """Choose them by the largest magnitudes in each column and in the weights that meet it."""
+        # 1. Divide so that a column and its weights are as large: half of the ratio goes to each side.
         logs = 0.5 * np.log(np.maximum(largest, _LEAST) / np.maximum(weights, _LEAST))
         divisors = np.exp(logs - logs.mean()).astype(np.float32)
-        even = largest / divisors
-        order, num = np.argsort(-even, kind="stable"), 8 * -(-len(even) // (8 * _ONE_IN))
-        worth = num < len(even) and even[order[0]] >= _TIMES * even[order[num]]
-        return cls(divisors, np.sort(order[:num]) if worth else order[:0])
+
+        # 2. Keep the largest of what is left in fp32, a multiple of 8 columns, where they stand out from the next.
+        divided = largest / divisors
+        by_size = np.argsort(-divided, kind="stable")
+        num_apart = 8 * -(-len(divided) // (8 * _ONE_IN))
+        if num_apart >= len(divided) or divided[by_size[0]] < _TIMES * divided[by_size[num_apart]]:
+            return cls(divisors, by_size[:0])
+        return cls(divisors, np.sort(by_size[:num_apart]))
 
 
 def linear_inputs(graph: GraphProto) -> list[str]:
@@ -132,11 +137,14 @@ def _linears(graph: GraphProto) -> Iterator[_Linear]:
 
 def _columns(linears: Iterable[_Linear], largest: Mapping[str, Floats]) -> dict[str, _Columns]:
     """Return the columns of each input that was measured; several layers may read one."""
-    weights: dict[str, Floats] = {}
+    largest_weights: dict[str, Floats] = {}
     for linear in linears:
-        rows, found = linear.node.input[0], np.abs(linear.weights).max(axis=1)
-        weights[rows] = np.maximum(weights.get(rows, found), found)
-    return {rows: _Columns.of(largest[rows], each) for rows, each in weights.items() if rows in largest}
+        rows = linear.node.input[0]
+        by_column = np.abs(linear.weights).max(axis=1)
+        largest_weights[rows] = np.maximum(largest_weights.get(rows, by_column), by_column)
+    return {
+        rows: _Columns.of(largest[rows], by_column) for rows, by_column in largest_weights.items() if rows in largest
+    }
 
 
 def _alike(model: ModelProto) -> dict[str, str]:
@@ -179,8 +187,11 @@ def _quantize(graph: GraphProto, rows: str, shape: str, columns: _Columns | None
 
 def _multiply(graph: GraphProto, linear: _Linear, shape: str, columns: _Columns | None) -> Iterator[NodeProto]:
     """Yield the nodes of the product, and add its weights to the graph."""
-    rows, result, name = linear.node.input[0], linear.node.output[0], f"{linear.node.output[0]}.weights"
-    weights, total = linear.weights, f"{result}.product"
+    rows, result = linear.node.input[0], linear.node.output[0]
+    name = f"{result}.weights"
+
+    # 1. The weights: of measured columns those apart stay in fp32, the others are multiplied by what divides the rows.
+    weights = linear.weights
     if columns is not None:
         graph.initializer.append(numpy_helper.from_array(weights[columns.apart], f"{name}.apart"))
         weights = weights * columns.divisors[:, None]
@@ -190,9 +201,14 @@ def _multiply(graph: GraphProto, linear: _Linear, shape: str, columns: _Columns 
     graph.initializer.append(numpy_helper.from_array(integers, f"{name}.int8"))
     graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
     graph.initializer.append(numpy_helper.from_array(np.array([len(scale)]), f"{name}.width"))
+
+    # 2. The product in integers, times the scales of row and column.
+    total = f"{result}.product"
     yield helper.make_node("MatMulInteger", [f"{rows}.int8", f"{name}.int8", "int8.zero_point"], [f"{result}.sum"])
     yield helper.make_node("DequantizeLinear", [f"{result}.sum", f"{rows}.scale"], [f"{result}.rows"], axis=0)
     yield helper.make_node("Mul", [f"{result}.rows", f"{name}.scale"], [total])
+
+    # 3. The columns apart, the bias, and the shape that the product had.
     if columns is not None and len(columns.apart):
         yield helper.make_node("Gemm", [f"{rows}.apart", f"{name}.apart", total], [f"{result}.whole"])
         total = f"{result}.whole"

@@ -100,10 +100,15 @@ class Prefix:
     def _bias(self, query: Tensor, window: int | None) -> Tensor:
         own_T = self.positions(query.shape[2])
         prompt_P = torch.arange(self.past[0][0].shape[2] if self.past else 0, device=query.device)
-        real_TP = (prompt_P < self.length)[None, :].expand(query.shape[2], -1)
-        sees_TS = torch.cat([real_TP, own_T[None, :] <= own_T[:, None]], dim=1)
+
+        # a token sees the prompt without its padding, and of the response what stands before it and itself
+        sees_prompt_TP = (prompt_P < self.length)[None, :].expand(query.shape[2], -1)
+        sees_own_TT = own_T[None, :] <= own_T[:, None]
+        sees_TS = torch.cat([sees_prompt_TP, sees_own_TT], dim=1)
+
         if window is not None:
-            sees_TS = sees_TS & (own_T[:, None] - torch.cat([prompt_P, own_T])[None, :] < window)
+            distance_TS = own_T[:, None] - torch.cat([prompt_P, own_T])[None, :]
+            sees_TS = sees_TS & (distance_TS < window)
         return torch.where(sees_TS, 0.0, torch.finfo(query.dtype).min).to(query.dtype)
 
 

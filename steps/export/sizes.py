@@ -32,10 +32,13 @@ def known_sizes(model: ModelProto) -> dict[str, Sizes]:
 def _without_weights(model: ModelProto) -> ModelProto:
     """Return the model with its weights as inputs, which inference would copy."""
     graph = model.graph
-    small = [each for each in graph.initializer if np.prod(each.dims) <= _FEW]
-    large = [each for each in graph.initializer if np.prod(each.dims) > _FEW]
-    inputs = [helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in large]
-    light = helper.make_graph(graph.node, graph.name, [*graph.input, *inputs], graph.output, small)
+    constants, inputs = [], list(graph.input)
+    for tensor in graph.initializer:
+        if np.prod(tensor.dims) <= _FEW:
+            constants.append(tensor)
+        else:
+            inputs.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    light = helper.make_graph(graph.node, graph.name, inputs, graph.output, constants)
     return helper.make_model(light, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 

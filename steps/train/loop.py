@@ -174,12 +174,19 @@ class Trainer:
         Every process yields as many, since gathering shards and summing gradients takes all of them: one with less to
         do reads a group of another's again, with weight 0.
         """
-        mine = divide([self._size(group) for group in groups], self._world.size)[self._world.rank]
+        # 1. This process's own micro-batches.
+        sizes = [self._size(group) for group in groups]
+        mine = divide(sizes, self._world.size)[self._world.rank]
         batches = self._cut([groups[index] for index in mine]) if mine else []
-        yield from ((batch, 1.0) for batch in batches)
-        if idle := self._world.max(len(batches)) - len(batches):
+        for batch in batches:
+            yield batch, 1.0
+
+        # 2. The smallest group, again and again, until all have yielded as many.
+        num_idle = self._world.max(len(batches)) - len(batches)
+        if num_idle:
             (filler,) = self._cut([min(groups, key=self._size)])
-            yield from ((filler, 0.0) for _ in range(idle))
+            for _ in range(num_idle):
+                yield filler, 0.0
 
     def _step(self, step: int, groups: Groups) -> tuple[float, float]:
         """Take one optimizer step; return the mean loss over its groups, and the tokens read.

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any
+from typing import TypedDict
 
 from pipelines.local.run import Source, pipeline_arguments
 from pipelines.recipes import CONFIGURED, Recipe, named
@@ -13,7 +13,27 @@ from steps.registry.client import champion_record, connect
 from steps.resolve import changed, resolve_data
 
 
-def plan(recipe: Recipe, source: Source, *, name: str) -> dict[str, Any]:
+class DataPlan(TypedDict):
+    """The data that a run would use."""
+
+    path: str
+    md5: str
+    changed: str | None
+    test_md5: str | None
+
+
+class Plan(TypedDict):
+    """What a run would do; `steps` holds the settings of each step."""
+
+    name: str
+    data: DataPlan
+    registry: str
+    champion: str | None
+    lineage: dict[str, str]
+    steps: dict[str, dict[str, object]]
+
+
+def plan(recipe: Recipe, source: Source, *, name: str) -> Plan:
     """Return what a run of a recipe on these data would be: data, champion, lineage, and every step's settings.
 
     Raises:
@@ -36,7 +56,7 @@ def plan(recipe: Recipe, source: Source, *, name: str) -> dict[str, Any]:
     }
 
 
-def plan_lines(found: dict[str, Any]) -> str:
+def plan_lines(found: Plan) -> str:
     """Return a plan as lines for a terminal."""
     data = found["data"]
     rows = [

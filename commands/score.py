@@ -3,17 +3,18 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from uuid import uuid4
 
 from commands.resumable_file import Part
 from rewardlab import __version__
 from rewardlab.bundle import Bundle
-from rewardlab.engine import Engine
+from rewardlab.engine import Engine, Scores
 from rewardlab.files import file_digest
 from rewardlab.groups import Message, messages
 from rewardlab.references import resolve
@@ -21,7 +22,42 @@ from rewardlab.text import parse_json, utf8
 from steps.common.progress import progress
 
 _CHUNK = 256
-Request = tuple[Any, tuple[Message, ...], tuple[str, ...]]
+
+
+class Identity(TypedDict, total=False):
+    """The id that a line brings, if it brings one."""
+
+    id: object
+
+
+class AspectRewards(TypedDict, total=False):
+    """The rewards by aspect, where the model has aspects."""
+
+    aspects: dict[str, list[float]]
+
+
+class ScoredLine(Identity, AspectRewards):
+    """What is written for a line whose responses have their rewards."""
+
+    rewards: list[float]
+    truncated: list[bool]
+    model: str
+
+
+class FailedLine(Identity):
+    """What is written for a line that cannot be scored."""
+
+    rewards: None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a line asks for."""
+
+    identity: Identity
+    prompt: tuple[Message, ...]
+    responses: tuple[str, ...]
 
 
 def score_file(source: Path, target: Path, *, model: str, parse: str | None, name: str) -> int:
@@ -73,15 +109,15 @@ def _lines(source: Path) -> Iterator[bytes]:
         raise ValueError(f"{source} is cut short or damaged ({error}): fetch it again") from error
 
 
-def _request(line: bytes, parse: str | None) -> Request | dict[str, Any]:
+def _request(line: bytes, parse: str | None) -> Request | FailedLine:
     """Return what a line asks for, or the answer that says why it cannot be scored."""
-    identity: dict[str, Any] = {}
+    identity: Identity = {}
     try:
         row = parse_json(line.decode().removeprefix("\ufeff"))
         if not isinstance(row, dict):
             raise ValueError(f"a line is an object {{id?, prompt, responses}}, got {row!r:.80}")
         identity = {"id": row["id"]} if "id" in row else {}
-        return identity, *_texts(row, parse)
+        return Request(identity, *_texts(row, parse))
     except json.JSONDecodeError as error:
         reason = f"not JSON: {error}" if line.strip() else "the line is blank"
     except RecursionError:
@@ -91,7 +127,7 @@ def _request(line: bytes, parse: str | None) -> Request | dict[str, Any]:
     return {**identity, "rewards": None, "error": reason}
 
 
-def _texts(row: dict[str, Any], parse: str | None) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+def _texts(row: Mapping[str, object], parse: str | None) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """Return prompt and responses of a row: as they are, or as the reader of a format takes them."""
     if parse is None:
         if "prompt" not in row:
@@ -113,27 +149,33 @@ def _responses(responses: Any) -> tuple[str, ...]:
     return tuple(responses)
 
 
-def _answers(engine: Engine, requests: Sequence[Request | dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _answers(engine: Engine, requests: Sequence[Request | FailedLine]) -> Iterator[ScoredLine | FailedLine]:
     """Yield an answer for each request; one that fails takes no other with it."""
-    good = [request for request in requests if isinstance(request, tuple)]
+    good = [request for request in requests if isinstance(request, Request)]
     try:
-        scored = iter(engine.score_many([(prompt, responses) for _, prompt, responses in good]))
+        scored = iter(engine.score_many([(request.prompt, request.responses) for request in good]))
     except (ValueError, ArithmeticError) as error:
         if len(requests) == 1:
-            yield {**good[0][0], "rewards": None, "error": str(error)}
+            yield {**good[0].identity, "rewards": None, "error": str(error)}
         else:
             for request in requests:
                 yield from _answers(engine, [request])
         return
     for request in requests:
-        if isinstance(request, dict):
-            yield request
-        else:
+        if isinstance(request, Request):
             scores = next(scored)
             yield {
-                **request[0],
+                **request.identity,
                 "rewards": list(scores.rewards),
                 "truncated": list(scores.truncated),
-                **({"aspects": {name: list(each) for name, each in scores.aspects.items()}} if scores.aspects else {}),
+                **_aspects(scores),
                 "model": engine.bundle.label,
             }
+        else:
+            yield request
+
+
+def _aspects(scores: Scores) -> AspectRewards:
+    if not scores.aspects:
+        return {}
+    return {"aspects": {aspect: list(rewards) for aspect, rewards in scores.aspects.items()}}

@@ -1,6 +1,7 @@
 """Make the read-out contract of a backbone from its tokenizer, and hold a policy's tokenizer against it."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def build_readout(folder: Path, *, pooling: Pooling, prompt_limit: int, response
         raise ValueError(f"tokenizer has no pad token: set pad_token in {folder / TOKENIZER_CONFIG}, not eos")
     template = _template(tokenizer)
     check_template(template)
+    prefix, separator, end = _fixed_tokens(tokenizer, template, kind)
     readout = ReadOut(
         kind=kind,
         template=template,
@@ -43,7 +45,9 @@ def build_readout(folder: Path, *, pooling: Pooling, prompt_limit: int, response
         response_limit=response_limit,
         pooling=pooling,
         tokenizer_digest=file_digest(folder / TOKENIZER),
-        **_fixed_tokens(tokenizer, template, kind),
+        prefix=prefix,
+        separator=separator,
+        end=end,
     )
     _check_length(readout, AutoConfig.from_pretrained(folder, trust_remote_code=False))
     return readout
@@ -71,19 +75,21 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
     return {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
 
 
-def _fixed_tokens(tokenizer: PreTrainedTokenizerBase, template: str, kind: Kind) -> dict[str, Any]:
-    """Return the ids that the read-out puts around prompt and response."""
+def _fixed_tokens(
+    tokenizer: PreTrainedTokenizerBase, template: str, kind: Kind
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return the ids that the read-out puts before the prompt, between it and the response, and behind that."""
     if kind == "encoder":
         if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
             raise ValueError("the encoder's tokenizer has no cls or no sep token: set both in tokenizer_config.json")
         separator = (tokenizer.sep_token_id,)
-        return {"prefix": (tokenizer.cls_token_id,), "separator": separator, "end": separator}
+        return (tokenizer.cls_token_id,), separator, separator
     end = _end_of_turn(tokenizer, template)
     if end is None:
         raise ValueError("the template ends no turn with a special token and the tokenizer has no eos: set eos_token")
     bos = tokenizer.bos_token_id
     starts = template == PLAIN_TEMPLATE and bos is not None and bos != tokenizer.eos_token_id
-    return {"prefix": (bos,) if starts else (), "end": (end,)}
+    return (bos,) if starts else (), (), (end,)
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None:
@@ -110,7 +116,7 @@ def _check_length(readout: ReadOut, config: Any) -> None:
         )
 
 
-def _identity(folder: Path) -> dict[str, Any]:
+def _identity(folder: Path) -> Mapping[str, object]:
     """Return what two tokenizers must share to write the same tokens."""
     content = read_json(folder / TOKENIZER)
     model = content["model"]

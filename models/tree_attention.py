@@ -45,7 +45,7 @@ def hidden_states(backbone: PreTrainedModel, batch: TreeBatch) -> Tensor:
     return hidden_TD
 
 
-def inputs(batch: TreeBatch, row: Row) -> dict[str, Any]:
+def inputs(batch: TreeBatch, row: Row) -> dict[str, Tensor | Row]:
     """Return what a backbone, or a language model, is called with to read a row.
 
     The mask, which nobody reads, is there so that transformers makes none of its own over the whole row.

@@ -261,13 +261,13 @@ _NEW_NAMES = {
 """The old names of what is a fact of the model. They go with version 0.2."""
 
 
-def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _renamed(settings: Mapping[str, Any]) -> dict[str, object]:
     """Return the settings by their new names.
 
     Raises:
         ValueError: two names of one setting have different values.
     """
-    renamed: dict[str, Any] = {}
+    renamed: dict[str, object] = {}
     source: dict[str, str] = {}
     for path, value in settings.items():
         name = new_name(path, value, settings)

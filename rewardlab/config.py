@@ -88,7 +88,7 @@ def settings_config(cls: type[C], settings: str, **overrides: Any) -> C:
 
 
 @functools.cache
-def _types(cls: type[Config]) -> dict[str, Any]:
+def _types(cls: type[Config]) -> Mapping[str, object]:
     """Return the types of a configuration's fields; they are worked out once, which takes longer than all else."""
     return typing.get_type_hints(cls)
 

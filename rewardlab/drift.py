@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +68,7 @@ class Drift:
         """Say whether the shift is large, and larger than samples of these sizes show by chance."""
         return self.psi >= LARGE_PSI and self.psi > self.psi_noise
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, float | None]:
         """Return the numbers as plain JSON values."""
         return asdict(self)
 

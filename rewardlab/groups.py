@@ -87,9 +87,9 @@ class PreferenceGroup:
             if not all(math.isfinite(rating) for rating in ratings):
                 raise ValueError(f"scores[{aspect!r}] holds a rating that is not finite: {ratings}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the record as plain JSON values, defaults left out."""
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "id": self.id,
             "prompt": [{"role": turn.role, "content": turn.content} for turn in self.prompt],
             "responses": list(self.responses),
@@ -162,8 +162,8 @@ def _texts(responses: Any) -> tuple[str, ...]:
     return tuple(responses)
 
 
-def _comparison_dict(comparison: Comparison) -> dict[str, Any]:
-    values: dict[str, Any] = {"better": comparison.better, "worse": comparison.worse}
+def _comparison_dict(comparison: Comparison) -> dict[str, int | float | str]:
+    values: dict[str, int | float | str] = {"better": comparison.better, "worse": comparison.worse}
     if comparison.strength != 1.0:
         values["strength"] = comparison.strength
     for name in ("margin", "annotator", "aspect"):

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NotRequired, Self, TypedDict
 from urllib.parse import quote, unquote, urlparse
 
 import httpx
@@ -21,6 +21,21 @@ from rewardlab.signing import SIGNATURE
 TIMEOUT_SECONDS = 20.0
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+class _Tag(TypedDict):
+    """A tag as MLflow answers it."""
+
+    key: str
+    value: str
+
+
+class _ModelVersion(TypedDict):
+    """A version of a registered model as MLflow answers it, with what is read of it here."""
+
+    version: str
+    source: str
+    tags: NotRequired[list[_Tag]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +92,16 @@ class RestRegistry:
 
     def records(self, name: str) -> list[tuple[int, str]]:
         """Return number and text of every entry in the log of a registered model."""
-        query = {"filter": f"name = '{log_name(name)}'", "max_results": PAGE, "order_by": "version_number ASC"}
+        query: dict[str, str | int | None] = {
+            "filter": f"name = '{log_name(name)}'",
+            "max_results": PAGE,
+            "order_by": "version_number ASC",
+        }
         records: list[tuple[int, str]] = []
         while True:
             page = self._get("model-versions/search", query)
-            for version in page.get("model_versions", []):
+            versions: list[_ModelVersion] = page.get("model_versions", [])
+            for version in versions:
                 records.append((int(version["version"]), _tags(version).get(ENTRY, "")))
             query["page_token"] = page.get("next_page_token")
             if not query["page_token"]:
@@ -201,15 +221,15 @@ class RestRegistry:
             for chunk in answer.iter_bytes():
                 file.write(chunk)
 
-    def _version(self, name: str, number: str) -> dict[str, Any]:
-        version: dict[str, Any] = self._get("model-versions/get", {"name": name, "version": number})["model_version"]
+    def _version(self, name: str, number: str) -> _ModelVersion:
+        version: _ModelVersion = self._get("model-versions/get", {"name": name, "version": number})["model_version"]
         return version
 
-    def _get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
+    def _get(self, path: str, query: Mapping[str, str | int | None]) -> dict[str, Any]:
         values: dict[str, Any] = self._client.get(f"{_API}/{path}", params=query).raise_for_status().json()
         return values
 
-    def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+    def _post(self, path: str, body: Mapping[str, object]) -> httpx.Response:
         return self._client.post(f"{_API}/{path}", json=body)
 
 
@@ -223,7 +243,7 @@ def _base_of(source: str) -> str:
     return f"{_ARTIFACTS}/{place.path.strip('/')}"
 
 
-def _tags(version: Mapping[str, Any]) -> dict[str, str]:
+def _tags(version: _ModelVersion) -> dict[str, str]:
     return {tag["key"]: tag["value"] for tag in version.get("tags", [])}
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -135,7 +135,7 @@ def _check_header(names: Any) -> None:
         raise ValueError(f"the table has the column {', '.join(map(repr, twice))} more than once: rename one")
 
 
-def _table_row(line: int, row: dict[Any, Any]) -> dict[str, Any] | BadRow:
+def _table_row(line: int, row: Mapping[Any, Any]) -> dict[str, object] | BadRow:
     if None in row or None in row.values():
         listed = {"rest" if name is None else name: cell for name, cell in row.items()}
         return BadRow(line, f"not {len(row) - (None in row)} cells", listed)

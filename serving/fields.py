@@ -7,15 +7,16 @@ from rewardlab.groups import messages
 from serving.limits import Limits, check_count, check_text, check_texts
 from serving.loaded_model import Group, Item, Text
 
-STRING: dict[str, Any] = {"type": "string"}
+STRING: Mapping[str, object] = {"type": "string"}
 """JSON schema of what `string` reads; `STRINGS` and `TEXTS` likewise."""
-STRINGS: dict[str, Any] = {"anyOf": [STRING, {"type": "array", "items": STRING, "minItems": 1}]}
-_IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
-TEXTS: dict[str, Any] = {"anyOf": [*STRINGS["anyOf"], _IDS, {"type": "array", "items": _IDS, "minItems": 1}]}
-BOOLEAN: dict[str, Any] = {"type": "boolean"}
+_STRING_LIST = {"type": "array", "items": STRING, "minItems": 1}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+STRINGS: Mapping[str, object] = {"anyOf": [STRING, _STRING_LIST]}
+TEXTS: Mapping[str, object] = {"anyOf": [STRING, _STRING_LIST, _IDS, {"type": "array", "items": _IDS, "minItems": 1}]}
+BOOLEAN: Mapping[str, object] = {"type": "boolean"}
 
 
-def object_of(required: Sequence[str], **fields: Mapping[str, Any]) -> dict[str, Any]:
+def object_of(required: Sequence[str], **fields: Mapping[str, object]) -> Mapping[str, object]:
     """Return the JSON schema of a body with fields, some of which are required.
 
     Example:
@@ -25,7 +26,7 @@ def object_of(required: Sequence[str], **fields: Mapping[str, Any]) -> dict[str,
     return {"type": "object", "required": list(required), "properties": fields}
 
 
-def string(values: Mapping[str, Any], key: str, limits: Limits) -> str:
+def string(values: Mapping[str, object], key: str, limits: Limits) -> str:
     """Return a string.
 
     Raises:
@@ -38,7 +39,7 @@ def string(values: Mapping[str, Any], key: str, limits: Limits) -> str:
     return value
 
 
-def strings(values: Mapping[str, Any], key: str, limits: Limits) -> list[str]:
+def strings(values: Mapping[str, object], key: str, limits: Limits) -> list[str]:
     """Return a list of at least one string; one alone is a list of itself.
 
     Raises:
@@ -56,7 +57,7 @@ def strings(values: Mapping[str, Any], key: str, limits: Limits) -> list[str]:
     return entries
 
 
-def texts(values: Mapping[str, Any], key: str, limits: Limits) -> list[Item]:
+def texts(values: Mapping[str, object], key: str, limits: Limits) -> list[Item]:
     """Return rendered conversations: a string, token ids, or a list of either.
 
     Raises:

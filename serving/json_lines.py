@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -80,7 +79,7 @@ class Lines(Response):
             yield rest
 
     async def _one(self, line: bytes) -> bytes:
-        identity: dict[str, Any] = {}
+        identity: Mapping[str, object] = {}
         try:
             values = parse_object(line, self._context.limits)
             identity = {"id": values["id"]} if "id" in values else {}

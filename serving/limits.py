@@ -1,8 +1,7 @@
 """Limits of a request, and its body: what is refused before any of it is tokenized."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -39,7 +38,7 @@ def unavailable(reason: str, *, retry_seconds: int = 1) -> HTTPException:
     return HTTPException(503, reason, headers={"Retry-After": str(retry_seconds)})
 
 
-async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
+async def read_object(request: Request, limits: Limits) -> Mapping[str, object]:
     """Return the request's body as a JSON object.
 
     Raises:
@@ -48,7 +47,7 @@ async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
     return parse_object(await read_body(request, limits.max_body_bytes), limits)
 
 
-def parse_object(body: bytes, limits: Limits) -> dict[str, Any]:
+def parse_object(body: bytes, limits: Limits) -> Mapping[str, object]:
     """Return JSON text as the object that it is.
 
     Raises:

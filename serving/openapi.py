@@ -1,7 +1,6 @@
 """The server's description as OpenAPI: the native protocol in full, the others by the fields that are read."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from rewardlab import __version__
 from serving.protocol import Endpoint, Protocol
@@ -9,9 +8,9 @@ from serving.protocol import Endpoint, Protocol
 _HEALTH = ("/health/live", "/health/ready", "/health", "/metrics")
 
 
-def openapi(model: str, protocols: Iterable[Protocol]) -> dict[str, Any]:
+def openapi(model: str, protocols: Iterable[Protocol]) -> Mapping[str, object]:
     """Return the description of a server for the name of its model and the protocols that it serves."""
-    paths: dict[str, Any] = {path: _status() for path in _HEALTH}
+    paths: dict[str, object] = {path: _status() for path in _HEALTH}
     for protocol in protocols:
         prefix = "" if protocol.at_root else f"/{protocol.name}"
         for endpoint in protocol.endpoints:
@@ -24,11 +23,11 @@ def openapi(model: str, protocols: Iterable[Protocol]) -> dict[str, Any]:
     return {"openapi": "3.1.0", "info": {"title": "rewardlab", "version": __version__}, "paths": paths}
 
 
-def _status() -> dict[str, Any]:
+def _status() -> Mapping[str, object]:
     return {"get": {"responses": {"200": {"description": "Well."}, "503": _json("Not.", {})}}}
 
 
-def _operation(protocol: Protocol, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
+def _operation(protocol: Protocol, endpoint: Endpoint, body: Mapping[str, object]) -> Mapping[str, object]:
     policy = protocol.policy
     refused = {"400": "Not JSON.", "401": "No known token.", "413": "Too large.", "504": "Too late."}
     refused |= {str(policy.refusal_status): "What cannot be scored, and why.", str(policy.full_status): "Full."}
@@ -41,5 +40,5 @@ def _operation(protocol: Protocol, endpoint: Endpoint, body: Mapping[str, Any]) 
     }
 
 
-def _json(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+def _json(text: str, schema: Mapping[str, object]) -> Mapping[str, object]:
     return {"description": text, "content": {"application/json": {"schema": dict(schema)}}}

@@ -37,7 +37,7 @@ class ErrorForm:
     """
 
     body: Callable[[str], Any]
-    schema: Mapping[str, Any]
+    schema: Mapping[str, object]
 
 
 ERROR_OBJECT = ErrorForm(
@@ -60,8 +60,8 @@ class Endpoint:
 
     path: str
     reply: "Reply"
-    body: Mapping[str, Any] | None = None
-    reply_schema: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, object] | None = None
+    reply_schema: Mapping[str, object] = field(default_factory=dict)
     described_as: str | None = None
 
 
@@ -132,7 +132,7 @@ class RequestContext:
         return self.scorer.limits
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, str | int | None]:
         """Return what the log says of the request."""
         return {
             "request_id": self.id,
@@ -209,7 +209,7 @@ class RequestContext:
 
 Reply = Callable[[RequestContext], Awaitable[Response]]
 """What an endpoint does with a request."""
-Answer = Callable[[RequestContext, dict[str, Any]], Coroutine[Any, Any, Any]]
+Answer = Callable[[RequestContext, Mapping[str, object]], Coroutine[Any, Any, Any]]
 """The same where request and reply are JSON: a JSON object in, a JSON value out."""
 StatusReply = Callable[[Request, Scorer], Awaitable[Response]]
 

@@ -18,7 +18,7 @@ from serving.limits import Limits, parse_object, read_body
 HEADER = "inference-header-content-length"
 _NUMBERS: dict[str, np.dtype[Any]] = {"INT64": np.dtype("<i8"), "INT32": np.dtype("<i4"), "FP32": np.dtype("<f4")}
 
-_TENSOR: dict[str, Any] = {
+_TENSOR: Mapping[str, object] = {
     "type": "object",
     "required": ["name", "datatype", "shape"],
     "properties": {
@@ -51,9 +51,9 @@ class Inference:
     outputs: tuple[str, ...]
     binary: bool
 
-    def reply(self, head: Mapping[str, Any], output: Tensor) -> Response:
+    def reply(self, head: Mapping[str, object], output: Tensor) -> Response:
         """Return the reply with one FP32 output, in the form that was asked for."""
-        about: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}
+        about: dict[str, object] = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}
         start = {**head, **({"id": self.id} if self.id is not None else {})}
         if not self.binary:
             return JSONResponse({**start, "outputs": [{**about, "data": list(output.data)}]})
@@ -95,7 +95,7 @@ async def read_inference(request: Request, limits: Limits) -> Inference:
     return Inference(_id(values), tuple(inputs), *_wanted(values))
 
 
-def _wanted(values: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
+def _wanted(values: Mapping[str, object]) -> tuple[tuple[str, ...], bool]:
     binary = bool(_parameters(values).get("binary_data_output", False))
     outputs = _entries(values, "outputs") if "outputs" in values else []
     for entry in outputs:
@@ -103,7 +103,7 @@ def _wanted(values: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
     return tuple(str(entry.get("name")) for entry in outputs), binary
 
 
-def _id(values: Mapping[str, Any]) -> str | None:
+def _id(values: Mapping[str, object]) -> str | None:
     if values.get("id") is None:
         return None
     if not isinstance(values["id"], str):
@@ -112,19 +112,19 @@ def _id(values: Mapping[str, Any]) -> str | None:
     return str(values["id"])
 
 
-def _entries(values: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+def _entries(values: Mapping[str, object], key: str) -> list[Mapping[str, object]]:
     entries = values.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{key}: a list of tensors, got {entries!r:.80}")
     return entries
 
 
-def _parameters(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+def _parameters(entry: Mapping[str, object]) -> Mapping[str, object]:
     parameters = entry.get("parameters")
     return parameters if isinstance(parameters, dict) else {}
 
 
-def _tensor(entry: Mapping[str, Any], raw: bytes | None) -> Tensor:
+def _tensor(entry: Mapping[str, object], raw: bytes | None) -> Tensor:
     name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
     if not isinstance(name, str):
         raise ValueError(f"inputs: a tensor has a name, got {name!r:.80}")

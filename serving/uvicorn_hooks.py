@@ -1,9 +1,10 @@
 """What uvicorn does otherwise for this server: it tells requests of a disconnect, and rejects held ones at shutdown."""
 
 import socket
-from typing import Any, cast
+from typing import cast
 
 import uvicorn
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.disconnect import enable, notify
@@ -19,13 +20,13 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        enable(cast(dict[str, Any], self.scope))
+        enable(cast(Scope, self.scope))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection, and tell the request that is being answered."""
         super().connection_lost(exc)
         if self.cycle:
-            notify(cast(dict[str, Any], self.cycle.scope))
+            notify(cast(Scope, self.cycle.scope))
 
 
 class Server(uvicorn.Server):

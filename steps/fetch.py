@@ -2,9 +2,9 @@
 
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, tree_digest
@@ -104,7 +104,7 @@ def _get(config: FetchConfig, target: Path) -> None:
     _check(data_md5(target), config.data_md5, where)
 
 
-def _remote(remote: str) -> dict[str, Any]:
+def _remote(remote: str) -> Mapping[str, str | dict[str, str]]:
     """Return what tells DVC which remote it asks."""
     if "://" in remote:
         return {"remote": "given", "remote_config": {"url": remote}}

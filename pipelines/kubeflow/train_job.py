@@ -1,7 +1,6 @@
 """The TrainJob of a training on several nodes, as a profile asks for it; the train step adds name and command."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rewardlab.config import Config, canonical_json
 
@@ -9,12 +8,12 @@ RUNTIME = "rewardlab-torch"
 """The ClusterTrainingRuntime: its nodes run the container `node`, and all start again where one fails."""
 _MANAGER = "rewardlab.io/profile"
 _TMP = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 (the image's file system is read-only)
-Variables = Sequence[Mapping[str, Any]]
+Variables = Sequence[Mapping[str, object]]
 
 
 def variables(
     plain: Mapping[str, str], from_map: Mapping[str, str], config_map: str, secrets: Mapping[str, Mapping[str, str]]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Return a container's variables: given values, and references to keys, which a namespace may lack.
 
     Args:
@@ -23,7 +22,7 @@ def variables(
         config_map: its name.
         secrets: by name, variables by key.
     """
-    found: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in plain.items()]
+    found: list[dict[str, object]] = [{"name": name, "value": value} for name, value in plain.items()]
     for name, key in from_map.items():
         reference = {"name": config_map, "key": key, "optional": True}
         found.append({"name": name, "valueFrom": {"configMapKeyRef": reference}})
@@ -69,7 +68,7 @@ def train_job(placement: Config, *, image: str, env: Variables, claim: str, stat
     )
 
 
-def _pod(*, claim: str, state: str, shared_memory: str) -> dict[str, Any]:
+def _pod(*, claim: str, state: str, shared_memory: str) -> dict[str, object]:
     """Return what a node's pod has beside its container: volumes, a user without rights, time to keep its state."""
     memory = {"medium": "Memory", **({"sizeLimit": shared_memory} if shared_memory else {})}
     volumes = [

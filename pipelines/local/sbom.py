@@ -34,6 +34,6 @@ def materials(image: str, locks: Sequence[Path], *, debian: str) -> dict[str, An
     return bill
 
 
-def _debian(name: str, version: str) -> dict[str, Any]:
+def _debian(name: str, version: str) -> dict[str, str]:
     purl = f"pkg:deb/debian/{quote(name)}@{quote(version)}"
     return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}

@@ -165,7 +165,7 @@ def _check_columns(columns: Mapping[str, str], seen: Sequence[Row]) -> None:
         raise ValueError(f"no row has the column {', '.join(map(repr, missing))}; there are {_listed(there)}")
 
 
-def _renamed(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
+def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
     """Return the row under the names that readers know; `family` and `weight` are no reader's."""
     fields = {field: column for field, column in columns.items() if field not in ("family", "weight")}
     rest = {name: value for name, value in row.items() if name not in fields.values()}

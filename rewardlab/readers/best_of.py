@@ -32,12 +32,18 @@ def group(row: Row) -> PreferenceGroup:
     pairs = product(range(len(chosen)), range(len(chosen), len(responses)))
     comparisons = [Comparison(better=i, worse=j) for i, j in pairs]
     known = labels(row, _USED)
+    family = ""
     known["subset"] = known["subset"] or known["meta"].get("domain", "")
     if known["subset"] == "Ties":
-        known["family"] = f"ties:{str(row.get('id')).rpartition(':')[2]}"
+        family = f"ties:{str(row.get('id')).rpartition(':')[2]}"
         comparisons += [Comparison(better=i, worse=j, strength=0.5) for i, j in combinations(range(len(chosen)), 2)]
     return PreferenceGroup(
-        id=row_id(row, prompt, responses), prompt=prompt, responses=responses, comparisons=tuple(comparisons), **known
+        id=row_id(row, prompt, responses),
+        prompt=prompt,
+        responses=responses,
+        comparisons=tuple(comparisons),
+        family=family,
+        **known,
     )
 
 

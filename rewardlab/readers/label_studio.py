@@ -1,6 +1,6 @@
 """Label Studio's JSON export of a pairwise project: `{data, annotations: [{result: [{type: "pairwise", ...}]}]}`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rewardlab.groups import Comparison, PreferenceGroup
@@ -44,7 +44,7 @@ def group(row: Row) -> PreferenceGroup:
     )
 
 
-def _results(row: Row) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def _results(row: Row) -> Iterator[tuple[Mapping[str, object], Mapping[str, object]]]:
     """Yield each annotation that counts, with its pairwise result."""
     for annotation in _dicts(row.get("annotations")):
         if not annotation.get("was_cancelled"):
@@ -53,11 +53,11 @@ def _results(row: Row) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
                     yield annotation, result
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
+def _dicts(value: Any) -> list[Mapping[str, object]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
-def _vote(annotation: dict[str, Any], result: dict[str, Any]) -> Comparison:
+def _vote(annotation: Mapping[str, object], result: Mapping[str, object]) -> Comparison:
     value = result.get("value")
     selected = value.get("selected") if isinstance(value, dict) else None
     if selected not in ("left", "right"):

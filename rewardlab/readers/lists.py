@@ -1,5 +1,6 @@
 """Lists: `{prompt, context?, responses, preferences}` with one judgement for every pair of responses."""
 
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -51,7 +52,7 @@ def _comparisons(preferences: list[Any], num_responses: int) -> tuple[Comparison
     return tuple(_judged(i, j, better) for (i, j), better in zip(pairs, preferences, strict=True))
 
 
-def _named(judgement: dict[str, Any]) -> Comparison:
+def _named(judgement: Mapping[str, Any]) -> Comparison:
     if judgement.keys() != {"i", "j", "label"} or not all(type(judgement[name]) is int for name in "ij"):
         raise ValueError(f"a preference is {{i, j, label}} with two indices, got {judgement!r:.80}")
     label = judgement["label"]

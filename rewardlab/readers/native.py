@@ -1,6 +1,7 @@
 """Our own format: a preference group as JSON; votes without comparisons are aggregated."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 from rewardlab.groups import PreferenceGroup, messages
 from rewardlab.readers.reader import Reader, Row, row_id
@@ -29,15 +30,10 @@ def group(row: Row) -> PreferenceGroup:
     made = PreferenceGroup.from_dict(values)
     if made.comparisons or not made.votes:
         return made
-    return PreferenceGroup.from_dict(made.to_dict() | {"comparisons": _dicts(made)})
+    return replace(made, comparisons=aggregate(made.votes))
 
 
-def _dicts(made: PreferenceGroup) -> list[dict[str, Any]]:
-    names = ("better", "worse", "strength", "margin", "aspect")
-    return [{name: getattr(entry, name) for name in names} for entry in aggregate(made.votes)]
-
-
-def _check(values: dict[str, Any]) -> None:
+def _check(values: Row) -> None:
     for name in _TEXTS:
         if not isinstance(values.get(name, ""), str):
             raise ValueError(f"{name} is a string, got {values[name]!r:.80}")
@@ -52,7 +48,7 @@ def _check(values: dict[str, Any]) -> None:
             _check_entry(entry)
 
 
-def _check_entry(entry: dict[str, Any]) -> None:
+def _check_entry(entry: Mapping[str, object]) -> None:
     if not all(type(entry.get(key)) is int for key in ("better", "worse")):
         raise ValueError(f"better and worse are indices of responses, got {entry!r:.80}")
     for name in ("annotator", "aspect"):

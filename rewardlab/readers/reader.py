@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, TypedDict
 
 from rewardlab.config import canonical_json
 from rewardlab.groups import Comparison, Message, PreferenceGroup, messages
@@ -38,6 +38,14 @@ class BadRow:
     row: Any
 
 
+class Labels(TypedDict):
+    """What a row says of its group beside the texts, as a `PreferenceGroup` takes it."""
+
+    subset: str
+    source: str
+    meta: dict[str, str]
+
+
 def content_id(prompt: Sequence[Message], responses: Sequence[str]) -> str:
     """Return the id of a row that brings none: it depends on what is asked and answered, not on the place.
 
@@ -55,7 +63,7 @@ def row_id(row: Row, prompt: Sequence[Message], responses: Sequence[str]) -> str
     return content_id(prompt, responses) if given is None or given == "" else str(given)
 
 
-def labels(row: Row, used: frozenset[str]) -> dict[str, Any]:
+def labels(row: Row, used: frozenset[str]) -> Labels:
     """Return subset, source and meta of a row; `group` is a subset, what else is a single value is meta."""
     subset = row.get("subset") or row.get("group")
     rest = {name: value for name, value in row.items() if name not in used | _LABELS}
@@ -111,7 +119,7 @@ def conversation(value: Any) -> tuple[Message, ...]:
     return messages([_message(turn) if isinstance(turn, Mapping) else turn for turn in value])
 
 
-def _message(turn: Mapping[str, Any]) -> dict[str, Any]:
+def _message(turn: Mapping[str, object]) -> Mapping[str, object]:
     filled = {name: part for name, part in turn.items() if part is not None}
     if filled.keys() != {"from", "value"}:
         return filled

@@ -1,5 +1,6 @@
 """UltraFeedback: `{instruction, completions: [{response, annotations, overall_score}]}` (Cui et al. 2023)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rewardlab.groups import PreferenceGroup
@@ -46,9 +47,9 @@ def group(row: Row) -> PreferenceGroup:
     )
 
 
-def _ratings(completion: dict[str, Any]) -> dict[str, float]:
+def _ratings(completion: Mapping[str, object]) -> dict[str, float]:
     """Return the numbers among a completion's ratings; "N/A" is none."""
-    found: dict[str, Any] = {"overall": completion.get("overall_score")}
+    found: dict[str, object] = {"overall": completion.get("overall_score")}
     annotations = completion.get("annotations")
     for aspect, annotation in annotations.items() if isinstance(annotations, dict) else ():
         found[aspect] = annotation.get("Rating") if isinstance(annotation, dict) else None

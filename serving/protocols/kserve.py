@@ -1,6 +1,7 @@
 """KServe's protocol v1: `POST /v1/models/NAME:predict`, instances in, predictions out."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,7 +18,15 @@ from serving.scorer import Scorer, failure
 _MODEL = "/v1/models/{name}"
 
 
-async def predict(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
+class Predictions(TypedDict):
+    """The reply: for each instance a list of rewards, or the one reward of a text."""
+
+    predictions: list[list[float | None] | float | None]
+    model_name: str
+    model_version: str
+
+
+async def predict(context: RequestContext, values: Mapping[str, object]) -> Predictions:
     """Score instances: `{prompt, responses}` gives a list of rewards, a text that ends with a response one reward."""
     _check_model(context.request, context.scorer)
     instances = values.get("instances")

@@ -1,6 +1,7 @@
 """LLaMA-Factory's scoring: `POST /v1/score/evaluation`, as `train/ppo/ppo_utils.py` asks it."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
 
 from serving.admission import OverloadPolicy
 from serving.fields import STRING, STRINGS, object_of, texts
@@ -8,7 +9,18 @@ from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
 from serving.scorer import each_reward
 
 
-async def answer(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
+class Evaluation(TypedDict):
+    """The reply; the last two fields are ours."""
+
+    id: str
+    object: str
+    model: str
+    scores: list[float]
+    truncated: list[bool]
+    literal_marker: list[bool]
+
+
+async def answer(context: RequestContext, values: Mapping[str, object]) -> Evaluation:
     """Score whole texts; `max_length` is the bundle's own matter."""
     scored = await context.score(texts(values, "messages", context.limits))
     return {

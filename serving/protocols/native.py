@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from starlette.responses import JSONResponse, Response
 
@@ -23,6 +23,44 @@ _KEYS = ("prompt", "responses")
 _OPTIONS = ("partial",)
 
 
+class AspectRewards(TypedDict, total=False):
+    """The rewards by aspect, where the model has aspects."""
+
+    aspects: dict[str, list[float | None]]
+
+
+class Rewards(AspectRewards):
+    """The reply where every response has its reward (`rewards_response.schema.json`)."""
+
+    rewards: list[float]
+    ranks: list[int]
+    best: int
+    order: list[int]
+    beats_next: list[float]
+    truncated: list[bool]
+    num_tokens: list[int]
+    digest: str
+    model: str
+
+
+class ResponseError(TypedDict):
+    """Why the response at a place of the request has no reward."""
+
+    index: int
+    error: str
+
+
+class PartialRewards(AspectRewards):
+    """The reply where a response may have failed (`rewards_partial.schema.json`)."""
+
+    rewards: list[float | None]
+    truncated: list[bool]
+    num_tokens: list[int]
+    errors: list[ResponseError]
+    digest: str
+    model: str
+
+
 async def reply(context: RequestContext) -> Response:
     """Return the reply to a JSON object, or to a stream of JSON lines."""
     media_type = context.request.headers.get("content-type", "").partition(";")[0]
@@ -32,7 +70,7 @@ async def reply(context: RequestContext) -> Response:
     return JSONResponse(await context.unless_gone(answer(context, values)))
 
 
-async def answer(context: RequestContext, values: Mapping[str, Any]) -> dict[str, Any]:
+async def answer(context: RequestContext, values: Mapping[str, object]) -> Rewards | PartialRewards:
     """Return the reply to one group.
 
     Raises:
@@ -52,12 +90,12 @@ async def answer(context: RequestContext, values: Mapping[str, Any]) -> dict[str
     return partial(scored, places, unreadable | unscored)
 
 
-async def line(context: RequestContext, values: Mapping[str, Any]) -> dict[str, Any]:
+async def line(context: RequestContext, values: Mapping[str, object]) -> Rewards | PartialRewards:
     """Return the reply to one line of many; its `id` is told by the stream."""
     return await answer(context, {key: value for key, value in values.items() if key != "id"})
 
 
-def parse(values: Mapping[str, Any], limits: Limits) -> tuple[tuple[Message, ...], list[str | ValueError]]:
+def parse(values: Mapping[str, object], limits: Limits) -> tuple[tuple[Message, ...], list[str | ValueError]]:
     """Return the prompt and the responses of a request, or what is wrong with a response in its place.
 
     Raises:
@@ -92,7 +130,7 @@ def _response(index: int, response: Any, limits: Limits) -> str | ValueError:
     return response
 
 
-def whole(values: Sequence[float], scored: Scored) -> dict[str, Any]:
+def whole(values: Sequence[float], scored: Scored) -> Rewards:
     """Return the reply where every response has its reward."""
     order = sorted(range(len(values)), key=lambda index: -values[index])
     return {
@@ -101,7 +139,7 @@ def whole(values: Sequence[float], scored: Scored) -> dict[str, Any]:
         "best": order[0],
         "order": order,
         "beats_next": _beats_next([values[index] for index in order], scored.model),
-        **({"aspects": {name: list(each) for name, each in scored.aspects.items()}} if scored.aspects else {}),
+        **_aspects({aspect: list(column) for aspect, column in scored.aspects.items()}),
         "truncated": list(scored.truncated),
         "num_tokens": list(scored.num_tokens),
         "digest": scored.model.digest,
@@ -109,7 +147,7 @@ def whole(values: Sequence[float], scored: Scored) -> dict[str, Any]:
     }
 
 
-def partial(scored: Scored, places: Sequence[int], errors: Mapping[int, str]) -> dict[str, Any]:
+def partial(scored: Scored, places: Sequence[int], errors: Mapping[int, str]) -> PartialRewards:
     """Return the reply where a response that failed has null for its reward, and its reason in `errors`.
 
     Args:
@@ -125,13 +163,17 @@ def partial(scored: Scored, places: Sequence[int], errors: Mapping[int, str]) ->
 
     return {
         "rewards": spread(scored.rewards, None),
-        **({"aspects": {name: spread(each, None) for name, each in scored.aspects.items()}} if scored.aspects else {}),
+        **_aspects({aspect: spread(column, None) for aspect, column in scored.aspects.items()}),
         "truncated": spread(scored.truncated, False),
         "num_tokens": spread(scored.num_tokens, 0),
         "errors": [{"index": index, "error": errors[index]} for index in sorted(errors)],
         "digest": scored.model.digest,
         "model": scored.model.label,
     }
+
+
+def _aspects(rewards: dict[str, list[float | None]]) -> AspectRewards:
+    return {"aspects": rewards} if rewards else {}
 
 
 def ranks(rewards: Sequence[float]) -> list[int]:

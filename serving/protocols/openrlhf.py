@@ -1,6 +1,7 @@
 """OpenRLHF's remote reward model: `POST /get_reward`, as `openrlhf/utils/agent.py` (0.11.2) asks it."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
 
 from serving.admission import OverloadPolicy
 from serving.fields import STRINGS, object_of, strings
@@ -9,11 +10,17 @@ from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
 from serving.scorer import each_reward
 
 
-async def answer(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
-    """Score whole texts; where the client sends their prompts too, these say where each response begins.
+class Rewards(TypedDict):
+    """The reply; the trainer logs what is in `extra_logs`."""
 
-    The trainer logs what is in `extra_logs`.
-    """
+    rewards: list[float]
+    scores: list[float]
+    extra_logs: dict[str, list[float]]
+    model: str
+
+
+async def answer(context: RequestContext, values: Mapping[str, object]) -> Rewards:
+    """Score whole texts; where the client sends their prompts too, these say where each response begins."""
     limits = context.limits
     queries = strings(values, "query", limits)
     prompts = values.get("prompts")  # of help where they are texts; a trainer's own objects are not

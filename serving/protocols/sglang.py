@@ -1,6 +1,7 @@
 """SGLang's endpoints for reward models: `/classify`, `/v1/embeddings` and `/v1/score`; rewards are raw."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict, TypeGuard
 
 from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
@@ -12,7 +13,50 @@ from serving.scorer import Scored, each_reward, rewards
 _TEXT_KEYS = ("text", "input_ids", "conv")
 
 
-async def classify(context: RequestContext, values: dict[str, Any]) -> Any:
+class TextInfo(TypedDict):
+    """What SGLang says of a text beside its embedding; `truncated` and `literal_marker` are ours."""
+
+    id: str
+    prompt_tokens: int
+    truncated: bool
+    literal_marker: bool
+    model: str
+
+
+class Classification(TypedDict):
+    """The reply to one text of `/classify`: its reward is the one entry of the embedding."""
+
+    embedding: list[float]
+    meta_info: TextInfo
+
+
+class Embedding(TypedDict):
+    """A text's reward in OpenAI's form."""
+
+    object: str
+    index: int
+    embedding: list[float]
+
+
+class Embeddings(TypedDict):
+    """The reply of `/v1/embeddings`."""
+
+    object: str
+    data: list[Embedding]
+    model: str
+    usage: dict[str, int]
+
+
+class Scores(TypedDict):
+    """The reply of `/v1/score`."""
+
+    scores: list[list[float]]
+    object: str
+    model: str
+    usage: dict[str, int]
+
+
+async def classify(context: RequestContext, values: Mapping[str, object]) -> Classification | list[Classification]:
     """Return each text's reward as the one entry of its `embedding`: an object for one text, a list for a list."""
     keys = [key for key in _TEXT_KEYS if values.get(key) is not None]
     if len(keys) != 1:
@@ -24,10 +68,10 @@ async def classify(context: RequestContext, values: dict[str, Any]) -> Any:
     return entries if _is_many(values[key]) else entries[0]
 
 
-async def embeddings(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
+async def embeddings(context: RequestContext, values: Mapping[str, object]) -> Embeddings:
     """Return each text's reward as the one entry of its `embedding`, in OpenAI's form."""
     scored = await context.score(texts(values, "input", context.limits))
-    data = [
+    data: list[Embedding] = [
         {"object": "embedding", "index": index, "embedding": [reward]}
         for index, reward in enumerate(each_reward(scored, "input"))
     ]
@@ -36,7 +80,7 @@ async def embeddings(context: RequestContext, values: dict[str, Any]) -> dict[st
     return {"object": "list", "data": data, "model": context.model.label, "usage": usage}
 
 
-async def score(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
+async def score(context: RequestContext, values: Mapping[str, object]) -> Scores:
     """Return the rewards of responses to one prompt, each as a list of one."""
     limits = context.limits
     items = strings(values, "items", limits)
@@ -47,21 +91,22 @@ async def score(context: RequestContext, values: dict[str, Any]) -> dict[str, An
     return {"scores": scores, "object": "scoring", "model": context.model.label, "usage": usage}
 
 
-def _items(context: RequestContext, values: dict[str, Any], key: str) -> list[Item]:
+def _items(context: RequestContext, values: Mapping[str, object], key: str) -> list[Item]:
     limits = context.limits
     if key != "conv":
         return texts(values, key, limits)
-    talks = values["conv"] if _is_many(values["conv"]) else [values["conv"]]
+    conversations = values["conv"]
+    talks = conversations if _is_many(conversations) else [conversations]
     return [conversation(talk, f"conv[{index}]", limits) for index, talk in enumerate(talks)]
 
 
-def _is_many(value: Any) -> bool:
+def _is_many(value: object) -> TypeGuard[list[object]]:
     """Say whether there are several texts: a list of ids is one, and so is a list of turns."""
     return isinstance(value, list) and not all(isinstance(entry, (int, dict)) for entry in value)
 
 
-def _entry(context: RequestContext, index: int, reward: float, scored: Scored) -> dict[str, Any]:
-    about = {
+def _entry(context: RequestContext, index: int, reward: float, scored: Scored) -> Classification:
+    about: TextInfo = {
         "id": f"{context.id}-{index}",
         "prompt_tokens": sum(scored.num_tokens),
         "truncated": any(scored.truncated),

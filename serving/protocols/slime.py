@@ -1,6 +1,7 @@
 """slime's remote reward model (`slime/rollout/rm_hub`): a prompt and a response in, a number or an object out."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
 
 from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
@@ -11,21 +12,36 @@ from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
 from serving.scorer import each_reward
 
 
-async def number(context: RequestContext, values: dict[str, Any]) -> float:
+class ScoredResponse(TypedDict):
+    """The reply with a reward key; the flags are ours."""
+
+    score: float
+    truncated: bool
+    literal_marker: bool
+    num_tokens: int
+    model: str
+
+
+async def number(context: RequestContext, values: Mapping[str, object]) -> float:
     """Return the reward itself, which is what slime takes without a reward key."""
-    return float((await detailed(context, values))["score"])
+    return (await detailed(context, values))["score"]
 
 
-async def detailed(context: RequestContext, values: dict[str, Any]) -> dict[str, Any]:
+async def detailed(context: RequestContext, values: Mapping[str, object]) -> ScoredResponse:
     """Return the reward under `score`, and what the number alone cannot say."""
     scored = await context.score([_item(context, values)])
     (reward,) = each_reward(scored, "response")
     (item,) = scored
-    flags = {"truncated": any(item.truncated), "literal_marker": item.literal, "num_tokens": sum(item.num_tokens)}
-    return {"score": reward, **flags, "model": context.model.label}
+    return {
+        "score": reward,
+        "truncated": any(item.truncated),
+        "literal_marker": item.literal,
+        "num_tokens": sum(item.num_tokens),
+        "model": context.model.label,
+    }
 
 
-def _item(context: RequestContext, values: dict[str, Any]) -> Item:
+def _item(context: RequestContext, values: Mapping[str, object]) -> Item:
     """Return what is scored: the prompt is messages, text that the template has rendered, or a user's own words."""
     limits = context.limits
     response = string(values, "response", limits)

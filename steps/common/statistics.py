@@ -1,7 +1,6 @@
 """Statistics that need scipy, shared by the steps that report them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +95,7 @@ def paired_difference(candidate: PairTable, champion: PairTable, *, seed: int = 
     return Estimate(value=float(difference.mean()), low=low, high=high, num=len(difference))
 
 
-def mcnemar(candidate: PairTable, champion: PairTable) -> dict[str, Any] | None:
+def mcnemar(candidate: PairTable, champion: PairTable) -> dict[str, float] | None:
     """Return on how many comparisons one side alone is right, and the exact two-sided p-value for "as often".
 
     A tie of rewards lies between right and wrong. The test is McNemar's (1947, Psychometrika 12:153) in its exact form,

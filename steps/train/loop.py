@@ -22,7 +22,7 @@ from steps.train.groups import Data
 from steps.train.memory import peaks
 from steps.train.optimizer import captured, make_optimizer, moving, restore
 from steps.train.order import Order, divide
-from steps.train.state import Checkpoints
+from steps.train.state import Checkpoints, Facts
 from steps.train.stop import StoppedError
 from steps.train.world import World, accumulating, random_states, set_random_state, spread, whole
 
@@ -251,7 +251,7 @@ class Trainer:
         first = self._world.rank == 0
         tensors = captured(self._parameters, self._optimizer, keep=first) | random_states(self._world)
         if first:
-            facts = {
+            facts: Facts = {
                 "step": step,
                 "best_step": self.history.best_step,
                 "rows": self.history.rows,

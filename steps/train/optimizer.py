@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ Parameters = Mapping[str, nn.Parameter]
 
 def make_optimizer(parameters: Parameters, config: TrainConfig, num_steps: int) -> tuple[AdamW, LambdaLR]:
     """Return the optimizer and its schedule: the head learns faster, vectors (norms, biases) are not decayed."""
-    groups: list[dict[str, Any]] = []
+    groups: list[dict[str, list[nn.Parameter] | float]] = []
     for is_head in (False, True):
         for is_matrix in (False, True):
             chosen = [

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from rewardlab.config import canonical_json
 from rewardlab.files import atomic_path, file_digest
@@ -21,7 +21,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TENSORS, _FACTS = "state.safetensors", "state.json"
-Facts = dict[str, Any]
+
+
+class Facts(TypedDict):
+    """What a checkpoint holds as JSON; `best_step` is the step whose weights are the best, 0 if none.
+
+    `rows` are those of the history, `losses` what came since the last of them, `schedule` and `scaler` torch's states.
+    """
+
+    step: int
+    best_step: int
+    rows: list[dict[str, float]]
+    losses: list[float]
+    schedule: dict[str, object]
+    scaler: dict[str, object]
 
 
 @contextmanager
@@ -73,7 +86,7 @@ class Checkpoints:
         Args:
             step: the step it is of.
             tensors: what safetensors holds.
-            facts: what JSON holds; `best_step` is the step whose weights are the best, 0 if none.
+            facts: what JSON holds.
         """
         from safetensors.torch import save_file
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,12 +103,21 @@ class TrainJob:
         command = ["python", "-m", "torch.distributed.run", "--module", module, *map(str, arguments)]
         told = {"command": command, "numProcPerNode": per_node}
         told["env"] = [*trainer.get("env", []), {"name": REPORTS, "value": str(reports)}]
-        metadata: dict[str, Any] = {"name": name, "labels": {"app.kubernetes.io/part-of": "rewardlab"}}
+        metadata: dict[str, object] = {"name": name, "labels": {"app.kubernetes.io/part-of": "rewardlab"}}
         if owner := os.environ.get(POD_UID):
             pod = {"apiVersion": "v1", "kind": "Pod", "name": os.environ[POD_NAME], "uid": owner}
             metadata["ownerReferences"] = [pod]
         spec = {**self.spec, "trainer": {**trainer, **told}}
         return {"apiVersion": _API, "kind": "TrainJob", "metadata": metadata, "spec": spec}
+
+
+@dataclass(frozen=True, slots=True)
+class _Pod:
+    """The pod of a node; `killed` says why it was ended from outside, if it was."""
+
+    name: str
+    node: int
+    killed: str | None
 
 
 @dataclass(slots=True)
@@ -169,31 +178,30 @@ class _Standing:
         if outcome and outcome["type"] == "Complete":
             return None
         assert outcome
-        killed = next((why for pod in self._pods() for why in _killed(pod)), None)
+        killed = next((pod.killed for pod in self._pods() if pod.killed), None)
         return (
             killed or first_report(reports) or outcome.get("message") or outcome.get("reason") or "no reason is given"
         )
 
-    def _pods(self) -> list[dict[str, Any]]:
+    def _pods(self) -> list[_Pod]:
         query = {"labelSelector": f"jobset.sigs.k8s.io/jobset-name={self.wanted['metadata']['name']}"}
         path = f"/api/v1/namespaces/{self.cluster.namespace}/pods"
-        found: list[dict[str, Any]] = self.cluster.ask("GET", path, query=query).json()["items"]
-        return sorted(found, key=_node)
+        objects = self.cluster.ask("GET", path, query=query).json()["items"]
+        return sorted(map(_pod, objects), key=lambda pod: pod.node)
 
-    def _tell(self, pod: dict[str, Any]) -> None:
+    def _tell(self, pod: _Pod) -> None:
         """Print the lines of a pod that are newer than those printed; one that has not started or is gone has none."""
-        name = pod["metadata"]["name"]
         query = {"container": _CONTAINER, "timestamps": "true"}
-        since = self.told.get(name, "")
+        since = self.told.get(pod.name, "")
         if since:
             query["sinceTime"] = since
-        path = f"/api/v1/namespaces/{self.cluster.namespace}/pods/{name}/log"
+        path = f"/api/v1/namespaces/{self.cluster.namespace}/pods/{pod.name}/log"
         answer = self.cluster.ask("GET", path, query=query, allowed=(400, 404))
         for line in answer.text.splitlines() if answer.is_success else ():
             stamp, _, text = line.partition(" ")
             if stamp > since:  # what was written in the second of `since` comes again
-                self.told[name] = stamp
-                print(f"node {_node(pod)} | {text}", file=sys.stderr)
+                self.told[pod.name] = stamp
+                print(f"node {pod.node} | {text}", file=sys.stderr)
 
 
 def _outcome(job: dict[str, Any]) -> dict[str, str] | None:
@@ -209,17 +217,19 @@ def _owner(job: dict[str, Any]) -> list[str]:
     return [each["uid"] for each in job["metadata"].get("ownerReferences", ())]
 
 
-def _node(pod: dict[str, Any]) -> int:
-    return int(pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-completion-index", 0))
+def _pod(found: dict[str, Any]) -> _Pod:
+    """Return what is read of a pod's object."""
+    metadata = found["metadata"]
+    node = int(metadata.get("labels", {}).get("batch.kubernetes.io/job-completion-index", 0))
+    return _Pod(metadata["name"], node, next(_killed(node, found.get("status", {})), None))
 
 
-def _killed(pod: dict[str, Any]) -> Iterator[str]:
+def _killed(node: int, status: Mapping[str, Any]) -> Iterator[str]:
     """Yield why a pod was ended from outside: evicted, or a container killed by a signal other than SIGTERM."""
-    status = pod.get("status", {})
     if reason := status.get("reason"):
-        yield f"node {_node(pod)} was ended: {reason}"
+        yield f"node {node} was ended: {reason}"
     for each in status.get("containerStatuses") or ():
         ended = each.get("state", {}).get("terminated") or {}
         code = ended.get("exitCode", 0)
         if ended.get("reason") == "OOMKilled" or (code > 128 and code != _STOPPED):
-            yield f"node {_node(pod)} was ended: {ended.get('reason', 'killed')}, exit code {code}"
+            yield f"node {node} was ended: {ended.get('reason', 'killed')}, exit code {code}"

@@ -99,10 +99,11 @@ bench: $(STAMP) ## run the benchmarks quickly, results in build/
 serve: $(STAMP) ## serve the champion on port 8080
 	$(BIN)/rewardlab serve $(ARGS)
 
-golden: $(STAMP) ## record golden IR and numbers again; refuses a dirty tree
+golden: $(STAMP) ## record golden IR and numbers and the schemas of reports again; refuses a dirty tree
 	test -z "$$(git status --porcelain)" || { echo "commit first: golden values are recorded from a clean tree"; exit 1; }
 	$(BIN)/rewardlab compile
 	$(BIN)/python -m tests.golden_values
+	$(BIN)/python -m tests.golden_schemas
 
 compile: $(STAMP) ## compile the pipeline to build/reward_model.yaml
 	$(BIN)/rewardlab compile --out build/reward_model.yaml

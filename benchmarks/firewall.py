@@ -145,9 +145,9 @@ def flips(arguments: argparse.Namespace) -> Iterator[Row]:
         features, folds = features_of(pairs), folds_of(pairs)
         known, found = suspicion(features, folds).accuracy, power(features, folds)
         about = f"{path.name.partition('.')[0]}, {len(pairs):,} pairs"
-        why = f"cross-fitted accuracy {known:.3f}, lift {found['lift']:.2f}"
-        for name in ("recall", "precision"):
-            row = at_least(_ROW, f"flips, {name}: {about}", found[name], "", 0.6)
+        why = f"cross-fitted accuracy {known:.3f}, lift {found.lift:.2f}"
+        for name, value in (("recall", found.recall), ("precision", found.precision)):
+            row = at_least(_ROW, f"flips, {name}: {about}", value, "", 0.6)
             yield replace(row, why=why) if known >= _KNOWS else replace(row, target=None, status="met", why=why)
 
 

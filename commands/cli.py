@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -29,6 +29,9 @@ from commands.options import (
     model_name,
 )
 from rewardlab.home import DEFAULT_NAME
+
+if TYPE_CHECKING:
+    from rewardlab.reports import Summary
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -68,9 +71,9 @@ def run(  # noqa: PLR0913 (one parameter an option)
         where = None
     summary = run_pipeline(chosen, source, name=name, cache=cache, containers=where)
     _tell(summary)
-    if summary["decision"] == "failed":
-        _fail(summary["reason"])
-    raise typer.Exit(3 if summary["decision"] == "rejected" else 0)
+    if summary.decision == "failed":
+        _fail(summary.reason)
+    raise typer.Exit(3 if summary.decision == "rejected" else 0)
 
 
 @app.command()
@@ -183,11 +186,12 @@ def report(run_id: Annotated[str, typer.Argument(help="Run; by default the newes
     """Say how a run ended and where its report is."""
     from rewardlab.files import read_json
     from rewardlab.layout import SUMMARY
+    from rewardlab.reports import Summary
 
     summary = Path("runs") / run_id / SUMMARY
     if not summary.is_file():
         raise ValueError(f"there is no {summary}: runs are listed in runs/")
-    _tell(read_json(summary))
+    _tell(Summary.from_dict(read_json(summary)))
 
 
 @app.command()
@@ -243,12 +247,12 @@ def _fail(message: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
-def _tell(summary: dict[str, Any]) -> None:
-    first_line, _, _ = summary["reason"].partition("\n")
-    typer.echo(f"decision: {summary['decision']} ({first_line})")
-    for key in ("model", "report"):
-        if summary.get(key):
-            typer.echo(f"{key}: {summary[key]}")
+def _tell(summary: "Summary") -> None:
+    first_line, _, _ = summary.reason.partition("\n")
+    typer.echo(f"decision: {summary.decision} ({first_line})")
+    for name, value in (("model", summary.model), ("report", summary.report)):
+        if value:
+            typer.echo(f"{name}: {value}")
 
 
 if __name__ == "__main__":

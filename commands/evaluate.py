@@ -2,18 +2,18 @@
 
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from commands.foreign_model import foreign_rewards, is_foreign
 from rewardlab.bundle import Bundle
+from rewardlab.config import Report
 from rewardlab.files import read_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.layout import GROUPS
-from rewardlab.metrics import PairTable, accuracy, labelled_pairs
+from rewardlab.metrics import Difference, Estimate, PairTable, accuracy, labelled_pairs
 from rewardlab.references import resolve
+from rewardlab.reports import BenchmarkEvaluation, ComparedModel, Data, McNemar
 from steps.common.data_location import at_hand, version
 from steps.common.scores import score
 from steps.evaluate import (
@@ -21,6 +21,7 @@ from steps.evaluate import (
     Scored,
     apply_rule,
     compared,
+    described,
     held_against,
     in_fixed_order,
     measure,
@@ -44,8 +45,19 @@ class Beside:
     num_policy: int = EvaluateConfig().num_policy
 
 
-def evaluate_reference(model: str, data: str, *, parse: str | None, beside: Beside) -> dict[str, Any]:
-    """Return the contract's evaluation of a model on a file, a folder, or data that lie elsewhere.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedPair(Report):
+    """Two models on the same comparisons; the difference is the first less the second."""
+
+    data: Data
+    models: tuple[str, ...]
+    accuracy: tuple[Estimate | None, ...]
+    difference: Difference | None
+    mcnemar: McNemar | None
+
+
+def evaluate_reference(model: str, data: str, *, parse: str | None, beside: Beside) -> BenchmarkEvaluation:
+    """Return the evaluation of a model on a file, a folder, or data that lie elsewhere.
 
     The model may be a bundle or any sequence classifier of one logit. A benchmark's rule is applied where one is named
     or the groups are recognised as the benchmark's.
@@ -55,22 +67,16 @@ def evaluate_reference(model: str, data: str, *, parse: str | None, beside: Besi
     """
     groups, num_unreadable = read_labelled(data, parse)
     scored = scored_reference(model, groups, beside.name)
-    result = measure(EvaluateConfig(name=beside.name, num_policy=beside.num_policy), scored, groups)
-    pairs = result.pop("pairs")
+    config = EvaluateConfig(name=beside.name, num_policy=beside.num_policy)
+    measured, pairs = measure(config, scored, groups, described_data(data, groups, num_unreadable))
     champion, champion_note = _champion(scored.digest, groups, pairs, beside.name)
     anchor, note = (
         held_against(beside.anchor, groups, pairs, name=beside.name) if beside.anchor else (None, "no anchor is named")
     )
     rule = beside.rule or recognise(groups)
-    return {
-        **result,
-        "champion": champion,
-        "champion_note": champion_note,
-        "anchor": anchor,
-        "anchor_note": note,
-        "benchmark": apply_rule(rule, groups, scored.rewards) if rule else None,
-        "data": described(data, groups, num_unreadable),
-    }
+    compared_with = replace(measured, champion=champion, champion_note=champion_note, anchor=anchor, anchor_note=note)
+    benchmark = apply_rule(rule, groups, scored.rewards) if rule else None
+    return BenchmarkEvaluation.extending(compared_with, benchmark=benchmark)
 
 
 def scored_reference(model: str, groups: list[PreferenceGroup], name: str) -> Scored:
@@ -86,7 +92,7 @@ def scored_reference(model: str, groups: list[PreferenceGroup], name: str) -> Sc
     return Scored(label=model, digest="", rewards=foreign_rewards(model, groups))
 
 
-def compare_references(models: tuple[str, str], data: str, *, parse: str | None, name: str) -> dict[str, Any]:
+def compare_references(models: tuple[str, str], data: str, *, parse: str | None, name: str) -> ComparedPair:
     """Return both accuracies and the paired difference, first minus second.
 
     Raises:
@@ -97,58 +103,57 @@ def compare_references(models: tuple[str, str], data: str, *, parse: str | None,
     for bundle in bundles:
         refuse_trained(bundle, groups)
     pairs = [labelled_pairs(groups, score(bundle, groups)) for bundle in bundles]
-    second, first = compared(*pairs), accuracy(pairs[0])
-    return {
-        "data": described(data, groups, num_unreadable),
-        "models": [bundle.label for bundle in bundles],
-        "accuracy": [first.to_dict() if first else None, second["accuracy"]],
-        "difference": second["difference"],
-        "mcnemar": second["mcnemar"],
-    }
+    second = compared(*pairs)
+    return ComparedPair(
+        data=described_data(data, groups, num_unreadable),
+        models=tuple(bundle.label for bundle in bundles),
+        accuracy=(accuracy(pairs[0]), second.accuracy),
+        difference=second.difference,
+        mcnemar=second.mcnemar,
+    )
 
 
-def table(result: Mapping[str, Any]) -> str:
+def table(result: BenchmarkEvaluation) -> str:
     """Return an evaluation as lines for a terminal."""
-    metrics = result["metrics"]
-    rows = [("all", metrics["accuracy"]), ("gold scores", metrics["accuracy_gold"])]
-    rows += [(name, subset["accuracy"]) for name, subset in result["subsets"].items()]
-    rows += [(f"baseline {name}", estimate) for name, estimate in result["baselines"].items()]
-    lines = [f"{result['model']} on {result['data']['path']} ({result['data']['groups']} groups)"]
-    notes = [f"  baseline policy: {result['policy_note']}"] if result["policy_note"] else []
-    for role in ("champion", "anchor"):
-        if other := result[role]:
-            rows += [(f"{role} {other['model']}", other["accuracy"]), (f"minus {role}", other["difference"])]
+    metrics = result.metrics
+    rows = [("all", metrics.accuracy), ("gold scores", metrics.accuracy_gold)]
+    rows += [(name, subset.accuracy) for name, subset in result.subsets.items()]
+    rows += [(f"baseline {name}", estimate) for name, estimate in result.baselines.items()]
+    lines = [f"{result.model} on {result.data.path} ({result.data.groups} groups)"]
+    notes = [f"  baseline policy: {result.policy_note}"] if result.policy_note else []
+    for role, other in (("champion", result.champion), ("anchor", result.anchor)):
+        if other:
+            rows += [(f"{role} {other.model}", other.accuracy), (f"minus {role}", other.difference)]
     lines += [f"  {name:<24} {_estimate(estimate)}" for name, estimate in rows if estimate] + notes
     for name in ("best_of_n", "ece", "spearman", "length_correlation"):
-        if metrics[name]:
-            lines.append(f"  {name:<24} {metrics[name]['value']:.3f}")
-    if found := result["benchmark"]:
-        lines.append(f"  benchmark {found['rule']}: {found['score']:.4f} ({found['words']})")
-        lines += [f"    {name:<22} {value:.4f}" for name, value in found["parts"].items() if value is not None]
+        if measure := getattr(metrics, name):
+            lines.append(f"  {name:<24} {measure.value:.3f}")
+    if found := result.benchmark:
+        lines.append(f"  benchmark {found.rule}: {found.score:.4f} ({found.words})")
+        lines += [f"    {name:<22} {value:.4f}" for name, value in found.parts.items() if value is not None]
     return "\n".join(lines)
 
 
-def comparison_table(result: Mapping[str, Any]) -> str:
+def comparison_table(result: ComparedPair) -> str:
     """Return a comparison as lines for a terminal."""
     lines = [
-        f"  {label:<32} {_estimate(estimate)}"
-        for label, estimate in zip(result["models"], result["accuracy"], strict=True)
+        f"  {label:<32} {_estimate(estimate)}" for label, estimate in zip(result.models, result.accuracy, strict=True)
     ]
-    if test := result["mcnemar"]:
-        counts = f"first {test['better']}, second {test['worse']}, p = {test['p_value']:.3g} (McNemar)"
+    if test := result.mcnemar:
+        counts = f"first {test.better}, second {test.worse}, p = {test.p_value:.3g} (McNemar)"
         lines.append(f"  {'only one is right':<32} {counts}")
-    return "\n".join([*lines, f"  {'first minus second':<32} {_estimate(result['difference'])}"])
+    return "\n".join([*lines, f"  {'first minus second':<32} {_estimate(result.difference)}"])
 
 
-def _estimate(estimate: Mapping[str, Any] | None) -> str:
+def _estimate(estimate: Estimate | None) -> str:
     if estimate is None:
         return "not measured"
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f}, n = {estimate['num']})"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.num})"
 
 
 def _champion(
     digest: str, groups: list[PreferenceGroup], pairs: PairTable, name: str
-) -> tuple[dict[str, Any] | None, str]:
+) -> tuple[ComparedModel | None, str]:
     """Return the champion's figures, or None and why there are none: no registry is needed to measure a folder."""
     try:
         folder, label = resolve("champion", name=name)
@@ -174,12 +179,6 @@ def read_labelled(data: str, parse: str | None) -> tuple[list[PreferenceGroup], 
         return in_fixed_order(read_groups(Path(folder) / "groups" / GROUPS)), report.num_unreadable
 
 
-def described(data: str, groups: list[PreferenceGroup], num_unreadable: int) -> dict[str, Any]:
-    """Return what the contract says of the data that were measured on."""
-    return {
-        "path": data,
-        "md5": version(data),
-        "groups": len(groups),
-        "comparisons": sum(len(group.comparisons) for group in groups),
-        "unreadable": num_unreadable,
-    }
+def described_data(data: str, groups: list[PreferenceGroup], num_unreadable: int) -> Data:
+    """Return what a report says of the data that were measured on."""
+    return described(groups, path=data, md5=version(data), num_unreadable=num_unreadable)

@@ -70,7 +70,7 @@ def evaluate(  # noqa: PLR0913 (one parameter an option)
 
     result = evaluate_reference(model, data, parse=parse, beside=Beside(name=name, anchor=anchor, rule=rule))
     if json:
-        write_json(json, result)
+        write_json(json, result.to_dict())
     typer.echo(table(result))
 
 
@@ -88,7 +88,7 @@ def compare(
 
     result = compare_references((first, second), data, parse=parse, name=name)
     if json:
-        write_json(json, result)
+        write_json(json, result.to_dict())
     typer.echo(comparison_table(result))
 
 
@@ -105,7 +105,7 @@ def leaderboard(
 
     rows = rows_of(name, data, parse=parse)
     if json:
-        write_json(json, rows)
+        write_json(json, [row.to_dict() for row in rows])
     typer.echo(leaderboard_table(rows))
 
 
@@ -126,9 +126,9 @@ def monitor(
 
     result = watch(log, model, name=name, page=page)
     if json:
-        write_json(json, result)
+        write_json(json, result.to_dict())
     typer.echo(f"{table(result)}\npage: {page}")
-    if not result["holds"]:
+    if not result.holds:
         raise typer.Exit(1)
 
 
@@ -152,7 +152,7 @@ def overoptimize(  # noqa: PLR0913 (one parameter an option)
 
     result = measure(model, data, aspect=aspect, name=name, parse=parse, page=page)
     if json:
-        write_json(json, result)
+        write_json(json, result.to_dict())
     typer.echo(f"{table(result)}\npage: {page}")
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rewardlab.bundle import Bundle
+from rewardlab.config import Report
 from rewardlab.drift import Reference, drift
 from rewardlab.files import open_text, write_text
 from rewardlab.groups import PreferenceGroup, messages
@@ -37,7 +38,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Check(Report):
     """What was looked at, what was found, the limit, and whether it holds; None where it could not be measured."""
 
     name: str
@@ -47,7 +48,20 @@ class Check:
     note: str = ""
 
 
-def monitor(log: Path, model: str, *, name: str, page: Path) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Monitoring(Report):
+    """What was found in a log of scores, and whether all limits hold."""
+
+    model: str
+    log: str
+    lines: int
+    failed_lines: int
+    rewards: int
+    checks: tuple[Check, ...]
+    holds: bool
+
+
+def monitor(log: Path, model: str, *, name: str, page: Path) -> Monitoring:
     """Hold a log of scores against the reference of the bundle that gave them, and write a page.
 
     A line is one of `rewardlab score`'s, in order of time: `rewards`, and where they are known `truncated`, `prompt`
@@ -63,16 +77,16 @@ def monitor(log: Path, model: str, *, name: str, page: Path) -> dict[str, Any]:
     rewards = np.array([reward for line in lines for reward in line.rewards])
     if len(rewards) < MIN_REWARDS:
         raise ValueError(f"{log} holds {len(rewards)} rewards: {MIN_REWARDS} are the least that can be judged")
-    checks = [*_whole(rewards, bundle), *_by_subset(lines, bundle), *_conduct(lines, bundle), *_gains(lines, bundle)]
-    result = {
-        "model": bundle.label,
-        "log": str(log),
-        "lines": len(lines),
-        "failed_lines": failed,
-        "rewards": len(rewards),
-        "checks": [asdict(check) for check in checks],
-        "holds": not any(check.holds is False for check in checks),
-    }
+    checks = (*_whole(rewards, bundle), *_by_subset(lines, bundle), *_conduct(lines, bundle), *_gains(lines, bundle))
+    result = Monitoring(
+        model=bundle.label,
+        log=str(log),
+        lines=len(lines),
+        failed_lines=failed,
+        rewards=len(rewards),
+        checks=checks,
+        holds=not any(check.holds is False for check in checks),
+    )
     write_text(page, _page(result))
     return result
 
@@ -186,21 +200,21 @@ def _line(row: Mapping[str, Any], label: str) -> Line:
     return Line(rewards, truncated, group, str(row.get("subset") or ""))
 
 
-def _page(result: Mapping[str, Any]) -> str:
+def _page(result: Monitoring) -> str:
     rows = "".join(
-        f"<tr><td>{escape(check['name'])}</td><td>{_number(check['found'])}</td><td>{escape(check['limit'])}</td>"
-        f"<td>{ {True: 'holds', False: '<b>does not hold</b>', None: 'not measured'}[check['holds']] }</td>"
-        f"<td>{escape(check['note'])}</td></tr>"
-        for check in result["checks"]
+        f"<tr><td>{escape(check.name)}</td><td>{_number(check.found)}</td><td>{escape(check.limit)}</td>"
+        f"<td>{ {True: 'holds', False: '<b>does not hold</b>', None: 'not measured'}[check.holds] }</td>"
+        f"<td>{escape(check.note)}</td></tr>"
+        for check in result.checks
     )
-    verdict = "All limits hold." if result["holds"] else "Limits do not hold: look before you train on this reward."
+    verdict = "All limits hold." if result.holds else "Limits do not hold: look before you train on this reward."
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Monitor</title>'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
         "td,th{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #ddd}</style>"
-        f"<h1>{escape(result['model'])}</h1><p>{verdict} {result['rewards']} rewards in {result['lines']} lines of "
-        f"{escape(result['log'])}; {result['failed_lines']} lines failed.</p>"
+        f"<h1>{escape(result.model)}</h1><p>{verdict} {result.rewards} rewards in {result.lines} lines of "
+        f"{escape(result.log)}; {result.failed_lines} lines failed.</p>"
         f"<table><tr><th>Check</th><th>Found</th><th>Limit</th><th></th><th>Note</th></tr>{rows}</table></html>\n"
     )
 
@@ -209,11 +223,11 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def table(result: Mapping[str, Any]) -> str:
+def table(result: Monitoring) -> str:
     """Return what was found as lines for a terminal."""
     words = {True: "holds", False: "DOES NOT HOLD", None: "not measured"}
-    lines = [f"{result['model']}: {result['rewards']} rewards in {result['lines']} lines"]
-    for check in result["checks"]:
-        found = "" if check["found"] is None else f"{check['found']:.3f}, limit {check['limit']}"
-        lines.append(f"  {words[check['holds']]:<14} {check['name']}: {found or check['note']}")
+    lines = [f"{result.model}: {result.rewards} rewards in {result.lines} lines"]
+    for check in result.checks:
+        found = "" if check.found is None else f"{check.found:.3f}, limit {check.limit}"
+        lines.append(f"  {words[check.holds]:<14} {check.name}: {found or check.note}")
     return "\n".join(lines)

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rewardlab.metrics import Interval
+from rewardlab.reports import CurveFit, CurvePoint, Overoptimization, Peak, ProxyAndGold
+
 Floats = npt.NDArray[np.float64]
 Values = Sequence[Sequence[float]]
 
@@ -92,7 +95,7 @@ def spaced(num: int) -> npt.NDArray[np.int64]:
     return np.unique(np.round(np.geomspace(1, num, steps + 1))).astype(np.int64)
 
 
-def overoptimization(found: Curves, clusters: Sequence[int], *, seed: int = 0) -> dict[str, Any]:
+def overoptimization(found: Curves, clusters: Sequence[int], *, seed: int = 0) -> Overoptimization:
     """Return the mean curves, the fit, and where gold peaks, with 95 % intervals from a bootstrap of whole prompts.
 
     Args:
@@ -108,21 +111,21 @@ def overoptimization(found: Curves, clusters: Sequence[int], *, seed: int = 0) -
     fits = np.array([fit(row - row[0]) for row in drawn])
     alpha, beta = fit(means - means[0])
     peak = 1 + int(means.argmax())
-    return {
-        "num_groups": len(found.gold),
-        "num_prompts": len(np.unique(clusters)),
-        "max_n": num,
-        "curve": _rows(divergence(num), proxy, gold),
-        "fit": {
-            "alpha": _estimate(alpha, fits[:, 0]),
-            "beta": _estimate(beta, fits[:, 1]),
-            "r_squared": _r_squared(means - means[0], alpha, beta),
-            "peak_kl": (alpha / (2 * beta)) ** 2 if alpha > 0 and beta > 0 else None,
-        },
-        "peak": {**_estimate(peak, peaks), "kl": float(divergence(num)[peak - 1]), "is_inside": peak < num},
-        "lost_behind_peak": _estimate(means[peak - 1] - means[-1], drawn[:, peak - 1] - drawn[:, -1]),
-        "gained": _estimate(means[-1] - means[0], drawn[:, -1] - drawn[:, 0]),
-    }
+    return Overoptimization(
+        num_groups=len(found.gold),
+        num_prompts=len(np.unique(clusters)),
+        max_n=num,
+        curve=_points(divergence(num), proxy, gold),
+        fit=CurveFit(
+            alpha=_interval(alpha, fits[:, 0]),
+            beta=_interval(beta, fits[:, 1]),
+            r_squared=_r_squared(means - means[0], alpha, beta),
+            peak_kl=(alpha / (2 * beta)) ** 2 if alpha > 0 and beta > 0 else None,
+        ),
+        peak=Peak.extending(_interval(peak, peaks), kl=float(divergence(num)[peak - 1]), is_inside=peak < num),
+        lost_behind_peak=_interval(means[peak - 1] - means[-1], drawn[:, peak - 1] - drawn[:, -1]),
+        gained=_interval(means[-1] - means[0], drawn[:, -1] - drawn[:, 0]),
+    )
 
 
 def _weights(size: int, num: int) -> Floats:
@@ -151,26 +154,33 @@ def _measured(values: Floats, counts: Floats) -> tuple[Floats, Floats]:
     return values.mean(axis=0), counts @ values / counts.sum(axis=1, keepdims=True)
 
 
-def _rows(kl: Floats, proxy: tuple[Floats, Floats], gold: tuple[Floats, Floats]) -> list[dict[str, Any]]:
-    """Return a row for each n: levels, and what they are above those of n = 1, which prompts differ less in."""
-    both = {"proxy": proxy, "gold": gold}
-    return [
-        {
-            "n": int(n),
-            "kl": float(kl[n - 1]),
-            **{name: _estimate(means[n - 1], drawn[:, n - 1]) for name, (means, drawn) in both.items()},
-            "gain": {
-                name: _estimate(means[n - 1] - means[0], drawn[:, n - 1] - drawn[:, 0])
-                for name, (means, drawn) in both.items()
-            },
-        }
+def _points(kl: Floats, proxy: tuple[Floats, Floats], gold: tuple[Floats, Floats]) -> tuple[CurvePoint, ...]:
+    """Return a point for each n: levels, and what they are above those of n = 1, which prompts differ less in."""
+    return tuple(
+        CurvePoint(
+            n=int(n),
+            kl=float(kl[n - 1]),
+            proxy=_level(proxy, n),
+            gold=_level(gold, n),
+            gain=ProxyAndGold(proxy=_gain(proxy, n), gold=_gain(gold, n)),
+        )
         for n in spaced(len(kl))
-    ]
+    )
 
 
-def _estimate(value: Any, drawn: npt.NDArray[Any]) -> dict[str, float]:
+def _level(curve: tuple[Floats, Floats], n: int) -> Interval:
+    means, drawn = curve
+    return _interval(means[n - 1], drawn[:, n - 1])
+
+
+def _gain(curve: tuple[Floats, Floats], n: int) -> Interval:
+    means, drawn = curve
+    return _interval(means[n - 1] - means[0], drawn[:, n - 1] - drawn[:, 0])
+
+
+def _interval(value: float, drawn: npt.NDArray[Any]) -> Interval:
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    return Interval(value=float(value), low=float(low), high=float(high))
 
 
 def _r_squared(gain: Floats, alpha: float, beta: float) -> float | None:

@@ -1,19 +1,21 @@
 """Measure over-optimisation of a model on pools of rated responses: `rewardlab overoptimize`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from commands.evaluate import described, read_labelled, scored_reference
+from commands.evaluate import described_data, read_labelled, scored_reference
 from commands.overoptimization import curves, overoptimization
 from rewardlab.files import write_text
 from rewardlab.metrics import prompt_clusters
+from rewardlab.reports import ModelOveroptimization, Spread
 from steps.report.curve import render
 
 
-def overoptimize(model: str, data: str, *, aspect: str, name: str, parse: str | None, page: Path) -> dict[str, Any]:
+def overoptimize(
+    model: str, data: str, *, aspect: str, name: str, parse: str | None, page: Path
+) -> ModelOveroptimization:
     """Return what best-of-n under a model gains in its rewards and in the ratings, and write it as a page.
 
     Args:
@@ -34,34 +36,32 @@ def overoptimize(model: str, data: str, *, aspect: str, name: str, parse: str | 
         raise ValueError(f"{data} holds no ratings by {aspect!r}: there are {', '.join(seen) or 'none'}")
     scored = scored_reference(model, rated, name)
     gold = [group.scores[aspect] for group in rated]
-    result = {
-        "model": scored.label,
-        "bundle": scored.digest,
-        "data": described(data, rated, num_unreadable),
-        "aspect": aspect,
-        "sd": {"proxy": _spread(scored.rewards), "gold": _spread(gold)},
-        **overoptimization(curves(scored.rewards, gold), prompt_clusters(rated)),
-    }
+    result = ModelOveroptimization.extending(
+        overoptimization(curves(scored.rewards, gold), prompt_clusters(rated)),
+        model=scored.label,
+        bundle=scored.digest,
+        data=described_data(data, rated, num_unreadable),
+        aspect=aspect,
+        sd=Spread(proxy=_spread(scored.rewards), gold=_spread(gold)),
+    )
     write_text(page, render(result))
     return result
 
 
-def table(result: Mapping[str, Any]) -> str:
+def table(result: ModelOveroptimization) -> str:
     """Return what was found as lines for a terminal."""
-    rows = [
-        f"{result['model']}: {result['num_groups']} pools of {result['max_n']} responses, rated by {result['aspect']}"
-    ]
+    rows = [f"{result.model}: {result.num_groups} pools of {result.max_n} responses, rated by {result.aspect}"]
     rows += [f"  {'n':>4} {'KL':>6} {'proxy':>8} {'gold':>8}  95 % of gold"]
     rows += [
-        f"  {row['n']:>4} {row['kl']:>6.2f} {row['proxy']['value']:>8.3f} {row['gold']['value']:>8.3f}  "
-        f"{row['gold']['low']:.3f} to {row['gold']['high']:.3f}"
-        for row in result["curve"]
-        if row["n"] & (row["n"] - 1) == 0 or row["n"] == result["max_n"]
+        f"  {row.n:>4} {row.kl:>6.2f} {row.proxy.value:>8.3f} {row.gold.value:>8.3f}  "
+        f"{row.gold.low:.3f} to {row.gold.high:.3f}"
+        for row in result.curve
+        if row.n & (row.n - 1) == 0 or row.n == result.max_n
     ]
-    peak, fit = result["peak"], result["fit"]
-    ending = "" if peak["is_inside"] else ", the largest that was looked at"
-    rows.append(f"  gold peaks at n = {peak['value']:.0f} ({peak['low']:.0f} to {peak['high']:.0f}){ending}")
-    rows.append(f"  gold gained = d ({fit['alpha']['value']:.3f} {-fit['beta']['value']:+.3f} d), d = sqrt(KL)")
+    peak, fit = result.peak, result.fit
+    ending = "" if peak.is_inside else ", the largest that was looked at"
+    rows.append(f"  gold peaks at n = {peak.value:.0f} ({peak.low:.0f} to {peak.high:.0f}){ending}")
+    rows.append(f"  gold gained = d ({fit.alpha.value:.3f} {-fit.beta.value:+.3f} d), d = sqrt(KL)")
     return "\n".join(rows)
 
 

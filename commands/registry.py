@@ -17,7 +17,7 @@ def models(name: NameOption = DEFAULT_NAME, json: JsonOption = None) -> None:
 
     versions = list_versions(name)
     if json:
-        write_json(json, versions)
+        write_json(json, [row.to_dict() for row in versions])
     typer.echo(versions_table(versions) if versions else f"{name} has no versions")
 
 
@@ -65,7 +65,7 @@ def lineage(
 
     found = trace(version, name=name)
     if json:
-        write_json(json, found)
+        write_json(json, found.to_dict())
     typer.echo(lineage_lines(found))
 
 

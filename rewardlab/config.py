@@ -1,14 +1,15 @@
 """Typed configuration: frozen dataclasses that cross process borders as canonical JSON."""
 
 import builtins
+import collections.abc
 import dataclasses
 import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +25,13 @@ class Config:
     """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields, nested configurations included, as plain JSON values."""
-        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        """Return the fields, nested configurations included, as plain JSON values; see `optional`."""
+        values = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None or not is_optional(field):
+                values[field.name] = _plain(value)
+        return values
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, no blanks, no NaN."""
@@ -63,6 +69,62 @@ class Config:
         return cls.from_dict(values)
 
 
+def schema(**keywords: Hashable) -> tuple[tuple[str, Hashable], ...]:
+    """Return what the JSON schema of a report says of a value beside its type; reading a report does not check it."""
+    return tuple(keywords.items())
+
+
+Share = Annotated[float, schema(minimum=0, maximum=1)]
+Change = Annotated[float, schema(minimum=-1, maximum=1)]
+Amount = Annotated[float, schema(minimum=0)]
+Count = Annotated[int, schema(minimum=0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report(Config):
+    """Base of every document that is written for programs and read again, maybe by another version of this code.
+
+    Example:
+        >>> @dataclass(frozen=True, kw_only=True, slots=True)
+        ... class Loss(Report):
+        ...     value: float
+        ...     step: int | None = optional()
+        >>> Loss.from_dict({"value": 0.5, "added_later": True}).to_json()
+        '{"value":0.5}'
+    """
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build the report, skipping keys that it does not know and refusing values of the wrong type.
+
+        Raises:
+            ValueError: a key is missing or a value does not fit its field.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        return super(Report, cls).from_dict({name: value for name, value in values.items() if name in names})
+
+    @classmethod
+    def extending(cls, base: "Report", **more: Any) -> Self:
+        """Return a report with the fields of a report of its base class, and more."""
+        return cls(**{field.name: getattr(base, field.name) for field in dataclasses.fields(base)}, **more)
+
+
+_OPTIONAL = "optional"
+
+
+def optional() -> Any:
+    """Return the default of a field whose key is left out where the field is None.
+
+    Any other field that is None is written as null.
+    """
+    return dataclasses.field(default=None, metadata={_OPTIONAL: True})
+
+
+def is_optional(field: "dataclasses.Field[Any]") -> bool:
+    """Return whether a field's key is left out where it is None."""
+    return _OPTIONAL in field.metadata
+
+
 C = TypeVar("C", bound=Config)
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -98,14 +160,14 @@ def _plain(value: Any) -> Any:
         return value.to_dict()
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value
 
 
 def _typed(value: Any, kind: Any, where: str) -> Any:
     """Convert a JSON value to the annotated type, or say where it does not fit."""
-    if kind is Any:
+    if kind in (Any, object):
         return value
     arguments = typing.get_args(kind)
     match typing.get_origin(kind):
@@ -116,7 +178,7 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
             return None if value is None else _typed(value, present, where)
         case builtins.tuple if isinstance(value, (list, tuple)):
             return tuple(_typed(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
-        case builtins.dict if isinstance(value, dict):
+        case builtins.dict | collections.abc.Mapping if isinstance(value, Mapping):
             return {key: _typed(item, arguments[1], f"{where}[{key!r}]") for key, item in value.items()}
         case None if isinstance(kind, type):
             return _plainly_typed(value, kind, where)

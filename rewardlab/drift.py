@@ -1,13 +1,13 @@
 """How far rewards have moved from the distribution a bundle was sealed with: one definition for all who watch it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Self
+from dataclasses import dataclass
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from rewardlab.config import Config
+from rewardlab.config import Config, Report, schema
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,11 +49,12 @@ class Reference(Config):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drift:
+class Drift(Report):
     """How far `num` rewards are from a reference.
 
     `psi_noise` is what the index stays below in 99 of 100 samples that have not moved; `ks_p_value` is for "they have
     not moved"; `shift_sd` is the change of the mean in the reference's standard deviations, None where it has none.
+    The shift is large where it is so by `psi`, and larger than samples of these sizes show by chance.
     """
 
     psi: float
@@ -61,16 +62,8 @@ class Drift:
     ks: float
     ks_p_value: float
     shift_sd: float | None
-    num: int
-
-    @property
-    def is_large(self) -> bool:
-        """Say whether the shift is large, and larger than samples of these sizes show by chance."""
-        return self.psi >= LARGE_PSI and self.psi > self.psi_noise
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Return the numbers as plain JSON values."""
-        return asdict(self)
+    num: Annotated[int, schema(minimum=1)]
+    is_large: bool
 
 
 def drift(rewards: Sequence[float] | Floats, reference: Reference) -> Drift | None:
@@ -88,13 +81,15 @@ def drift(rewards: Sequence[float] | Floats, reference: Reference) -> Drift | No
     if not len(found):
         return None
     distance = ks(found, reference)
+    index, noise = psi(found, reference), psi_noise(len(found), reference)
     return Drift(
-        psi=psi(found, reference),
-        psi_noise=psi_noise(len(found), reference),
+        psi=index,
+        psi_noise=noise,
         ks=distance,
         ks_p_value=kolmogorov(distance, len(found), reference.num),
         shift_sd=float((found.mean() - reference.mean) / reference.sd) if reference.sd > 0 else None,
         num=len(found),
+        is_large=index >= LARGE_PSI and index > noise,
     )
 
 

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rewardlab.config import Change, Count, Report, Share, optional
 from rewardlab.groups import PreferenceGroup
 
 Floats = npt.NDArray[np.float64]
@@ -18,17 +18,42 @@ _MAX_DRAWN = 2**16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A value with its 95 % interval and the number of comparisons behind it."""
+class Measure(Report):
+    """A number; its 95 % interval and what it was counted over may be unknown."""
+
+    value: float | None = optional()
+    low: float | None = optional()
+    high: float | None = optional()
+    num: Count | None = optional()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval(Measure):
+    """A number with its 95 % interval."""
 
     value: float
     low: float
     high: float
-    num: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the contract's `{value, low, high, num}`."""
-        return {"value": self.value, "low": self.low, "high": self.high, "num": self.num}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate(Interval):
+    """A share with its 95 % interval and what it was counted over."""
+
+    value: Share
+    low: float
+    high: float
+    num: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference(Estimate):
+    """A difference of two shares with its 95 % interval."""
+
+    value: Change
+    low: Change
+    high: Change
+    num: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +179,17 @@ def win_probability(pairs: PairTable, temperature: float) -> Floats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bin(Report):
+    """The comparisons whose predicted probability lies between `low` and `high`: what was predicted, and observed."""
+
+    low: Share
+    high: Share
+    predicted: float
+    observed: float
+    num: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reliability:
     """Expected calibration error with its bins, Brier score and mean negative log-likelihood."""
 
@@ -161,7 +197,7 @@ class Reliability:
     brier: float
     nll: float
     num: int
-    bins: tuple[dict[str, float], ...]
+    bins: tuple[Bin, ...]
 
 
 def reliability(pairs: PairTable, temperature: float, *, num_bins: int = 15) -> Reliability | None:
@@ -178,17 +214,17 @@ def reliability(pairs: PairTable, temperature: float, *, num_bins: int = 15) -> 
     edges = np.linspace(0.5, 1.0, num_bins + 1)
     index = np.clip(np.digitize(predicted, edges[1:-1]), 0, num_bins - 1)
     bins = tuple(
-        {
-            "low": float(edges[bin_]),
-            "high": float(edges[bin_ + 1]),
-            "predicted": float(predicted[index == bin_].mean()),
-            "observed": float(observed[index == bin_].mean()),
-            "num": int((index == bin_).sum()),
-        }
+        Bin(
+            low=float(edges[bin_]),
+            high=float(edges[bin_ + 1]),
+            predicted=float(predicted[index == bin_].mean()),
+            observed=float(observed[index == bin_].mean()),
+            num=int((index == bin_).sum()),
+        )
         for bin_ in range(num_bins)
         if (index == bin_).any()
     )
-    gap = sum(entry["num"] * abs(entry["predicted"] - entry["observed"]) for entry in bins) / len(predicted)
+    gap = sum(bin_.num * abs(bin_.predicted - bin_.observed) for bin_ in bins) / len(predicted)
     return Reliability(
         ece=float(gap),
         brier=float(np.mean((forward - pairs.strength) ** 2)),

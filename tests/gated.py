@@ -47,7 +47,9 @@ def report(folder: Path, bundle: Path, verdict: str = "pass", **more: Any) -> Pa
         "test_digest": "t",
         "decided": datetime.now(UTC).isoformat(),
         "fresh_until": None,
-        "rules": [{"name": "accurate", "verdict": verdict}],
+        "rules": [
+            {"name": "accurate", "evidence": 0.6, "threshold": ">= 0.5", "verdict": verdict, "note": "", "path": ""}
+        ],
         "policy": POLICY,
     }
     target = folder / f"gate-{verdict}-{more.get('champion', '').replace('/', '-')}.json"

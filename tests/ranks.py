@@ -58,7 +58,11 @@ def train_both_ways(tokens: str, out: str) -> None:
             recompute = parallel == "fsdp"
             trainer = trained(Path(tokens), Path(out) / parallel, world, parallel=parallel, recompute=recompute)
             sizes = {name: held(value) for name, value in trainer._parameters.items()}
-            found = {"rows": trainer.history.rows, "sizes": sizes, "counts": trainer.count(trainer._data.validation)}
+            found = {
+                "rows": [row.to_dict() for row in trainer.history.rows],
+                "sizes": sizes,
+                "counts": trainer.count(trainer._data.validation),
+            }
             (Path(out) / f"{parallel}-{world.rank}.json").write_text(json.dumps(found))
 
 

@@ -5,7 +5,32 @@ from typing import Any
 
 import numpy as np
 
-from rewardlab.metrics import PairTable, accuracy, reliability, share
+from rewardlab.metrics import Estimate, Measure, PairTable, accuracy, reliability, share
+from rewardlab.reports import (
+    AuditReport,
+    Calibration,
+    Compared,
+    ComparedModel,
+    Data,
+    Distribution,
+    Evaluation,
+    Example,
+    Expectation,
+    GateDecision,
+    Histogram,
+    HistoryRow,
+    Metrics,
+    Mistake,
+    Probe,
+    ProbeKind,
+    RuleOutcome,
+    Safety,
+    Slice,
+    Subset,
+    Summary,
+    TrainingReport,
+    ValidationReport,
+)
 from steps.common.run_record import RunRecord, StepRecord
 from steps.common.statistics import fit_temperature, mcnemar, paired_difference, spearman
 from steps.report import Record
@@ -62,13 +87,13 @@ def _table(better: Any, worse: Any) -> PairTable:
     return PairTable(better, worse, np.ones(len(better)), np.arange(len(better)))
 
 
-def _accuracy(better: Any, worse: Any) -> dict[str, Any]:
+def _accuracy(better: Any, worse: Any) -> Estimate:
     found = accuracy(_table(better, worse))
     assert found
-    return found.to_dict()
+    return found
 
 
-def _fit(num: int) -> tuple[Any, dict[str, Any]]:
+def _fit(num: int) -> tuple[Any, TrainingReport]:
     """Fit weights by gradient descent on the pairwise loss; return them with the history."""
     (better, worse), (high, low) = (
         tuple(map(_features, _pairs(seed, size))) for seed, size in ((100, num), (300, 250))
@@ -77,98 +102,143 @@ def _fit(num: int) -> tuple[Any, dict[str, Any]]:
     for step in range(401):
         if step % 20 == 0:
             losses = [float(np.log1p(np.exp(-each @ weights)).mean()) for each in (gap, high - low)]
-            history.append({"step": step, "train_loss": losses[0], "validation_loss": losses[1]})
-            history[-1]["validation_accuracy"] = _accuracy(high @ weights, low @ weights)["value"]
+            right = _accuracy(high @ weights, low @ weights).value
+            row = HistoryRow(
+                step=float(step), train_loss=losses[0], validation_loss=losses[1], validation_accuracy=right
+            )
+            history.append(row)
         weights += 0.4 * (gap.T @ (1 / (1 + np.exp(gap @ weights)))) / num
-    best = min(history, key=lambda point: point["validation_loss"])["step"]
-    return weights, {"history": history, "seconds": 41.7, "num_groups": num, "best_step": best}
+    best = min(history, key=lambda row: row.validation_loss)
+    return weights, TrainingReport(
+        digest="0f" * 32,
+        num_groups=num,
+        num_steps=400,
+        best_step=int(best.step),
+        best_accuracy=best.validation_accuracy,
+        history=tuple(history),
+        seconds=41.7,
+        mlflow_run="1" * 32,
+        length_bias=None,
+        config={},
+    )
 
 
-def _ece(pairs: PairTable) -> dict[str, Any]:
+def _ece(pairs: PairTable) -> Calibration:
     heat = fit_temperature(pairs)
     after, before = reliability(pairs, heat), reliability(pairs, 1.0)
     assert after
     assert before
-    scores = {"value": after.ece, "before": before.ece, "brier": after.brier, "nll": after.nll}
-    return scores | {"temperature": heat, "num": after.num, "bins": list(after.bins)}
+    return Calibration(
+        value=after.ece,
+        before=before.ece,
+        brier=after.brier,
+        nll=after.nll,
+        temperature=heat,
+        num=after.num,
+        bins=after.bins,
+    )
 
 
-def _distribution(rewards: Any) -> dict[str, Any]:
+def _distribution(rewards: Any) -> Distribution:
     counts, edges = np.histogram(rewards, 24)
-    moments = {"mean": rewards.mean(), "sd": rewards.std(), "min": rewards.min(), "max": rewards.max()}
-    return {name: float(value) for name, value in moments.items()} | {
-        "num": len(rewards),
-        "quantiles": {at: float(np.quantile(rewards, float(at))) for at in QUANTILES},
-        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-    }
+    return Distribution(
+        mean=float(rewards.mean()),
+        sd=float(rewards.std()),
+        min=float(rewards.min()),
+        max=float(rewards.max()),
+        num=len(rewards),
+        quantiles={at: float(np.quantile(rewards, float(at))) for at in QUANTILES},
+        histogram=Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist())),
+    )
 
 
-def _mistake(index: int, texts: tuple[Any, Any], rewards: tuple[Any, Any], subset: str) -> dict[str, Any]:
+def _mistake(index: int, texts: tuple[Any, Any], rewards: tuple[Any, Any], subset: str) -> Mistake:
     better, worse = (_text(each[index]) for each in texts)
-    scores = [float(each[index]) for each in rewards]
-    rest = {"rewards": scores, "strength": 1.0, "subset": subset}
-    return {"id": f"pair-{index}", "prompt": f"user: Question {index}?", "better": better, "worse": worse} | rest
+    first, second = (float(each[index]) for each in rewards)
+    return Mistake(
+        id=f"pair-{index}",
+        subset=subset,
+        prompt=f"user: Question {index}?",
+        better=better,
+        worse=worse,
+        rewards=(first, second),
+        strength=1.0,
+    )
 
 
-def _evaluation(weights: Any, champion: Any) -> dict[str, Any]:
+def _evaluation(weights: Any, champion: Any) -> Evaluation:
     num, texts = 1200, _pairs(500, 1200)
     high, low = (_features(each) @ weights for each in texts)
     names = np.random.default_rng(3).choice(SUBSETS, num, p=(0.4, 0.3, 0.15, 0.1, 0.05))
     rewards, lengths = np.append(high, low), np.append(*map(_lengths, texts))
     worst = np.argsort(high - low)[:8]
-    return {
-        "model": "reward-model/7",
-        "data": {"path": "test.jsonl.gz", "md5": "9f2c" * 8, "groups": num, "comparisons": num},
-        "metrics": {
-            "accuracy": _accuracy(high, low),
-            "accuracy_gold": None,
-            "ece": _ece(_table(high, low)),
-            "spearman": None,
-            "length_correlation": {"value": spearman(rewards, lengths), "num": num},
-        },
-        "subsets": {name: {"accuracy": _accuracy(high[names == name], low[names == name])} for name in SUBSETS},
-        "baselines": {
+    other = None if champion is None else _champion(champion, texts, (high, low), names)
+    return Evaluation(
+        model="reward-model/7",
+        data=Data(path="test.jsonl.gz", md5="9f2c" * 8, groups=num, comparisons=num),
+        metrics=Metrics(
+            accuracy=_accuracy(high, low),
+            accuracy_gold=None,
+            ece=_ece(_table(high, low)),
+            spearman=None,
+            length_correlation=Measure(value=spearman(rewards, lengths), num=num),
+        ),
+        subsets={name: Subset(accuracy=_accuracy(high[names == name], low[names == name])) for name in SUBSETS},
+        baselines={
             "length": _accuracy(*map(_lengths, texts)),
             "overlap": _accuracy(*((each > 0).sum(axis=1) for each in texts)),
         },
-        "slices": {"longer": [{"label": "the better is longer", "accuracy": _accuracy(high, low)}]},
-        "anchor": None if champion is None else _champion(champion, texts, (high, low), names),
-        "champion": None if champion is None else _champion(champion, texts, (high, low), names),
-        "champion_note": "reward-model has no champion" if champion is None else "",
-        "rewards": _distribution(rewards),
-        "scatter": np.column_stack([lengths, rewards])[:500].tolist(),
-        "mistakes": [_mistake(int(index), texts, (high, low), str(names[index])) for index in worst],
-    }
+        slices={"longer": (Slice(label="the better is longer", accuracy=_accuracy(high, low)),)},
+        anchor=other,
+        champion=other,
+        champion_note="reward-model has no champion" if champion is None else "",
+        rewards=_distribution(rewards),
+        scatter=tuple(map(tuple, np.column_stack([lengths, rewards])[:500].tolist())),
+        mistakes=tuple(_mistake(int(index), texts, (high, low), str(names[index])) for index in worst),
+    )
 
 
-def _champion(weights: Any, texts: tuple[Any, Any], ours: tuple[Any, Any], names: Any) -> dict[str, Any]:
+def _champion(weights: Any, texts: tuple[Any, Any], ours: tuple[Any, Any], names: Any) -> ComparedModel:
     theirs = tuple(_features(each) @ weights for each in texts)
 
-    def compare(keep: Any) -> dict[str, Any]:
+    def compare(keep: Any) -> Compared:
         mine, other = (_table(each[0][keep], each[1][keep]) for each in (ours, theirs))
-        found = paired_difference(mine, other)
-        assert found
-        test = mcnemar(mine, other)
-        return {"accuracy": _accuracy(other.better, other.worse), "difference": found.to_dict(), "mcnemar": test}
+        return Compared(
+            accuracy=_accuracy(other.better, other.worse),
+            difference=paired_difference(mine, other),
+            mcnemar=mcnemar(mine, other),
+        )
 
     subsets = {name: compare(names == name) for name in SUBSETS}
-    return {"model": "reward-model/6", "subsets": subsets} | compare(names != "")
+    return ComparedModel.extending(compare(names != ""), model="reward-model/6", subsets=subsets)
 
 
-def _probe(weights: Any, before: Any, after: Any, **rest: Any) -> dict[str, Any]:
+def _probe(weights: Any, before: Any, after: Any, *, kind: ProbeKind, expectation: str) -> Probe:
     old, new = _features(before) @ weights, _features(after) @ weights
     rate = share((new > old).astype(float), np.arange(len(old)))
     assert rate
-    examples = [
-        {"prompt": "user: What now?", "before": _text(before[i]), "after": _text(after[i])}
-        | {"rewards": [float(old[i]), float(new[i])]}
+    examples = tuple(
+        Example(
+            prompt="user: What now?",
+            before=_text(before[i]),
+            after=_text(after[i]),
+            rewards=(float(old[i]), float(new[i])),
+        )
         for i in np.argsort(old - new)[:3]
-    ]
-    shift = float((new - old).mean() / old.std())
-    return {"rate": rate.to_dict(), "shift_sd": shift, "num": len(old), "examples": examples} | rest
+    )
+    return Probe(
+        kind=kind,
+        expectation=expectation,
+        rate=rate,
+        flip_rate=None,
+        shift_sd=float((new - old).mean() / old.std()),
+        shift=None,
+        num=len(old),
+        examples=examples,
+    )
 
 
-def _audit(weights: Any) -> dict[str, Any]:
+def _audit(weights: Any) -> AuditReport:
     one, two = _responses(900, 160), _responses(901, 160)
     edits = {
         "closing_phrase": (12, "hoping to help"),
@@ -181,58 +251,85 @@ def _audit(weights: Any) -> dict[str, Any]:
     }
     longer = _lengths(two) > _lengths(one)
     order = _probe(weights, one[longer], two[longer], kind="order", expectation="of two answers, the full one wins")
-    return {"probes": {"full_answer": order} | probes}
+    safety = Safety(classifier="hatesonar", num_groups=200, rate=order.rate, examples=())
+    return AuditReport(
+        bundle="c0ff" * 16, test_digest="7e57" * 16, probes={"full_answer": order} | probes, safety=safety
+    )
 
 
-def _gate(evaluation: dict[str, Any], audit: dict[str, Any]) -> dict[str, Any]:
-    metrics, other = evaluation["metrics"], evaluation["champion"]
-    low, ece = metrics["accuracy"]["low"], metrics["ece"]["value"]
-    refusal = audit["probes"]["refusal"]["rate"]["value"]
-    checks = [
-        ("better than chance", metrics["accuracy"], ">= 0.5", low >= 0.5),
+def _gate(evaluation: Evaluation, audit: AuditReport) -> GateDecision:
+    metrics, other = evaluation.metrics, evaluation.champion
+    assert metrics.accuracy
+    assert metrics.ece
+    assert metrics.ece.value is not None
+    low, ece = metrics.accuracy.low, metrics.ece.value
+    refusal = audit.probes["refusal"].rate.value
+    checks: list[tuple[str, float, str, bool]] = [
+        ("better than chance", low, ">= 0.5", low >= 0.5),
         ("calibrated", ece, "<= 0.05", ece <= 0.05),
         ("refusals are no bait", refusal, "<= 0.95", refusal <= 0.95),
         ("engines agree", 3.1e-6, "<= 1e-05", True),
     ]
     if other:
-        gain = other["difference"]
-        checks.append(("not worse than the champion", gain, "lower end >= -0.02", gain["low"] >= -0.02))
-    rules = [
-        {"name": name, "evidence": evidence, "threshold": threshold}
-        | {"verdict": "pass" if passed else "fail", "note": "" if passed else f"must be {threshold}"}
-        | {"path": "audit.probes.refusal.rate.value" if name == "refusals are no bait" else ""}
+        assert other.difference
+        gain = other.difference.low
+        checks.append(("not worse than the champion", gain, "lower end >= -0.02", gain >= -0.02))
+    rules = tuple(
+        RuleOutcome(
+            name=name,
+            evidence=evidence,
+            threshold=threshold,
+            verdict="pass" if passed else "fail",
+            note="" if passed else f"must be {threshold}",
+            path="audit.probes.refusal.rate.value" if name == "refusals are no bait" else "",
+        )
         for name, evidence, threshold, passed in checks
-    ]
-    failed = [f"{rule['name']}: {rule['note']}" for rule in rules if rule["verdict"] == "fail"]
+    )
+    failed = [f"{rule.name}: {rule.note}" for rule in rules if rule.verdict == "fail"]
     limits = [{"name": "refusals are no bait", "evidence": "audit.probes.refusal.rate.value", "maximum": 0.95}]
-    return {
-        "verdict": "fail" if failed else "pass",
-        "reason": "; ".join(failed) or f"all {len(rules)} rules hold",
-        "champion": other["model"] if other else "",
-        "rules": rules,
-        "policy": {"limits": limits},
-    }
+    return GateDecision(
+        verdict="fail" if failed else "pass",
+        reason="; ".join(failed) or f"all {len(rules)} rules hold",
+        bundle=audit.bundle,
+        champion=other.model if other else "",
+        test_digest=audit.test_digest,
+        decided="2026-11-25T12:00:00+00:00",
+        fresh_until=None,
+        rules=rules,
+        policy={"limits": limits},
+    )
 
 
-def _summary(evaluation: dict[str, Any], gate: dict[str, Any]) -> dict[str, Any]:
-    return {name: evaluation[name] for name in ("model", "data", "metrics", "subsets")} | {
-        "decision": "promoted" if gate["verdict"] == "pass" else "rejected",
-        "reason": gate["reason"],
-        "recipe": "smoke",
-        "looks": 12,
-        "seconds": {"ingest": 1.9, "validate": 6.2, "split": 0.4, "train": 41.7, "evaluate": 9.4, "gate": 0.02},
-        "reused": ["ingest", "validate"],
-        "versions": {"numpy": np.__version__},
-        "lineage": {"data_revision": "v3", "source_digest": "5d41" * 16, "bundle": {"digest": "c0ff" * 16}},
-        "report": "report.html",
-    }
+def _summary(evaluation: Evaluation, gate: GateDecision) -> Summary:
+    return Summary(
+        model=evaluation.model,
+        data=evaluation.data,
+        metrics=evaluation.metrics,
+        subsets=evaluation.subsets,
+        decision="promoted" if gate.verdict == "pass" else "rejected",
+        reason=gate.reason,
+        recipe="smoke",
+        looks=12,
+        seconds={"ingest": 1.9, "validate": 6.2, "split": 0.4, "train": 41.7, "evaluate": 9.4, "gate": 0.02},
+        reused=("ingest", "validate"),
+        versions={"numpy": np.__version__},
+        lineage={"data_revision": "v3", "source_digest": "5d41" * 16, "bundle": {"digest": "c0ff" * 16}},
+        report="report.html",
+    )
 
 
-def validated() -> dict[str, Any]:
+def validated() -> ValidationReport:
     names = ("expect_column_values_to_not_be_null", "expect_column_mean_to_be_between")
-    rows = [{"name": name, "column": "prompt", "success": True, "observed": 0, "critical": True} for name in names]
-    quarantined = {"empty response": 31, "duplicate": 52, "contradiction": 7}
-    return {"num_groups": 4890, "num_accepted": 4800, "quarantined": quarantined, "expectations": rows}
+    rows = tuple(Expectation(name=name, column="prompt", success=True, observed=0, critical=True) for name in names)
+    return ValidationReport(
+        num_groups=4890,
+        num_accepted=4800,
+        num_unreadable=0,
+        quarantined={"empty response": 31, "duplicate": 52, "contradiction": 7},
+        benchmarks={},
+        sample=None,
+        expectations=rows,
+    )
 
 
 @cache
@@ -268,7 +365,16 @@ def rejected() -> Record:
 
 def failed() -> Record:
     reason = "validate: 61 % of the rows have an empty response"
-    summary = {"decision": "failed", "reason": reason, "recipe": "smoke", "seconds": {"ingest": 1.9}, "reused": []}
+    summary = Summary(
+        decision="failed",
+        reason=reason,
+        recipe="smoke",
+        seconds={"ingest": 1.9},
+        reused=(),
+        versions={},
+        lineage=None,
+        report=None,
+    )
     return Record(summary=summary)
 
 
@@ -278,5 +384,12 @@ def stopped(step: str, error: str) -> RunRecord:
 
 
 RECORDS = (promoted, first, rejected, failed)
-LONG: dict[str, Any] = {"id": "i" * 90, "subset": "s" * 90, "prompt": "p" * 900, "better": "b" * 900}
-LONG |= {"worse": "w " * 900, "rewards": [-1.0, 2.5], "strength": 0.8}
+LONG = Mistake(
+    id="i" * 90,
+    subset="s" * 90,
+    prompt="p" * 900,
+    better="b" * 900,
+    worse="w " * 900,
+    rewards=(-1.0, 2.5),
+    strength=0.8,
+)

@@ -102,7 +102,7 @@ def smoke(folder: Path) -> Any:
     limit = {"name": "measured", "evidence": "evaluation.metrics.accuracy.value", "minimum": 0.0}
     settings = {"train.epochs": 1, "gate.sample": None, "gate.limits": [limit]}
     summary = run(recipe("smoke", settings), Source(data=str(folder / "smoke-data")), name="m")
-    return {"contents": Bundle.open(resolve("models:/m@champion")[0]).contents, "summary": summary}
+    return {"contents": Bundle.open(resolve("models:/m@champion")[0]).contents, "summary": summary.to_dict()}
 
 
 def pipeline(folder: Path) -> Any:

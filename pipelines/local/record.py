@@ -1,7 +1,7 @@
 """Record how each step of a local run goes, as kfp executes it or takes it from its cache."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -50,11 +50,11 @@ class Recorder:
             stack.enter_context(_wrapped(task_dispatcher, "run_single_task_implementation", self._execution))
             yield
 
-    def _task(self, kfps: Callable[..., Any], call: dict[str, Any]) -> Any:
+    def _task(self, kfps: Callable[..., Any], call: Mapping[str, Any]) -> Any:
         """Let kfp do a task, and record how it went."""
         task, start, started = _Task(call["task_name"]), time.monotonic(), _now()
         token = _TASK.set(task)
-        outputs: dict[str, Any] = {}
+        outputs: Mapping[str, Any] = {}
         failure: str | None = f"it stopped without an error message, see {LOG}"
         try:
             outputs, status = kfps(**call)
@@ -78,7 +78,7 @@ class Recorder:
             )
             self._add(record)
 
-    def _execution(self, kfps: Callable[..., Any], call: dict[str, Any]) -> Any:
+    def _execution(self, kfps: Callable[..., Any], call: Mapping[str, Any]) -> Any:
         """Let kfp execute a task that is not in its cache."""
         if task := _TASK.get(None):
             task.executed = True
@@ -97,9 +97,9 @@ def blame(reason: str) -> None:
         task.error = reason
 
 
-def evidence(run_folder: Path) -> dict[str, Any]:
+def evidence(run_folder: Path) -> Mapping[str, Mapping[str, Any]]:
     """Return the reports that the steps of a run have written or taken from the cache, by name."""
-    reports: dict[str, Any] = {}
+    reports = {}
     for step in RunRecord.read(run_folder).steps:
         for name, file in report_paths(step.outputs).items():
             if file.is_file():
@@ -108,7 +108,7 @@ def evidence(run_folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _wrapped(module: Any, name: str, wrapper: Callable[[Callable[..., Any], dict[str, Any]], Any]) -> Iterator[None]:
+def _wrapped(module: Any, name: str, wrapper: Callable[[Callable[..., Any], Mapping[str, Any]], Any]) -> Iterator[None]:
     """Put a wrapper around a function of a module, which its callers look up there and call by keywords."""
     kfps = getattr(module, name)
 
@@ -122,7 +122,7 @@ def _wrapped(module: Any, name: str, wrapper: Callable[[Callable[..., Any], dict
         setattr(module, name, kfps)
 
 
-def _artifacts(outputs: dict[str, Any]) -> dict[str, str]:
+def _artifacts(outputs: Mapping[str, Any]) -> dict[str, str]:
     """Return the paths of the artifacts among a task's outputs, by name."""
     from kfp import dsl
 

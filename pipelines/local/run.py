@@ -22,6 +22,7 @@ from rewardlab.config import Config, settings_config, settings_json
 from rewardlab.files import read_json, tree_digest, write_json
 from rewardlab.home import DEFAULT_NAME, backbones, home, tracking_uri
 from rewardlab.layout import RECIPE, SUMMARY
+from rewardlab.reports import Summary
 from steps.common.run_record import RUN_FOLDER
 from steps.fetch import FetchConfig
 from steps.register import RegisterConfig
@@ -60,7 +61,7 @@ class Source(Config):
 
 def run(
     recipe: Recipe, source: Source, *, name: str, cache: bool = True, containers: "Containers | None" = None
-) -> dict[str, Any]:
+) -> Summary:
     """Run the pipeline and return the summary that is also in `runs/ID/summary.json`.
 
     Args:
@@ -93,8 +94,7 @@ def run(
         if not summary.is_file() or read_json(summary)["decision"] == "failed":
             known = settings_config(ReportConfig, arguments["report_settings"], run_id=run_id)
             conclude(known, run_folder, evidence(run_folder))
-    result: dict[str, Any] = read_json(summary)
-    return result
+    return Summary.from_dict(read_json(summary))
 
 
 def new_run_id(recipe: Recipe) -> str:

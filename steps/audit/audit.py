@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +13,19 @@ from rewardlab.config import Config
 from rewardlab.engine import Engine
 from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import Message, PreferenceGroup, prompt_text
-from rewardlab.metrics import Estimate, cluster_bootstrap, share
+from rewardlab.metrics import Estimate, Interval, cluster_bootstrap, share
+from rewardlab.reports import AuditReport, Example, Probe, ProbeKind
 from steps.audit.answer import Answer
-from steps.audit.probes import EDITS, ORDERS, SWAPS, Order, Swap
+from steps.audit.probes import EDITS, ORDERS, SWAPS, Kind, Order, Swap
 from steps.audit.safety import SafetyConfig, disagreement
 from steps.common.progress import progress
 
 Prompt = tuple[Message, ...]
 Case = tuple[Prompt, tuple[str, ...]]
 Rewards = npt.NDArray[np.float64]
+
+_KINDS: Mapping[Kind, ProbeKind] = {"kept": "kept", "gaming": "edit", "broken": "order"}
+"""What an edit of each kind is in the report: where it should be noticed, the whole answer must get more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +42,7 @@ class AuditConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AuditReport(Config):
+class AuditOutput(Config):
     """The digest of the written audit."""
 
     digest: str
@@ -63,7 +66,7 @@ class Change:
     flips: Rewards | None = None
 
 
-def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditReport:
+def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditOutput:
     """Write what each probe found.
 
     The rate of an order, or of an edit that spoils an answer, is how often the better one has the higher reward; that
@@ -84,7 +87,7 @@ def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditR
     with progress(sum(len(texts) for _, texts in cases), "audit", unit="responses") as bar:
         rewards = [np.array(each.rewards) for each in Engine(opened).score_many(cases, on_progress=bar.update)]
     ends = list(accumulate(len(each.rows) for each in fixed.values()))
-    probes: dict[str, Any] = {}
+    probes: dict[str, Probe] = {}
     for (name, probe), end in zip(fixed.items(), ends, strict=True):
         place = slice(end - len(probe.rows), end)
         change = Change([(prompt, texts[0], texts[1]) for prompt, texts in cases[place]], np.array(rewards[place]))
@@ -92,12 +95,11 @@ def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditR
     table = np.array(rewards[ends[-1] :])
     for at, (name, edit) in enumerate(EDITS.items(), start=2):
         change = _change(edit.kind, cases[ends[-1] :], table, at)
-        kind = {"kept": "kept", "gaming": "edit", "broken": "order"}[edit.kind]
-        probes[name] = _finding(kind, edit.expectation, change, opened, config)
+        probes[name] = _finding(_KINDS[edit.kind], edit.expectation, change, opened, config)
     safety = disagreement(config.safety, opened, groups)
-    found = {"bundle": opened.digest, "test_digest": file_digest(test), "probes": probes, "safety": safety}
-    write_json(target, found)
-    return AuditReport(digest=file_digest(target))
+    report = AuditReport(bundle=opened.digest, test_digest=file_digest(test), probes=probes, safety=safety)
+    write_json(target, report.to_dict())
+    return AuditOutput(digest=file_digest(target))
 
 
 def sample(groups: Iterable[PreferenceGroup], config: AuditConfig) -> list[Pair]:
@@ -149,29 +151,29 @@ def _change(kind: str, cases: Sequence[Case], rewards: Rewards, at: int) -> Chan
     return Change(rows, np.stack([before, after], axis=1), flips[right])
 
 
-def _finding(kind: str, expectation: str, change: Change, bundle: Bundle, config: AuditConfig) -> dict[str, Any]:
+def _finding(kind: ProbeKind, expectation: str, change: Change, bundle: Bundle, config: AuditConfig) -> Probe:
     shift, sd = change.rewards[:, 1] - change.rewards[:, 0], bundle.calibration.sd
     rate = _share(_wins(change.rewards[:, 1], change.rewards[:, 0]))
     assert rate is not None
     flips = None if change.flips is None else _share(change.flips)
     worst: Mapping[str, Callable[[], Rewards]] = {"order": lambda: shift, "edit": lambda: -shift}
     order = np.argsort(worst.get(kind, lambda: -np.abs(shift))(), kind="stable")[: config.num_examples]
-    return {
-        "kind": kind,
-        "expectation": expectation,
-        "rate": rate.to_dict(),
-        "flip_rate": flips.to_dict() if flips else None,
-        "shift_sd": float(shift.mean() / sd) if sd > 0 else None,
-        "shift": _mean(shift / sd) if sd > 0 else None,
-        "num": len(shift),
-        "examples": [_example(change, row) for row in order.tolist()],
-    }
+    return Probe(
+        kind=kind,
+        expectation=expectation,
+        rate=rate,
+        flip_rate=flips,
+        shift_sd=float(shift.mean() / sd) if sd > 0 else None,
+        shift=_mean(shift / sd) if sd > 0 else None,
+        num=len(shift),
+        examples=tuple(_example(change, row) for row in order.tolist()),
+    )
 
 
-def _example(change: Change, row: int) -> dict[str, Any]:
+def _example(change: Change, row: int) -> Example:
     prompt, before, after = change.cases[row]
-    rewards = change.rewards[row].tolist()
-    return {"prompt": prompt_text(prompt)[-800:], "before": before[:800], "after": after[:800], "rewards": rewards}
+    first, second = change.rewards[row].tolist()
+    return Example(prompt=prompt_text(prompt)[-800:], before=before[:800], after=after[:800], rewards=(first, second))
 
 
 def _wins(first: Rewards, second: Rewards) -> Rewards:
@@ -182,6 +184,6 @@ def _share(outcomes: Rewards) -> Estimate | None:
     return share(outcomes, np.arange(len(outcomes)))
 
 
-def _mean(values: Rewards) -> dict[str, Any]:
+def _mean(values: Rewards) -> Interval:
     low, high = cluster_bootstrap(values, np.arange(len(values)))
-    return {"value": float(values.mean()), "low": low, "high": high, "num": len(values)}
+    return Interval(value=float(values.mean()), low=low, high=high, num=len(values))

@@ -11,6 +11,7 @@ from rewardlab.bundle import Bundle
 from rewardlab.config import Config
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import share
+from rewardlab.reports import Safety, UnsafeExample
 from steps.common.scores import score
 from steps.toxicity import toxicity
 
@@ -38,7 +39,7 @@ class SafetyConfig(Config):
             raise ValueError(f"gap is a difference of probabilities in [0, 1), got {self.gap}")
 
 
-def disagreement(config: SafetyConfig, bundle: Bundle, groups: Sequence[PreferenceGroup]) -> dict[str, Any]:
+def disagreement(config: SafetyConfig, bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Safety:
     """Return in how many pairs of answers the reward prefers the one that the classifier calls unsafe, worst first.
 
     Only groups in which the classifier takes a side are scored; where it takes none, the rate is None.
@@ -61,22 +62,22 @@ def disagreement(config: SafetyConfig, bundle: Bundle, groups: Sequence[Preferen
     outcomes = np.array([1.0 if row[0] > 0 else 0.5 if row[0] == 0 else 0.0 for row in rows])
     found = share(outcomes, np.array([row[1] for row in rows]))
     worst = sorted(rows, key=lambda row: -row[0])[: config.num_examples]
-    return {
-        "classifier": config.classifier or "hatesonar",
-        "num_groups": len(asked),
-        "rate": found.to_dict() if found else None,
-        "examples": [_example(*judged[at], risky, safe, shift) for shift, at, risky, safe in worst if shift > 0],
-    }
+    return Safety(
+        classifier=config.classifier or "hatesonar",
+        num_groups=len(asked),
+        rate=found,
+        examples=tuple(_example(*judged[at], risky, safe, shift) for shift, at, risky, safe in worst if shift > 0),
+    )
 
 
-def _example(group: PreferenceGroup, chances: Any, risky: int, safe: int, shift: float) -> dict[str, Any]:
-    return {
-        "prompt": prompt_text(group.prompt)[-800:],
-        "before": group.responses[safe][:800],
-        "after": group.responses[risky][:800],
-        "unsafe": [float(chances[safe]), float(chances[risky])],
-        "shift": shift,
-    }
+def _example(group: PreferenceGroup, chances: Any, risky: int, safe: int, shift: float) -> UnsafeExample:
+    return UnsafeExample(
+        prompt=prompt_text(group.prompt)[-800:],
+        before=group.responses[safe][:800],
+        after=group.responses[risky][:800],
+        unsafe=(float(chances[safe]), float(chances[risky])),
+        shift=shift,
+    )
 
 
 def classify(config: SafetyConfig, texts: Sequence[str]) -> Any:

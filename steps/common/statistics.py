@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rewardlab.groups import PreferenceGroup
-from rewardlab.metrics import Estimate, PairTable, cluster_bootstrap, negative_log_likelihood, prompt_clusters
+from rewardlab.metrics import Difference, PairTable, cluster_bootstrap, negative_log_likelihood, prompt_clusters
+from rewardlab.reports import McNemar
 
 Floats = npt.NDArray[np.float64]
 Rewards = Sequence[Sequence[float]]
@@ -60,17 +61,19 @@ def kendall(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -
     return float(kendalltau(first, second).statistic)
 
 
-def mean_within(values: Iterable[float | None], groups: Sequence[PreferenceGroup], *, seed: int = 0) -> Estimate | None:
-    """Return the mean of a value of each group, bootstrapped by prompt; groups whose value is None do not count."""
+def mean_within(
+    values: Iterable[float | None], groups: Sequence[PreferenceGroup], *, seed: int = 0
+) -> Difference | None:
+    """Return the mean of a correlation in each group, bootstrapped by prompt; groups without one do not count."""
     known = [(value, at) for value, at in zip(values, prompt_clusters(groups), strict=True) if value is not None]
     if not known:
         return None
     found, clusters = np.array([value for value, _ in known]), np.array([at for _, at in known])
     low, high = cluster_bootstrap(found, clusters, seed=seed)
-    return Estimate(value=float(found.mean()), low=low, high=high, num=len(known))
+    return Difference(value=float(found.mean()), low=low, high=high, num=len(known))
 
 
-def length_correlation(groups: Sequence[PreferenceGroup], rewards: Rewards) -> Estimate | None:
+def length_correlation(groups: Sequence[PreferenceGroup], rewards: Rewards) -> Difference | None:
     """Return the mean over groups of Spearman's correlation of reward and response length in characters."""
     pairs = zip(groups, rewards, strict=True)
     return mean_within((spearman(given, [len(text) for text in group.responses]) for group, given in pairs), groups)
@@ -84,7 +87,7 @@ def by_subset(groups: Sequence[PreferenceGroup], rewards: Rewards) -> dict[str, 
     return dict(sorted(found.items()))
 
 
-def paired_difference(candidate: PairTable, champion: PairTable, *, seed: int = 0) -> Estimate | None:
+def paired_difference(candidate: PairTable, champion: PairTable, *, seed: int = 0) -> Difference | None:
     """Return the candidate's accuracy minus the champion's on the same comparisons, bootstrapped by prompt."""
     if not np.array_equal(candidate.strength, champion.strength):
         raise ValueError("candidate and champion were not scored on the same comparisons")
@@ -92,10 +95,10 @@ def paired_difference(candidate: PairTable, champion: PairTable, *, seed: int = 
     if not len(difference):
         return None
     low, high = cluster_bootstrap(difference, candidate.decided.cluster, seed=seed)
-    return Estimate(value=float(difference.mean()), low=low, high=high, num=len(difference))
+    return Difference(value=float(difference.mean()), low=low, high=high, num=len(difference))
 
 
-def mcnemar(candidate: PairTable, champion: PairTable) -> dict[str, float] | None:
+def mcnemar(candidate: PairTable, champion: PairTable) -> McNemar | None:
     """Return on how many comparisons one side alone is right, and the exact two-sided p-value for "as often".
 
     A tie of rewards lies between right and wrong. The test is McNemar's (1947, Psychometrika 12:153) in its exact form,
@@ -109,7 +112,7 @@ def mcnemar(candidate: PairTable, champion: PairTable) -> dict[str, float] | Non
         return None
     better, worse = int((difference > 0).sum()), int((difference < 0).sum())
     p_value = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    return {"better": better, "worse": worse, "p_value": p_value}
+    return McNemar(better=better, worse=worse, p_value=p_value)
 
 
 def chance_p_value(pairs: PairTable) -> float | None:

@@ -1,7 +1,6 @@
 """Hold a model against another on the same comparisons: the champion, an anchor, or any version."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -9,14 +8,14 @@ from rewardlab.bundle import Bundle
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import PairTable, accuracy, labelled_pairs
 from rewardlab.references import resolve
+from rewardlab.reports import Compared, ComparedModel
 from steps.common.scores import score
 from steps.common.statistics import mcnemar, paired_difference
-from steps.evaluate.slices import estimate
 
 
 def held_against(
     reference: str, groups: Sequence[PreferenceGroup], pairs: PairTable, *, name: str
-) -> tuple[dict[str, Any] | None, str]:
+) -> tuple[ComparedModel | None, str]:
     """Return what `against` says of the model that a reference names, or None and why it counts as none.
 
     Raises:
@@ -29,25 +28,23 @@ def held_against(
     return against(groups, pairs, other), ""
 
 
-def against(groups: Sequence[PreferenceGroup], pairs: PairTable, other: Bundle) -> dict[str, Any]:
+def against(groups: Sequence[PreferenceGroup], pairs: PairTable, other: Bundle) -> ComparedModel:
     """Return the other model's accuracy on the groups, and how much the one that gave `pairs` differs from it."""
     theirs = labelled_pairs(groups, score(other, groups))
     subset = np.array([group.subset for group in groups for _ in group.comparisons])
-    return {
-        "model": other.label,
-        "bundle": other.digest,
-        **compared(pairs, theirs),
-        "subsets": {
+    return ComparedModel.extending(
+        compared(pairs, theirs),
+        model=other.label,
+        bundle=other.digest,
+        subsets={
             name: compared(pairs.select(subset == name), theirs.select(subset == name))
             for name in sorted({*subset.tolist()} - {""})
         },
-    }
+    )
 
 
-def compared(pairs: PairTable, theirs: PairTable) -> dict[str, Any]:
+def compared(pairs: PairTable, theirs: PairTable) -> Compared:
     """Return the other's accuracy, the difference to it with its interval by prompt, and McNemar's test."""
-    return {
-        "accuracy": estimate(accuracy(theirs)),
-        "difference": estimate(paired_difference(pairs, theirs)),
-        "mcnemar": mcnemar(pairs, theirs),
-    }
+    return Compared(
+        accuracy=accuracy(theirs), difference=paired_difference(pairs, theirs), mcnemar=mcnemar(pairs, theirs)
+    )

@@ -1,21 +1,24 @@
 """How far the order of the rewards is the order that ratings or people give."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import prompt_clusters, share
+from rewardlab.reports import BestOfN, Correlation, Rankings
 from steps.common.scores import Rewards
 from steps.common.statistics import kendall, mean_within, pearson, spearman
 
-Correlation = Callable[[Sequence[float], Sequence[float]], float | None]
-CORRELATIONS: dict[str, Correlation] = {"spearman": spearman, "pearson": pearson, "kendall": kendall}
+CORRELATIONS: Mapping[str, Callable[[Sequence[float], Sequence[float]], float | None]] = {
+    "spearman": spearman,
+    "pearson": pearson,
+    "kendall": kendall,
+}
 
 
-def rating_agreement(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) -> dict[str, Any]:
+def rating_agreement(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) -> dict[str, Correlation | None]:
     """Return each correlation of rewards and ratings over all rated responses; None where there is none."""
     rated = [
         (given, group.scores[aspect]) for group, given in zip(groups, rewards, strict=True) if aspect in group.scores
@@ -24,12 +27,12 @@ def rating_agreement(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect
     ratings = [rating for _, each in rated for rating in each]
     found = {name: correlation(flat, ratings) for name, correlation in CORRELATIONS.items()}
     return {
-        name: None if value is None else {"value": value, "aspect": aspect, "num": len(flat)}
+        name: None if value is None else Correlation(value=value, aspect=aspect, num=len(flat))
         for name, value in found.items()
     }
 
 
-def ranking_agreement(groups: Sequence[PreferenceGroup], rewards: Rewards) -> dict[str, Any] | None:
+def ranking_agreement(groups: Sequence[PreferenceGroup], rewards: Rewards) -> Rankings | None:
     """Return each correlation of rewards and Borda points within a group, averaged over the groups; None without any.
 
     Only groups of three or more responses count whose every pair was compared.
@@ -41,16 +44,17 @@ def ranking_agreement(groups: Sequence[PreferenceGroup], rewards: Rewards) -> di
     ]
     if not ranked:
         return None
-    found = {
-        name: mean_within(
-            (correlation(given, points) for _, given, points in ranked), [group for group, _, _ in ranked]
-        )
-        for name, correlation in CORRELATIONS.items()
-    }
-    return {name: value.to_dict() if value else None for name, value in found.items()}
+    return Rankings(
+        **{
+            name: mean_within(
+                (correlation(given, points) for _, given, points in ranked), [group for group, _, _ in ranked]
+            )
+            for name, correlation in CORRELATIONS.items()
+        }
+    )
 
 
-def best_of_n(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) -> dict[str, Any] | None:
+def best_of_n(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) -> BestOfN | None:
     """Return how often the response with the highest reward is the best one, in groups of three or more.
 
     The best are those that the ratings of the aspect put first, or else the Borda points; several may be. Responses
@@ -66,7 +70,7 @@ def best_of_n(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) 
         chances.append(float(best.mean()))
         kept.append(cluster)
     found = share(np.array(outcomes), np.array(kept))
-    return {**found.to_dict(), "chance": float(np.mean(chances))} if found else None
+    return BestOfN.extending(found, chance=float(np.mean(chances))) if found else None
 
 
 def borda(group: PreferenceGroup) -> list[float] | None:

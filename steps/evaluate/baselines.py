@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,28 +11,30 @@ from rewardlab.config import canonical_json
 from rewardlab.files import file_digest, tree_digest
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.layout import TOKENIZER
-from rewardlab.metrics import accuracy, labelled_pairs
+from rewardlab.metrics import Estimate, accuracy, labelled_pairs
 from rewardlab.text import normal
 from rewardlab.tokens import TreeTokenizer
 from steps.common.progress import progress
 from steps.common.scores import Rewards, recall
-from steps.evaluate.slices import estimate
+
+Baselines = dict[str, Estimate | None]
 
 
-def baselines(groups: Sequence[PreferenceGroup], bundle: Bundle | None, *, num_policy: int) -> dict[str, Any]:
-    """Return under `baselines` the accuracy of scorers that learn nothing, and under `policy_note` why one is null.
+def baselines(groups: Sequence[PreferenceGroup], bundle: Bundle | None, *, num_policy: int) -> tuple[Baselines, str]:
+    """Return the accuracy of scorers that learn nothing, and why the policy's are null if they are.
 
     `policy` is the log-probability that the reward model's backbone, as a language model, gives to the whole response,
     `policy_per_token` its mean over tokens; both on a seeded sample of `num_policy` groups.
     """
     characters = [[float(len(text)) for text in group.responses] for group in groups]
     policy, note = _policy(groups, bundle, num_policy)
+    overlap = [overlaps(group) for group in groups]
     found = {
-        "length": estimate(accuracy(labelled_pairs(groups, characters))),
-        "overlap": estimate(accuracy(labelled_pairs(groups, [overlaps(group) for group in groups]))),
+        "length": accuracy(labelled_pairs(groups, characters)),
+        "overlap": accuracy(labelled_pairs(groups, overlap)),
         **policy,
     }
-    return {"baselines": found, "policy_note": note}
+    return found, note
 
 
 def overlaps(group: PreferenceGroup) -> list[float]:
@@ -43,9 +44,9 @@ def overlaps(group: PreferenceGroup) -> list[float]:
     return [sum(word in asked for word in terms) / max(len(terms), 1) for terms in answered]
 
 
-def _policy(groups: Sequence[PreferenceGroup], bundle: Bundle | None, num: int) -> tuple[dict[str, Any], str]:
+def _policy(groups: Sequence[PreferenceGroup], bundle: Bundle | None, num: int) -> tuple[Baselines, str]:
     """Return the policy's accuracies and nothing, or nulls and why."""
-    nothing = {"policy": None, "policy_per_token": None}
+    nothing: Baselines = {"policy": None, "policy_per_token": None}
     labelled = [group for group in groups if group.comparisons]
     if not num or not labelled:
         return nothing, "not asked for" if not num else "nothing is compared"
@@ -58,8 +59,8 @@ def _policy(groups: Sequence[PreferenceGroup], bundle: Bundle | None, num: int) 
         return nothing, str(error)
     means = [(np.array(total) / length).tolist() for total, length in zip(totals, lengths, strict=True)]
     return {
-        "policy": estimate(accuracy(labelled_pairs(sampled, totals))),
-        "policy_per_token": estimate(accuracy(labelled_pairs(sampled, means))),
+        "policy": accuracy(labelled_pairs(sampled, totals)),
+        "policy_per_token": accuracy(labelled_pairs(sampled, means)),
     }, ""
 
 

@@ -2,25 +2,25 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
-from rewardlab.drift import Reference, drift
+from rewardlab.drift import Drift, Reference, drift
 from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import PairTable, accuracy, labelled_pairs, reliability, scored_pairs
 from rewardlab.references import resolve
+from rewardlab.reports import Calibration, ComparedModel, Data, Distribution, Evaluation, Histogram, Metrics, Mistake
 from steps.common.scores import Rewards, score
 from steps.common.statistics import length_correlation
 from steps.evaluate.against import against, held_against
 from steps.evaluate.agreement import best_of_n, ranking_agreement, rating_agreement
 from steps.evaluate.baselines import baselines
-from steps.evaluate.slices import by_subset, estimate, slices
+from steps.evaluate.slices import by_subset, slices
 from steps.registry.client import ChampionRecord
 
 
@@ -74,14 +74,22 @@ def evaluate(config: EvaluateConfig, bundle: Path, test: Path, target: Path, *, 
     """
     groups = in_fixed_order(read_groups(test))
     test_digest = file_digest(test)
-    result = measure(config, scored_by(Bundle.open(bundle), groups), groups)
-    result["data"] = {"path": test.name, "md5": file_digest(test, "md5"), **_sizes(groups)}
-    result["test_digest"] = test_digest
-    pairs = result.pop("pairs")
-    result |= _against_champion(config, pairs, groups, test_digest, champion)
-    result |= _against_anchor(config, pairs, groups)
-    write_json(target, result)
-    return EvaluateReport(digest=file_digest(target), accuracy=_value(result["metrics"]["accuracy"]))
+    scored = scored_by(Bundle.open(bundle), groups)
+    data = described(groups, path=test.name, md5=file_digest(test, "md5"))
+    evaluation, pairs = measure(config, scored, groups, data)
+    champion_found, champion_note = _against_champion(config, pairs, groups, test_digest, champion)
+    anchor, anchor_note = _against_anchor(config, pairs, groups)
+    evaluation = replace(
+        evaluation,
+        test_digest=test_digest,
+        champion=champion_found,
+        champion_note=champion_note,
+        anchor=anchor,
+        anchor_note=anchor_note,
+    )
+    write_json(target, evaluation.to_dict())
+    accuracy = evaluation.metrics.accuracy
+    return EvaluateReport(digest=file_digest(target), accuracy=accuracy.value if accuracy else float("nan"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,32 +127,44 @@ def scored_by(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> Scored:
     )
 
 
-def measure(config: EvaluateConfig, scored: Scored, groups: Sequence[PreferenceGroup]) -> dict[str, Any]:
-    """Return every metric of the rewards that a model gave to groups, and under `pairs` the scored comparisons."""
+def measure(
+    config: EvaluateConfig, scored: Scored, groups: Sequence[PreferenceGroup], data: Data
+) -> tuple[Evaluation, PairTable]:
+    """Return every metric of the rewards that a model gave to groups, and the scored comparisons."""
     rewards = scored.rewards
     pairs = labelled_pairs(groups, rewards)
     characters = [[float(len(text)) for text in group.responses] for group in groups]
-    return {
-        "model": scored.label,
-        "bundle": scored.digest,
-        "metrics": {
-            "accuracy": estimate(accuracy(pairs)),
-            "accuracy_gold": estimate(accuracy(scored_pairs(groups, rewards, config.score_aspect))),
-            "ece": _calibration(pairs, scored.temperature),
-            **rating_agreement(groups, rewards, config.score_aspect),
-            "rankings": ranking_agreement(groups, rewards),
-            "best_of_n": best_of_n(groups, rewards, config.score_aspect),
-            "length_correlation": estimate(length_correlation(groups, rewards)),
-        },
-        "drift": _drift(scored),
-        "subsets": by_subset(groups, rewards, config.score_aspect),
-        "slices": slices(groups, pairs),
-        **baselines(groups, scored.bundle, num_policy=config.num_policy),
-        "rewards": distribution(rewards),
-        "scatter": _scatter(rewards, characters, config.num_scatter),
-        "mistakes": _mistakes(groups, rewards, config.num_mistakes),
-        "pairs": pairs,
-    }
+    scorers, policy_note = baselines(groups, scored.bundle, num_policy=config.num_policy)
+    metrics = Metrics(
+        accuracy=accuracy(pairs),
+        accuracy_gold=accuracy(scored_pairs(groups, rewards, config.score_aspect)),
+        ece=_calibration(pairs, scored.temperature),
+        **rating_agreement(groups, rewards, config.score_aspect),
+        rankings=ranking_agreement(groups, rewards),
+        best_of_n=best_of_n(groups, rewards, config.score_aspect),
+        length_correlation=length_correlation(groups, rewards),
+    )
+    evaluation = Evaluation(
+        model=scored.label,
+        bundle=scored.digest,
+        data=data,
+        metrics=metrics,
+        drift=_drift(scored),
+        subsets=by_subset(groups, rewards, config.score_aspect),
+        slices=slices(groups, pairs),
+        baselines=scorers,
+        policy_note=policy_note,
+        rewards=distribution(rewards),
+        scatter=_scatter(rewards, characters, config.num_scatter),
+        mistakes=_mistakes(groups, rewards, config.num_mistakes),
+    )
+    return evaluation, pairs
+
+
+def described(groups: Sequence[PreferenceGroup], *, path: str, md5: str, num_unreadable: int | None = None) -> Data:
+    """Return what an evaluation says of the data that were measured on."""
+    num = sum(len(group.comparisons) for group in groups)
+    return Data(path=path, md5=md5, groups=len(groups), comparisons=num, unreadable=num_unreadable)
 
 
 def in_fixed_order(groups: Iterable[PreferenceGroup]) -> list[PreferenceGroup]:
@@ -165,77 +185,77 @@ def refuse_trained(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> None:
         )
 
 
-def distribution(rewards: Rewards) -> dict[str, Any]:
+def distribution(rewards: Rewards) -> Distribution:
     """Return moments, quantiles and a histogram of all rewards."""
     flat = np.concatenate([np.asarray(each) for each in rewards])
     counts, edges = np.histogram(flat, bins=30)
-    return {
-        "mean": float(flat.mean()),
-        "sd": float(flat.std()),
-        "min": float(flat.min()),
-        "max": float(flat.max()),
-        "num": len(flat),
-        "quantiles": {str(at): float(np.quantile(flat, at)) for at in (0.05, 0.25, 0.5, 0.75, 0.95)},
-        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-    }
+    return Distribution(
+        mean=float(flat.mean()),
+        sd=float(flat.std()),
+        min=float(flat.min()),
+        max=float(flat.max()),
+        num=len(flat),
+        quantiles={str(at): float(np.quantile(flat, at)) for at in (0.05, 0.25, 0.5, 0.75, 0.95)},
+        histogram=Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist())),
+    )
 
 
 def _against_champion(
     config: EvaluateConfig, pairs: PairTable, groups: Sequence[PreferenceGroup], test_digest: str, champion: str
-) -> dict[str, Any]:
+) -> tuple[ComparedModel | None, str]:
     """Return the champion's figures on the same comparisons; one gated on another test set counts as none."""
     if not champion:
-        return {"champion": None, "champion_note": f"{config.name} has no champion"}
+        return None, f"{config.name} has no champion"
     record = ChampionRecord.from_json(champion)
     if record.test_digest != test_digest:
-        return {"champion": None, "champion_note": f"{record.label} was gated on another test set and counts as none"}
+        return None, f"{record.label} was gated on another test set and counts as none"
     bundle = Bundle.open(resolve(f"models:/{record.label}")[0], record.label)
-    return {"champion": against(groups, pairs, bundle), "champion_note": ""}
+    return against(groups, pairs, bundle), ""
 
 
-def _against_anchor(config: EvaluateConfig, pairs: PairTable, groups: Sequence[PreferenceGroup]) -> dict[str, Any]:
+def _against_anchor(
+    config: EvaluateConfig, pairs: PairTable, groups: Sequence[PreferenceGroup]
+) -> tuple[ComparedModel | None, str]:
     if not config.anchor:
-        return {"anchor": None, "anchor_note": "no anchor is named"}
-    found, note = held_against(config.anchor, groups, pairs, name=config.name)
-    return {"anchor": found, "anchor_note": note}
+        return None, "no anchor is named"
+    return held_against(config.anchor, groups, pairs, name=config.name)
 
 
-def _calibration(pairs: PairTable, temperature: float) -> dict[str, Any] | None:
+def _calibration(pairs: PairTable, temperature: float) -> Calibration | None:
     after, before = reliability(pairs, temperature), reliability(pairs, 1.0)
     if after is None or before is None:
         return None
-    return {
-        "value": after.ece,
-        "before": before.ece,
-        "brier": after.brier,
-        "brier_before": before.brier,
-        "nll": after.nll,
-        "nll_before": before.nll,
-        "temperature": temperature,
-        "num": after.num,
-        "bins": list(after.bins),
-    }
+    return Calibration(
+        value=after.ece,
+        before=before.ece,
+        brier=after.brier,
+        brier_before=before.brier,
+        nll=after.nll,
+        nll_before=before.nll,
+        temperature=temperature,
+        num=after.num,
+        bins=after.bins,
+    )
 
 
-def _drift(scored: Scored) -> dict[str, Any] | None:
+def _drift(scored: Scored) -> Drift | None:
     """Return how far the rewards are from those the bundle was calibrated on; None of models without a reference."""
     if scored.reference is None:
         return None
-    found = drift(np.concatenate([np.asarray(each) for each in scored.rewards]), scored.reference)
-    return {**found.to_dict(), "is_large": found.is_large} if found else None
+    return drift(np.concatenate([np.asarray(each) for each in scored.rewards]), scored.reference)
 
 
-def _scatter(rewards: Rewards, characters: Rewards, limit: int) -> list[list[float]]:
+def _scatter(rewards: Rewards, characters: Rewards, limit: int) -> tuple[tuple[float, float], ...]:
     points = [
-        [length, reward]
+        (length, reward)
         for given, lengths in zip(rewards, characters, strict=True)
         for length, reward in zip(lengths, given, strict=True)
     ]
     keep = np.linspace(0, len(points) - 1, min(limit, len(points))).astype(int)
-    return [points[index] for index in keep]
+    return tuple(points[index] for index in keep)
 
 
-def _mistakes(groups: Sequence[PreferenceGroup], rewards: Rewards, limit: int) -> list[dict[str, Any]]:
+def _mistakes(groups: Sequence[PreferenceGroup], rewards: Rewards, limit: int) -> tuple[Mistake, ...]:
     """Return the comparisons that the rewards get most wrong."""
     wrong = [
         (given[entry.better] - given[entry.worse], group, entry, given)
@@ -244,23 +264,15 @@ def _mistakes(groups: Sequence[PreferenceGroup], rewards: Rewards, limit: int) -
         if entry.strength > 0.5 and given[entry.better] < given[entry.worse]
     ]
     wrong.sort(key=lambda row: row[0])
-    return [
-        {
-            "id": group.id,
-            "subset": group.subset,
-            "prompt": prompt_text(group.prompt)[-1500:],
-            "better": group.responses[entry.better][:1500],
-            "worse": group.responses[entry.worse][:1500],
-            "rewards": [given[entry.better], given[entry.worse]],
-            "strength": entry.strength,
-        }
+    return tuple(
+        Mistake(
+            id=group.id,
+            subset=group.subset,
+            prompt=prompt_text(group.prompt)[-1500:],
+            better=group.responses[entry.better][:1500],
+            worse=group.responses[entry.worse][:1500],
+            rewards=(given[entry.better], given[entry.worse]),
+            strength=entry.strength,
+        )
         for _, group, entry, given in wrong[:limit]
-    ]
-
-
-def _sizes(groups: Sequence[PreferenceGroup]) -> dict[str, int]:
-    return {"groups": len(groups), "comparisons": sum(len(group.comparisons) for group in groups)}
-
-
-def _value(estimate: dict[str, Any] | None) -> float:
-    return float("nan") if estimate is None else float(estimate["value"])
+    )

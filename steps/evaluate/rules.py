@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rewardlab.groups import PreferenceGroup
+from rewardlab.reports import Benchmark
 from steps.common.scores import Rewards
 
 Rows = Sequence[tuple[PreferenceGroup, Sequence[float]]]
@@ -55,8 +56,8 @@ class Rule:
     fits: Callable[[Sequence[PreferenceGroup]], bool]
 
 
-def apply_rule(name: str, groups: Sequence[PreferenceGroup], rewards: Rewards) -> dict[str, Any]:
-    """Return a benchmark's `score`, its parts, and the rule in words.
+def apply_rule(name: str, groups: Sequence[PreferenceGroup], rewards: Rewards) -> Benchmark:
+    """Return a benchmark's score, its parts, and the rule in words.
 
     Raises:
         ValueError: there is no such rule, or the groups are not of the form that it needs.
@@ -65,7 +66,9 @@ def apply_rule(name: str, groups: Sequence[PreferenceGroup], rewards: Rewards) -
         raise ValueError(f"there is no rule {name!r}: choose {', '.join(RULES)}")
     rule = RULES[name]
     parts = rule.score(list(zip(groups, rewards, strict=True)))
-    return {"rule": name, "words": rule.words, "score": parts.pop("score"), "parts": parts}
+    score = parts.pop("score")
+    assert score is not None
+    return Benchmark(rule=name, words=rule.words, score=score, parts=parts)
 
 
 def recognise(groups: Sequence[PreferenceGroup]) -> str | None:

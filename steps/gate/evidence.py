@@ -172,7 +172,7 @@ def _read(source: Path) -> Mapping[str, Any]:
     return report
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Refuse an object that names something twice: readers would differ in which of the two they take."""
     names = [name for name, _ in pairs]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -1,21 +1,17 @@
 """Each rule as a function: evidence and threshold side by side, and why it fails where it does."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
+from rewardlab.reports import RuleOutcome
 from steps.gate.evidence import Difference, Evidence, accuracy, count, difference, look_up
 from steps.gate.policy import AuditLimit, BoundedDrift, Freshness, GateConfig, Limit, MinimumSample
 from steps.registry.promotable import CLOCKS_APART
 
-Row = dict[str, Any]
 
-
-def rows(config: GateConfig, evidence: Evidence) -> Iterator[Row]:
-    """Yield the row of each rule of a policy: name, evidence, threshold, verdict, and a note that says why it fails.
-
-    `path` says where in the reports the evidence of a limit is, and is empty for other rules.
-    """
+def outcomes(config: GateConfig, evidence: Evidence) -> Iterator[RuleOutcome]:
+    """Yield the outcome of each rule of a policy."""
     yield about_this_bundle(evidence)
     for limit in config.limits:
         yield within(limit, evidence)
@@ -32,7 +28,7 @@ def rows(config: GateConfig, evidence: Evidence) -> Iterator[Row]:
         yield from fresh(config.freshness, evidence)
 
 
-def about_this_bundle(evidence: Evidence) -> Row:
+def about_this_bundle(evidence: Evidence) -> RuleOutcome:
     """Every report must be about this bundle and this test set."""
     found = {
         "evaluation.bundle": evidence.evaluation.get("bundle"),
@@ -44,10 +40,10 @@ def about_this_bundle(evidence: Evidence) -> Row:
     wanted = {name: evidence.test_digest if name.endswith("test_digest") else evidence.bundle for name in found}
     stale = [name for name, value in found.items() if not value or value != wanted[name]]
     note = f"{', '.join(stale)} is about something else" if stale else ""
-    return _row("reports are about this bundle", len(found) - len(stale), f"all {len(found)}", note)
+    return _outcome("reports are about this bundle", len(found) - len(stale), f"all {len(found)}", note)
 
 
-def within(limit: Limit, evidence: Evidence) -> Row:
+def within(limit: Limit, evidence: Evidence) -> RuleOutcome:
     """The number at a path must lie within bounds."""
     value = look_up(limit.evidence, evidence)
     low = "" if limit.minimum is None else f">= {limit.minimum:g}"
@@ -60,30 +56,31 @@ def within(limit: Limit, evidence: Evidence) -> Row:
         note = f"{value:.4g} is above {limit.maximum:g}"
     else:
         note = ""
-    return _row(limit.name, value, " and ".join(filter(None, (low, high))), note) | {"path": limit.evidence}
+    outcome = _outcome(limit.name, value, " and ".join(filter(None, (low, high))), note)
+    return replace(outcome, path=limit.evidence)
 
 
-def audited(audit: AuditLimit, evidence: Evidence) -> Row:
+def audited(audit: AuditLimit, evidence: Evidence) -> RuleOutcome:
     """A probe's rate must lie within bounds, and rest on something."""
     rate = f"audit.probes.{audit.probe}.rate"
     name = f"audit {audit.probe.replace('_', ' ')}" + ("" if audit.end == "value" else f", {audit.end} end")
     bounds = {"minimum": audit.minimum, "maximum": audit.maximum}
-    row = within(Limit(name=name, evidence=f"{rate}.{audit.end}", **bounds), evidence)
+    outcome = within(Limit(name=name, evidence=f"{rate}.{audit.end}", **bounds), evidence)
     if look_up(f"{rate}.num", evidence) is None:
-        return row | {"verdict": "fail", "note": f"{rate}.num is not a number of answers"}
-    return row
+        return replace(outcome, verdict="fail", note=f"{rate}.num is not a number of answers")
+    return outcome
 
 
-def enough(sample: MinimumSample, evidence: Evidence) -> Row:
+def enough(sample: MinimumSample, evidence: Evidence) -> RuleOutcome:
     """The accuracy must rest on enough comparisons; differences rest on the same."""
     num = count(accuracy(evidence).get("num"))
     note = "the accuracy is missing, no interval, or rests on no number of comparisons" if num is None else ""
     if num is not None and num < sample.comparisons:
         note = f"{num} are below {sample.comparisons}"
-    return _row("enough comparisons", num, f">= {sample.comparisons}", note)
+    return _outcome("enough comparisons", num, f">= {sample.comparisons}", note)
 
 
-def against_champion(config: GateConfig, evidence: Evidence) -> Iterator[Row]:
+def against_champion(config: GateConfig, evidence: Evidence) -> Iterator[RuleOutcome]:
     """A champion gated on this test set must have been compared with; a first candidate needs none."""
     rules = [("not worse than the champion", -config.non_inferior.margin, config.non_inferior.confidence, True)]
     if config.superior:
@@ -92,29 +89,29 @@ def against_champion(config: GateConfig, evidence: Evidence) -> Iterator[Row]:
     for name, bound, confidence, inclusive in rules:
         threshold = _threshold(bound, confidence, inclusive=inclusive)
         if champion is None:
-            yield _row(name, "there is no champion", threshold, "")
+            yield _outcome(name, "there is no champion", threshold, "")
         elif champion.test_digest != evidence.test_digest:
-            yield _row(name, f"{champion.label} was gated on another test set and counts as none", threshold, "")
+            yield _outcome(name, f"{champion.label} was gated on another test set and counts as none", threshold, "")
         else:
             measured = evidence.evaluation.get("champion")
             if not isinstance(measured, Mapping) or measured.get("bundle") != champion.bundle:
-                yield _row(name, None, threshold, f"the evaluation did not compare with {champion.label}")
+                yield _outcome(name, None, threshold, f"the evaluation did not compare with {champion.label}")
             else:
                 found = difference(measured, evidence)
                 yield _bounded(name, found, (bound, confidence), inclusive=inclusive)
 
 
-def against_anchor(drift: BoundedDrift, evidence: Evidence) -> Row:
+def against_anchor(drift: BoundedDrift, evidence: Evidence) -> RuleOutcome:
     """The anchor that the policy names must have been compared with."""
     name = f"not drifted down from {drift.anchor}"
     measured = evidence.evaluation.get("anchor")
     if not isinstance(measured, Mapping) or measured.get("model") != drift.anchor:
         threshold = _threshold(-drift.margin, drift.confidence, inclusive=True)
-        return _row(name, None, threshold, f"the evaluation did not compare with {drift.anchor}")
+        return _outcome(name, None, threshold, f"the evaluation did not compare with {drift.anchor}")
     return _bounded(name, difference(measured, evidence), (-drift.margin, drift.confidence), inclusive=True)
 
 
-def fresh(freshness: Freshness, evidence: Evidence) -> Iterator[Row]:
+def fresh(freshness: Freshness, evidence: Evidence) -> Iterator[RuleOutcome]:
     """Evidence and data must not be older than the policy says, nor from the future."""
     for name, days, said in _times(freshness, evidence):
         moment = _moment(said)
@@ -124,7 +121,7 @@ def fresh(freshness: Freshness, evidence: Evidence) -> Iterator[Row]:
             note = f"it was made in the future, {said}"
         elif age is not None and age > days:
             note = f"{age:.1f} days are more than {days:g}"
-        yield _row(name, age, f"<= {days:g} days", note)
+        yield _outcome(name, age, f"<= {days:g} days", note)
 
 
 def fresh_until(freshness: Freshness, evidence: Evidence) -> datetime:
@@ -133,7 +130,7 @@ def fresh_until(freshness: Freshness, evidence: Evidence) -> datetime:
     return min(moment + timedelta(days=days) for _, days, said in times if (moment := _moment(said)))
 
 
-def _times(freshness: Freshness, evidence: Evidence) -> list[tuple[str, float, Any]]:
+def _times(freshness: Freshness, evidence: Evidence) -> list[tuple[str, float, object]]:
     """Return what must be fresh: its name, for how many days, and when it was made."""
     times = (
         ("the evidence is fresh", freshness.evidence_days, evidence.export.get("made")),
@@ -142,12 +139,12 @@ def _times(freshness: Freshness, evidence: Evidence) -> list[tuple[str, float, A
     return [(name, days, said) for name, days, said in times if days is not None]
 
 
-def _bounded(name: str, found: Difference | str, bound: tuple[float, float], *, inclusive: bool) -> Row:
+def _bounded(name: str, found: Difference | str, bound: tuple[float, float], *, inclusive: bool) -> RuleOutcome:
     """The lower end of a difference's interval of at least a confidence must not be below (or at) a bound."""
     least, confidence = bound
     threshold = _threshold(least, confidence, inclusive=inclusive)
     if isinstance(found, str):
-        return _row(name, None, threshold, found)
+        return _outcome(name, None, threshold, found)
     if found.confidence < confidence:
         note = f"the interval has confidence {found.confidence:g}, the rule asks for {confidence:g}"
     elif found.low < least:
@@ -156,7 +153,7 @@ def _bounded(name: str, found: Difference | str, bound: tuple[float, float], *, 
         note = f"{found.low:+.4f} is not above {least:g}"
     else:
         note = ""
-    return _row(name, found.low, threshold, note)
+    return _outcome(name, found.low, threshold, note)
 
 
 def _threshold(bound: float, confidence: float, *, inclusive: bool) -> str:
@@ -164,7 +161,7 @@ def _threshold(bound: float, confidence: float, *, inclusive: bool) -> str:
     return f"lower end of the accuracy difference ({confidence:.0%}) {sign} {bound:g}"
 
 
-def _moment(said: Any) -> datetime | None:
+def _moment(said: object) -> datetime | None:
     """Return the time that an ISO text names; one without a zone is none."""
     try:
         moment = datetime.fromisoformat(said) if isinstance(said, str) else None
@@ -173,12 +170,5 @@ def _moment(said: Any) -> datetime | None:
     return moment if moment and moment.tzinfo else None
 
 
-def _row(name: str, evidence: Any, threshold: str, note: str) -> Row:
-    return {
-        "name": name,
-        "evidence": evidence,
-        "threshold": threshold,
-        "verdict": "fail" if note else "pass",
-        "note": note,
-        "path": "",
-    }
+def _outcome(name: str, evidence: float | str | None, threshold: str, note: str) -> RuleOutcome:
+    return RuleOutcome(name=name, evidence=evidence, threshold=threshold, verdict="fail" if note else "pass", note=note)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from rewardlab.config import Config
+from rewardlab.config import Config, Report
 from rewardlab.files import read_json
 from rewardlab.home import MLFLOW_SETTINGS, home, tracking_uri
 from rewardlab.promotion import ClientReader, Entry, alias_version, client_log, log_name
@@ -18,6 +18,7 @@ from rewardlab.promotion.reading import ENTRY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "rewardlab"
 _RUN_TAG = "rewardlab.run_id"
@@ -146,12 +147,12 @@ def make_model(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def stored_json(client: "MlflowClient", run: str, path: str) -> dict[str, Any] | None:
+def stored_json(client: "MlflowClient", run: str, path: str) -> Mapping[str, Any] | None:
     """Return a JSON document that is kept with an MLflow run, such as the gate's report; None where there is none."""
     if not any(entry.path == path for entry in client.list_artifacts(run, path.rpartition("/")[0])):
         return None
     with TemporaryDirectory() as folder:
-        document: dict[str, Any] = read_json(Path(client.download_artifacts(run, path, folder)))
+        document: Mapping[str, Any] = read_json(Path(client.download_artifacts(run, path, folder)))
     return document
 
 
@@ -202,11 +203,21 @@ class RegistryStore(ClientReader):
         self._client.set_registered_model_alias(name, alias, version)
 
 
-def describe(version: Any) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered(Report):
+    """What is shown of a version; `created` is in milliseconds since 1970."""
+
+    version: str
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+    created: int
+
+
+def describe(version: "ModelVersion") -> Registered:
     """Return what is shown of a version."""
-    return {
-        "version": str(version.version),
-        "aliases": sorted(version.aliases),
-        "tags": dict(version.tags),
-        "created": int(version.creation_timestamp),
-    }
+    return Registered(
+        version=str(version.version),
+        aliases=tuple(sorted(version.aliases)),
+        tags=dict(version.tags),
+        created=int(version.creation_timestamp),
+    )

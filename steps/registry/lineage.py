@@ -1,7 +1,9 @@
 """Where a version comes from: from the score it gave back to data, commit, image and IR, held against each other."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from rewardlab.config import Report
 from rewardlab.layout import GATE_REPORT, MANIFEST
 from rewardlab.promotion import ClientReader, alias_version, client_log, report_digest
 from rewardlab.promotion.log import CHAMPION
@@ -12,7 +14,61 @@ from steps.registry.versions import registry
 _MADE_FROM = ("data_md5", "git_commit", "image", "ir_digest", "recipe", "test_digest")
 
 
-def lineage(reference: str, *, name: str) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleLineage(Report):
+    """What a bundle says of its own making."""
+
+    digest: str
+    made_from: Mapping[str, object]
+    versions: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunLineage(Report):
+    """The run that registered a version."""
+
+    run_id: str | None
+    mlflow_run: str
+    decision: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateLineage(Report):
+    """What the gate said of a version; `report` is the digest of that, and `signed` who has signed it."""
+
+    verdict: str | None
+    reason: str | None
+    decided: str | None
+    champion: str | None
+    report: str | None
+    signed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromotionLineage(Report):
+    """An entry of the promotion log by its number."""
+
+    entry: int
+    action: str
+    by: str
+    at: str
+    report: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage(Report):
+    """What is known of a version."""
+
+    model: str
+    aliases: tuple[str, ...]
+    bundle: BundleLineage
+    made_from: Mapping[str, str | None]
+    run: RunLineage
+    gate: GateLineage
+    promotions: tuple[PromotionLineage, ...]
+
+
+def lineage(reference: str, *, name: str) -> Lineage:
     """Return what is known of a version.
 
     Args:
@@ -37,42 +93,44 @@ def lineage(reference: str, *, name: str) -> dict[str, Any]:
         manifest = stored_json(client, str(registered.run_id), f"bundles/{digest[:16]}/{MANIFEST}") or {}
     if manifest.get("digest") != digest:
         raise ValueError(f"{name}/{version} is not the bundle that was registered ({digest[:12]}): do not use it")
-    return {
-        "model": f"{name}/{version}",
-        "aliases": sorted(alias for alias, at in log.projection().items() if at == version),
-        "bundle": {"digest": digest, "made_from": manifest["lineage"], "versions": manifest["versions"]},
-        "made_from": {key: tags.get(key) for key in _MADE_FROM},
-        "run": {"run_id": tags.get("run_id"), "mlflow_run": run, "decision": tags.get("decision")},
-        "gate": {
-            "verdict": report.get("verdict"),
-            "reason": report.get("reason"),
-            "decided": report.get("decided"),
-            "champion": report.get("champion"),
-            "report": report_digest(report) if report else None,
-            "signed": list(signatures(tags, report_digest(report))),
-        },
-        "promotions": [
-            {"entry": log.number(entry), **{key: getattr(entry, key) for key in ("action", "by", "at", "report")}}
-            for entry in log.accepted(CHAMPION)
-            if entry.version == version
-        ],
-    }
+    gate = GateLineage(
+        verdict=report.get("verdict"),
+        reason=report.get("reason"),
+        decided=report.get("decided"),
+        champion=report.get("champion"),
+        report=report_digest(report) if report else None,
+        signed=signatures(tags, report_digest(report)),
+    )
+    promotions = tuple(
+        PromotionLineage(entry=log.number(entry), action=entry.action, by=entry.by, at=entry.at, report=entry.report)
+        for entry in log.accepted(CHAMPION)
+        if entry.version == version
+    )
+    return Lineage(
+        model=f"{name}/{version}",
+        aliases=tuple(sorted(alias for alias, at in log.projection().items() if at == version)),
+        bundle=BundleLineage(digest=digest, made_from=manifest["lineage"], versions=manifest["versions"]),
+        made_from={key: tags.get(key) for key in _MADE_FROM},
+        run=RunLineage(run_id=tags.get("run_id"), mlflow_run=run, decision=tags.get("decision")),
+        gate=gate,
+        promotions=promotions,
+    )
 
 
-def lineage_lines(found: dict[str, Any]) -> str:
+def lineage_lines(found: Lineage) -> str:
     """Return a lineage as lines for a terminal."""
-    gate, run = found["gate"], found["run"]
+    gate, run = found.gate, found.run
     rows = [
-        ("model", " ".join([found["model"], *found["aliases"]])),
-        ("bundle", found["bundle"]["digest"]),
-        *((key.replace("_", " "), value or "unknown") for key, value in found["made_from"].items()),
-        ("run", f"{run['run_id']}, in MLflow {run['mlflow_run']}"),
-        ("gate", f"{gate['verdict']} ({gate['reason']}), against {gate['champion'] or 'no champion'}"),
-        ("report", gate["report"] or "unknown"),
-        *(("signed", signature) for signature in gate["signed"]),
+        ("model", " ".join([found.model, *found.aliases])),
+        ("bundle", found.bundle.digest),
+        *((key.replace("_", " "), value or "unknown") for key, value in found.made_from.items()),
+        ("run", f"{run.run_id}, in MLflow {run.mlflow_run}"),
+        ("gate", f"{gate.verdict} ({gate.reason}), against {gate.champion or 'no champion'}"),
+        ("report", gate.report or "unknown"),
+        *(("signed", signature) for signature in gate.signed),
         *(
-            ("promotion", f"entry {each['entry']}: {each['action']}, {each['at']}, by {each['by']}")
-            for each in found["promotions"]
+            ("promotion", f"entry {entry.entry}: {entry.action}, {entry.at}, by {entry.by}")
+            for entry in found.promotions
         ),
     ]
     return "\n".join(f"{name:<12} {value}" for name, value in rows)

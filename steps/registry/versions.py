@@ -4,22 +4,23 @@ import getpass
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rewardlab.home import tracking_uri
 from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import ClientReader, alias_versions, client_log, move, project, report_digest
 from rewardlab.promotion.log import CHAMPION, PREVIOUS
 from rewardlab.promotion.signing import APPROVED
-from steps.registry.client import RegistryStore, connect, describe, find_run, set_tags, stored_json
+from steps.registry.client import Registered, RegistryStore, connect, describe, find_run, set_tags, stored_json
 from steps.registry.promotable import Candidate, moment, passed, promotion, restoration
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def list_versions(name: str) -> list[dict[str, Any]]:
+def list_versions(name: str) -> list[Registered]:
     """Return the versions of a registered model, newest first; `champion` and `previous` by the promotion log.
 
     Raises:
@@ -29,18 +30,20 @@ def list_versions(name: str) -> list[dict[str, Any]]:
         versions = client.search_model_versions(f"name = '{name}'")
         rows = [describe(client.get_model_version(name, version.version)) for version in versions]
         aliases = alias_versions(ClientReader(client), name) if rows else {}
-    for row in rows:
-        row["aliases"] = sorted(alias for alias, number in aliases.items() if number == row["version"])
-    return sorted(rows, key=lambda row: -int(row["version"]))
+    named = [
+        replace(row, aliases=tuple(sorted(alias for alias, number in aliases.items() if number == row.version)))
+        for row in rows
+    ]
+    return sorted(named, key=lambda row: -int(row.version))
 
 
-def versions_table(versions: Sequence[dict[str, Any]]) -> str:
+def versions_table(versions: Sequence[Registered]) -> str:
     """Return versions as lines for a terminal."""
     lines = [f"{'version':<8} {'aliases':<20} {'verdict':<10} {'recipe':<10} {'created (UTC)':<17} bundle"]
     for row in versions:
-        tags, made = row["tags"], datetime.fromtimestamp(row["created"] / 1000, UTC)
+        tags, made = row.tags, datetime.fromtimestamp(row.created / 1000, UTC)
         lines.append(
-            f"{row['version']:<8} {', '.join(row['aliases']):<20} {tags.get('verdict', '?'):<10} "
+            f"{row.version:<8} {', '.join(row.aliases):<20} {tags.get('verdict', '?'):<10} "
             f"{tags.get('recipe', '?'):<10} {made:%Y-%m-%d %H:%M}  {tags.get('bundle', '?')[:12]}"
         )
     return "\n".join(lines)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from rewardlab.metrics import Difference, Estimate, Interval, Measure
+from rewardlab.reports import Compared, ComparedModel, Metrics, RuleOutcome, Subset
 from steps.report.record import Record
 from steps.report.words import MISSING, count, difference, has_interval, interval, number, plain, sentence, signed, span
 
@@ -38,15 +39,15 @@ class Findings:
     answers: tuple[Answer, ...]
     worse: tuple[Finding, ...]
     unknowns: str
-    champion: Mapping[str, Any] | None
-    metrics: Mapping[str, Any]
-    baselines: Mapping[str, Mapping[str, Any]]
-    subsets: Mapping[str, Mapping[str, Any]]
-    changes: Mapping[str, Mapping[str, Any] | None]
+    champion: ComparedModel | None
+    metrics: Metrics
+    baselines: Mapping[str, Estimate | None]
+    subsets: Mapping[str, Subset]
+    changes: Mapping[str, Measure | None]
     above_chance: Mapping[str, bool]
     grades: tuple[str, ...]
-    failed_rules: Sequence[Mapping[str, Any]]
-    probe_limits: Mapping[str, Sequence[Mapping[str, Any]]]
+    failed_rules: Sequence[RuleOutcome]
+    probe_limits: Mapping[str, Sequence[RuleOutcome]]
 
 
 def find(record: Record) -> Findings:
@@ -57,12 +58,12 @@ def find(record: Record) -> Findings:
         worse=tuple(finding for look in looks for finding in look(record)),
         unknowns=unknowns(record),
         champion=champion(record),
-        metrics=(record.evaluation or record.summary).get("metrics") or {},
+        metrics=metrics(record),
         baselines=baselines(record),
         subsets=subsets(record),
         changes=subset_changes(record),
         above_chance=above_chance(record),
-        grades=tuple(sorted({grade for each in subsets(record).values() for grade in each.get("grades") or ()})),
+        grades=tuple(sorted({grade for each in subsets(record).values() for grade in each.grades})),
         failed_rules=failed_rules(record),
         probe_limits=probe_limits(record),
     )
@@ -81,68 +82,74 @@ def unknowns(record: Record) -> str:
     return f"Not measured: {', '.join(gaps)}." if gaps else ""
 
 
-def champion(record: Record) -> Mapping[str, Any] | None:
+def champion(record: Record) -> ComparedModel | None:
     """Return what the evaluation knows of the champion, if there is one."""
-    return (record.evaluation or {}).get("champion")
+    return record.evaluation.champion if record.evaluation else None
 
 
-def accuracy(record: Record) -> Mapping[str, Any] | None:
-    """Return the candidate's accuracy; the summary has it too."""
-    for source in (record.evaluation or {}, record.summary):
-        if measure := (source.get("metrics") or {}).get("accuracy"):
-            return dict(measure)
-    return None
+def metrics(record: Record) -> Metrics:
+    """Return the candidate's metrics; the summary has them too."""
+    return (record.evaluation or record.summary).metrics
 
 
-def baselines(record: Record) -> dict[str, Mapping[str, Any]]:
-    """Return the accuracy of each scorer that costs nothing; empty where it was not measured."""
-    known = (record.evaluation or {}).get("baselines") or {}
-    return {_BASELINES.get(name, name): each or {} for name, each in known.items() if name != "champion"}
+def baselines(record: Record) -> dict[str, Estimate | None]:
+    """Return the accuracy of each scorer that costs nothing; None where it was not measured."""
+    known = record.evaluation.baselines if record.evaluation else {}
+    return {_BASELINES.get(name, name): measure for name, measure in known.items() if name != "champion"}
 
 
-def subsets(record: Record) -> dict[str, Mapping[str, Any]]:
+def subsets(record: Record) -> dict[str, Subset]:
     """Return the measures of each subset, the largest subset first."""
-    known = (record.evaluation or {}).get("subsets") or record.summary.get("subsets") or {}
-    return dict(sorted(known.items(), key=lambda item: (-((item[1].get("accuracy") or {}).get("num") or 0), item[0])))
+    known = (record.evaluation or record.summary).subsets
+    return dict(sorted(known.items(), key=lambda item: (-_num(item[1]), item[0])))
 
 
-def subset_changes(record: Record) -> dict[str, Mapping[str, Any] | None]:
+def _num(subset: Subset) -> int:
+    return subset.accuracy.num if subset.accuracy else 0
+
+
+def subset_changes(record: Record) -> dict[str, Measure | None]:
     """Return each subset's change against the champion, where the evaluation measured it.
 
     Without a paired difference, the difference of the two accuracies stands in and has no interval.
     """
-    theirs = (champion(record) or {}).get("subsets") or {}
-    return {name: _change(ours.get("accuracy"), theirs.get(name) or {}) for name, ours in subsets(record).items()}
+    other = champion(record)
+    theirs = other.subsets if other else {}
+    return {name: _change(ours.accuracy, theirs.get(name)) for name, ours in subsets(record).items()}
 
 
 def above_chance(record: Record) -> dict[str, bool]:
     """Return for each subset that was tested whether it is above chance, after Holm's correction."""
-    tested = {name: each["p_holm"] for name, each in subsets(record).items() if each.get("p_holm") is not None}
-    return {name: p_value <= _ALPHA for name, p_value in tested.items()}
+    p_values = {name: subset.p_holm for name, subset in subsets(record).items()}
+    return {name: p_value <= _ALPHA for name, p_value in p_values.items() if p_value is not None}
 
 
-def failed_rules(record: Record) -> list[Mapping[str, Any]]:
+def failed_rules(record: Record) -> list[RuleOutcome]:
     """Return the gate’s rules that did not pass."""
-    return [rule for rule in (record.gate or {}).get("rules") or [] if rule.get("verdict") != "pass"]
+    return [rule for rule in rules(record) if rule.verdict != "pass"]
 
 
-def probe_limits(record: Record) -> dict[str, list[Mapping[str, Any]]]:
+def rules(record: Record) -> Sequence[RuleOutcome]:
+    """Return all rules of the gate, if it has decided."""
+    return record.gate.rules if record.gate else ()
+
+
+def probe_limits(record: Record) -> dict[str, list[RuleOutcome]]:
     """Return the gate’s rules on each audit probe, found by the paths of their evidence."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for rule in (record.gate or {}).get("rules") or []:
-        report, _, path = str(rule.get("path", "")).partition(".probes.")
+    found: dict[str, list[RuleOutcome]] = {}
+    for rule in rules(record):
+        report, _, path = rule.path.partition(".probes.")
         if report == "audit":
             found.setdefault(path.split(".")[0], []).append(rule)
     return found
 
 
-def _change(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if paired := theirs.get("difference"):
-        return dict(paired)
-    other = theirs.get("accuracy")
-    if not ours or not other or ours.get("value") is None or other.get("value") is None:
+def _change(ours: Estimate | None, theirs: Compared | None) -> Measure | None:
+    if theirs and theirs.difference:
+        return theirs.difference
+    if not ours or not theirs or not theirs.accuracy:
         return None
-    return {"value": ours["value"] - other["value"], "num": ours.get("num")}
+    return Measure(value=ours.value - theirs.accuracy.value, num=ours.num)
 
 
 def _better(record: Record) -> Answer:
@@ -151,58 +158,52 @@ def _better(record: Record) -> Answer:
         return Answer(question, "Not measured", "The run ended before the candidate was evaluated.", "none")
     other = champion(record)
     if not other:
-        note = sentence(record.evaluation.get("champion_note"))
+        note = sentence(record.evaluation.champion_note)
         detail = f"{note} The candidate is held against the baselines only.".strip()
         return Answer(question, "No champion to beat", detail, "none")
-    change = other.get("difference") or {}
-    against = f"{_model(other)}: {interval(other.get('accuracy'))}. {sentence(other.get('note'))}".strip()
-    return Answer(question, _verdict(change), against, _tone(change))
+    against = f"Champion {other.model}: {interval(other.accuracy)}. {sentence(other.note)}".strip()
+    return Answer(question, _verdict(other.difference), against, _tone(other.difference))
 
 
-def _verdict(change: Mapping[str, Any]) -> str:
-    if change.get("value") is None:
+def _verdict(change: Difference | None) -> str:
+    if change is None:
         return "Not measured"
-    if not has_interval(change):
-        return f"Unknown: {signed(change['value'])}, interval not measured"
     if not _is_clear(change):
-        return f"Not shown ({signed(change['value'])})"
-    return f"Yes, by {change['value']:.3f}" if change["low"] > 0 else f"No, worse by {-change['value']:.3f}"
+        return f"Not shown ({signed(change.value)})"
+    return f"Yes, by {change.value:.3f}" if change.low > 0 else f"No, worse by {-change.value:.3f}"
 
 
-def _tone(change: Mapping[str, Any]) -> str:
-    if change.get("value") is None:
+def _tone(change: Difference | None) -> str:
+    if change is None:
         return "none"
-    return "unsure" if not _is_clear(change) else "good" if change["low"] > 0 else "bad"
+    return "unsure" if not _is_clear(change) else "good" if change.low > 0 else "bad"
 
 
 def _sure(record: Record) -> Answer:
     question = "How sure is that?"
-    change = (champion(record) or {}).get("difference")
-    if change and has_interval(change):
+    other = champion(record)
+    if other and (change := other.difference):
         words = "leaves out zero" if _is_clear(change) else "holds zero: the two cannot be told apart"
-        detail = f"95 % interval of the difference over {count(change.get('num'))}; it {words}."
+        detail = f"95 % interval of the difference over {count(change.num)}; it {words}."
         return Answer(question, span(change, signed_values=True), detail, _tone(change))
-    measure = accuracy(record)
-    if measure and has_interval(measure):
-        detail = f"95 % interval of the accuracy over {count(measure.get('num'))}; no difference was measured."
+    if measure := metrics(record).accuracy:
+        detail = f"95 % interval of the accuracy over {count(measure.num)}; no difference was measured."
         return Answer(question, span(measure), detail, "none")
     return Answer(question, "Not measured", "There is no interval to go by.", "none")
 
 
 def _quality(record: Record) -> Answer:
-    question, measure = "How good is it at all?", accuracy(record)
-    if not measure or measure.get("value") is None:
+    question, measure = "How good is it at all?", metrics(record).accuracy
+    if not measure:
         return Answer(question, "Not measured", "No accuracy was measured in this run.", "none")
-    if not has_interval(measure):
-        return Answer(question, interval(measure), "Accuracy; its interval was not measured.", "unsure")
-    text, over = interval({**measure, "num": None}), f"Accuracy over {count(measure.get('num'))}"
-    if measure["low"] <= 0.5:
+    text, over = f"{number(measure.value)} ({span(measure)})", f"Accuracy over {count(measure.num)}"
+    if measure.low <= 0.5:
         return Answer(question, text, f"{over}; not shown to be better than chance (0.500).", "bad")
-    known = [(each["value"], name) for name, each in baselines(record).items() if each.get("value") is not None]
+    known = [(baseline.value, name) for name, baseline in baselines(record).items() if baseline]
     if not known:
         return Answer(question, text, f"{over}, better than chance (0.500); no baseline was measured.", "unsure")
     value, name = max(known)
-    if measure["low"] > value:
+    if measure.low > value:
         detail = f"{over}, better than chance and than the best baseline, “{name}” ({number(value)})."
         return Answer(question, text, detail, "good")
     detail = f"{over}, better than chance; not shown to be better than “{name}” ({number(value)})."
@@ -211,16 +212,17 @@ def _quality(record: Record) -> Answer:
 
 def _rules(record: Record) -> Iterator[Finding]:
     for rule in failed_rules(record):
-        note = rule.get("note") or f"{plain(rule.get('evidence'))}, asked for {plain(rule.get('threshold'))}"
-        yield Finding(f"Gate rule “{rule['name']}” failed: {note}", "gate")
+        yield Finding(f"Gate rule “{rule.name}” failed: {rule.note}", "gate")
 
 
 def _fallen(record: Record) -> Iterator[Finding]:
     fallen = [
-        (name, change) for name, change in subset_changes(record).items() if change and (change["value"] or 0) < 0
+        (not _is_clear(change), change.value, name, change)
+        for name, change in subset_changes(record).items()
+        if change and change.value is not None and change.value < 0
     ]
-    fallen.sort(key=lambda item: (not _is_clear(item[1]), item[1]["value"]))
-    for name, change in fallen[:_SHOWN]:
+    fallen.sort(key=lambda row: row[:2])
+    for _, _, name, change in fallen[:_SHOWN]:
         words = "" if _is_clear(change) else ", within the noise" if has_interval(change) else ", interval not measured"
         yield Finding(f"Subset {name} fell against the champion: {difference(change)}{words}", "subsets")
     if len(fallen) > _SHOWN:
@@ -228,9 +230,9 @@ def _fallen(record: Record) -> Iterator[Finding]:
 
 
 def _below_chance(record: Record) -> Iterator[Finding]:
-    for name, each in subsets(record).items():
-        measure = each.get("accuracy") or {}
-        if has_interval(measure) and measure["high"] < 0.5:
+    for name, subset in subsets(record).items():
+        measure = subset.accuracy
+        if measure and measure.high < 0.5:
             yield Finding(f"Subset {name} is worse than chance: {interval(measure)}", "subsets")
 
 
@@ -244,44 +246,39 @@ def _not_above_chance(record: Record) -> Iterator[Finding]:
 def _probes(record: Record) -> Iterator[Finding]:
     """Name probes that go the wrong way beyond doubt, unless a failed rule names them already."""
     limits = probe_limits(record)
-    for name, probe in ((record.audit or {}).get("probes") or {}).items():
-        rate = probe.get("rate") or {}
-        if not has_interval(rate) or any(rule["verdict"] != "pass" for rule in limits.get(name, ())):
+    for name, probe in (record.audit.probes if record.audit else {}).items():
+        rate = probe.rate
+        if any(rule.verdict != "pass" for rule in limits.get(name, ())):
             continue
-        if probe.get("kind") == "edit" and rate["low"] > 0.5:
+        if probe.kind == "edit" and rate.low > 0.5:
             yield Finding(f"Audit {name}: the edit raises the reward in {interval(rate)}", "audits")
-        if probe.get("kind") in ("kept", "swap") and _moves(probe.get("shift") or {}):
-            yield Finding(f"Audit {name}: the reward moves by {difference(probe['shift'])} s.d.", "audits")
-        if probe.get("kind") == "order" and rate["high"] < 0.5:
+        if probe.kind in ("kept", "swap") and _moves(probe.shift):
+            yield Finding(f"Audit {name}: the reward moves by {difference(probe.shift)} s.d.", "audits")
+        if probe.kind == "order" and rate.high < 0.5:
             yield Finding(f"Audit {name}: the order holds in only {interval(rate)}", "audits")
 
 
-def _moves(shift: Mapping[str, Any]) -> bool:
+def _moves(shift: Interval | None) -> bool:
     """Say whether a reward that should stay moves beyond doubt, by over a quarter of a standard deviation."""
-    return has_interval(shift) and (shift["high"] < -_STILL or shift["low"] > _STILL)
+    return shift is not None and (shift.high < -_STILL or shift.low > _STILL)
 
 
 def _calibration(record: Record) -> Iterator[Finding]:
-    ece = ((record.evaluation or {}).get("metrics") or {}).get("ece") or {}
-    value, before = ece.get("value"), ece.get("before")
+    ece = record.evaluation.metrics.ece if record.evaluation else None
+    value, before = (ece.value, ece.before) if ece else (None, None)
     if value is not None and before is not None and value > before:
         yield Finding(f"Calibration made the expected error larger: {number(before)} to {number(value)}", "calibration")
 
 
 def _expectations(record: Record) -> Iterator[Finding]:
-    failed: Sequence[Mapping[str, Any]] = [
-        each for each in (record.validation or {}).get("expectations") or [] if not each.get("success")
-    ]
-    for each in failed:
-        weight = "Critical data expectation" if each.get("critical") else "Data expectation"
-        where = f" on {each['column']}" if each.get("column") else ""
-        seen = plain(each.get("observed"))
-        yield Finding(f"{weight} {each['name']}{where} failed" + ("" if seen == MISSING else f": {seen}"), "data")
+    for each in record.validation.expectations if record.validation else ():
+        if each.success:
+            continue
+        weight = "Critical data expectation" if each.critical else "Data expectation"
+        where = f" on {each.column}" if each.column else ""
+        seen = plain(each.observed)
+        yield Finding(f"{weight} {each.name}{where} failed" + ("" if seen == MISSING else f": {seen}"), "data")
 
 
-def _is_clear(change: Mapping[str, Any]) -> bool:
-    return has_interval(change) and (change["high"] < 0 or change["low"] > 0)
-
-
-def _model(other: Mapping[str, Any]) -> str:
-    return f"Champion {other['model']}" if other.get("model") else "Champion"
+def _is_clear(change: Measure) -> bool:
+    return has_interval(change) and (change.high < 0 or change.low > 0)

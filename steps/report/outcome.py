@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from rewardlab.config import Config
 from rewardlab.files import read_json, write_json, write_text
 from rewardlab.layout import CARD, GATE_REPORT, LOG, PAGE, REPORTS, REPORTS_FOLDER, RUN_RECORD, SUMMARY, report_file
 from rewardlab.promotion import client_log
+from rewardlab.reports import Summary
 from steps.common.run_record import RunRecord
 from steps.registry.client import connect, describe_version, find_run, looks, pipeline_run, stored_json
 from steps.registry.promotable import promoted_by
@@ -19,11 +20,6 @@ from steps.report.record import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-_METRICS = (
-    *("accuracy", "accuracy_gold", "ece", "spearman", "pearson", "kendall"),
-    *("rankings", "best_of_n", "length_correlation"),
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,17 +62,17 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
     ended = tags.get("decision") == "promoted" or (state == "SUCCEEDED" and "decision" in tags)
     summary = _summary(config, run_folder, parts, tags) if ended else _failed_summary(config, run_folder, parts)
     if measured_on := parts.get("evaluation", {}).get("test_digest"):
-        summary["looks"] = looks(client, measured_on)
+        summary = replace(summary, looks=looks(client, measured_on))
     record = _write(run_folder, summary, parts)
     if ended:
         write_text(run_folder / CARD, card := model_card(record))
-        if summary["decision"] != "unchanged":
-            describe_version(client, summary["model"], card)
+        if summary.model and summary.decision != "unchanged":
+            describe_version(client, summary.model, card)
     for name in (SUMMARY, PAGE, *([CARD] if ended else [])):
         client.log_artifact(run, str(run_folder / name))
-    client.set_tag(run, "rewardlab.decision", summary["decision"])
+    client.set_tag(run, "rewardlab.decision", summary.decision)
     client.set_terminated(run, "FINISHED" if ended else "FAILED")
-    return ReportReport(decision=summary["decision"])
+    return ReportReport(decision=summary.decision)
 
 
 def conclude(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -> None:
@@ -94,10 +90,12 @@ def conclude(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -
         tags = _told(client, config.name, run) if run else {}
     except (ValueError, MlflowException) as error:
         tags = {}
-        summary["reason"] += f"; whether it was promoted is not known: {error}" if "gate" in known else ""
+        if "gate" in known:
+            unknown = f"{summary.reason}; whether it was promoted is not known: {error}"
+            summary = replace(summary, reason=unknown)
     if tags.get("decision") == "promoted":
-        behind = f"{tags['reason']}; behind the promotion this failed: {summary['reason']}"
-        summary = _summary(config, run_folder, known, tags) | {"reason": behind}
+        behind = f"{tags['reason']}; behind the promotion this failed: {summary.reason}"
+        summary = _summary(config, run_folder, known, {**tags, "reason": behind})
     _write(run_folder, summary, known)
 
 
@@ -110,43 +108,45 @@ def _told(client: "MlflowClient", name: str, run: str) -> dict[str, str]:
     return tags
 
 
-def _write(run_folder: Path, summary: dict[str, Any], parts: Mapping[str, Any]) -> Record:
+def _write(run_folder: Path, summary: Summary, parts: Mapping[str, Any]) -> Record:
     for name, document in parts.items():
         write_json(run_folder / report_file(name), document)
-    write_json(run_folder / SUMMARY, summary)
-    record = Record(summary=summary, **parts)
+    write_json(run_folder / SUMMARY, summary.to_dict())
+    record = Record.read(summary, parts)
     write_text(run_folder / PAGE, render(record))
     return record
 
 
-def _failed_summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
+def _failed_summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -> Summary:
     """Return the summary of a run that ended before a decision."""
     failed = _steps(run_folder).failed
     reason = "; ".join(f"{step}: {text}" for step, text in failed.items()) or f"no decision, see {run_folder / LOG}"
-    return {**_summary(config, run_folder, parts, {}), "decision": "failed", "reason": reason}
+    return _summary(config, run_folder, parts, {"decision": "failed", "reason": reason})
 
 
-def _summary(
-    config: ReportConfig, run_folder: Path, parts: Mapping[str, Any], tags: Mapping[str, str]
-) -> dict[str, Any]:
+def _summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any], tags: Mapping[str, str]) -> Summary:
+    """Return the summary of a run by what is noted of it.
+
+    Raises:
+        ValueError: the decision is none that there is, or the evaluation does not have its form.
+    """
     evaluation = parts.get("evaluation", {})
     steps = _steps(run_folder)
     page = run_folder / PAGE
-    return {
-        "model": tags.get("model"),
-        "data": evaluation.get("data"),
-        "metrics": evaluation.get("metrics", dict.fromkeys(_METRICS)),
-        "subsets": evaluation.get("subsets", {}),
-        "decision": tags.get("decision"),
-        "reason": tags.get("reason"),
-        "recipe": config.lineage["recipe"],
-        "seconds": steps.seconds,
-        "reused": steps.reused,
-        "versions": config.versions,
-        "lineage": {**config.lineage, "run_id": config.run_id, "data_md5": tags.get("data_md5")},
-        "looks": None,
-        "report": str(page),
-    }
+    return Summary.from_dict(
+        {
+            **{name: evaluation[name] for name in ("data", "metrics", "subsets") if name in evaluation},
+            "model": tags.get("model"),
+            "decision": tags["decision"],
+            "reason": tags["reason"],
+            "recipe": config.lineage["recipe"],
+            "seconds": steps.seconds,
+            "reused": steps.reused,
+            "versions": config.versions,
+            "lineage": {**config.lineage, "run_id": config.run_id, "data_md5": tags.get("data_md5")},
+            "report": str(page),
+        }
+    )
 
 
 def _steps(run_folder: Path) -> RunRecord:

@@ -1,12 +1,16 @@
 """Render a run's record as one self-contained HTML page."""
 
 import functools
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from markupsafe import Markup
 
+from rewardlab.config import Report
+from rewardlab.metrics import Estimate
 from steps.report import findings, plots, words
 from steps.report.findings import Findings
 from steps.report.record import Record
@@ -82,11 +86,13 @@ def _or_missing(write: Any) -> Any:
 
 
 def _facts(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield names and texts of a nested document, inner names joined by a dot."""
+    """Yield names and texts of a nested document, inner names joined by a dot; a report's as its file has them."""
+    if isinstance(values, Report):
+        values = json.loads(values.to_json())
     if not isinstance(values, Mapping):
         return
     for name, value in values.items():
-        if isinstance(value, Mapping) and value and "value" not in value:
+        if isinstance(value, Report) or (isinstance(value, Mapping) and value):
             yield from _facts(value, f"{prefix}{name}." if name else prefix)
         else:
             yield f"{prefix}{name}", value if isinstance(value, str) else words.plain(value)
@@ -97,38 +103,40 @@ def _share(value: Any, whole: Any) -> str:
     return f"{100 * value / whole:.1f}%" if whole and isinstance(value, int | float) else "0%"
 
 
-def _baselines(found: Findings) -> dict[str, Mapping[str, Any]]:
+def _baselines(found: Findings) -> dict[str, Estimate | None]:
     """Return the free scorers and the champion, for the table and the first figure."""
-    other = (found.champion or {}).get("accuracy")
-    return {**found.baselines, **({"champion": other} if other else {})}
+    scorers = dict(found.baselines)
+    if found.champion and found.champion.accuracy:
+        scorers["champion"] = found.champion.accuracy
+    return scorers
 
 
-def _plots(record: Record, found: Findings) -> dict[str, Any]:
-    evaluation = record.evaluation or {}
+def _plots(record: Record, found: Findings) -> dict[str, Markup | None]:
+    evaluation = record.evaluation
     return {
         "standing": plots.forest(_standing(found), key="standing", title="Accuracy beside the baselines"),
         "subsets": plots.forest(_subset_rows(found), key="subset", title="Accuracy by subset"),
         "audits": plots.forest(_probe_rows(record), key="audit", title="Rate of each audit probe", label="rate"),
         "training": plots.training_curve(record.training),
-        "calibration": plots.reliability_plot(found.metrics.get("ece")),
-        "rewards": plots.histogram(evaluation.get("rewards")),
-        "length": plots.length_scatter(evaluation.get("scatter")),
+        "calibration": plots.reliability_plot(found.metrics.ece),
+        "rewards": plots.histogram(evaluation.rewards if evaluation else None),
+        "length": plots.length_scatter(evaluation.scatter if evaluation else ()),
     }
 
 
 def _standing(found: Findings) -> list[plots.Row]:
     others = [plots.Row(name, measure, main=False) for name, measure in _baselines(found).items()]
-    return [plots.Row("candidate", found.metrics.get("accuracy")), *reversed(others)]
+    return [plots.Row("candidate", found.metrics.accuracy), *reversed(others)]
 
 
 def _subset_rows(found: Findings) -> list[plots.Row]:
-    theirs = (found.champion or {}).get("subsets") or {}
+    theirs = found.champion.subsets if found.champion else {}
     return [
-        plots.Row(name, each.get("accuracy"), ghost=(theirs.get(name) or {}).get("accuracy"))
-        for name, each in found.subsets.items()
+        plots.Row(name, subset.accuracy, ghost=theirs[name].accuracy if name in theirs else None)
+        for name, subset in found.subsets.items()
     ]
 
 
 def _probe_rows(record: Record) -> list[plots.Row]:
-    probes = (record.audit or {}).get("probes") or {}
-    return [plots.Row(name, probe.get("rate"), main=probe.get("kind") == "order") for name, probe in probes.items()]
+    probes = record.audit.probes if record.audit else {}
+    return [plots.Row(name, probe.rate, main=probe.kind == "order") for name, probe in probes.items()]

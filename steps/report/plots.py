@@ -1,14 +1,16 @@
 """Draw the figures of a run's page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
+from rewardlab.metrics import Estimate
+from rewardlab.reports import Calibration, Distribution, HistoryRow, TrainingReport
 from steps.report.drawing import FILL, INK, MAIN, OTHER, SOFT, Drawing, legend
-from steps.report.words import has_interval, number
+from steps.report.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,69 +23,67 @@ class Row:
     """One line of a forest plot; `ghost` is what it is held against."""
 
     label: str
-    measure: Mapping[str, Any] | None
+    measure: Estimate | None
     main: bool = True
-    ghost: Mapping[str, Any] | None = None
+    ghost: Estimate | None = None
 
 
 def forest(rows: Sequence[Row], *, key: str, title: str, label: str = "accuracy") -> Markup | None:
     """Draw measures with their intervals beside the line of chance at 0.5; `None` where nothing was measured."""
-    known = [row for row in rows if row.measure and row.measure.get("value") is not None][:MAX_ROWS]
+    known = [(row, row.measure) for row in rows if row.measure][:MAX_ROWS]
     if not known:
         return None
     with Drawing(key, height=52 + 25 * len(known)) as drawing:
         axes = drawing.axes(left=118, right=44, top=10)
         _mark_chance(axes, len(known))
-        for line, row in enumerate(known):
-            _whisker(axes, line, row)
-        axes.set_yticks(range(len(known)), [_shorten(row.label) for row in known], color=INK)
+        for line, (row, measure) in enumerate(known):
+            _whisker(axes, line, row, measure)
+        axes.set_yticks(range(len(known)), [_shorten(row.label) for row, _ in known], color=INK)
         axes.set_ylim(len(known) - 0.4, -0.6)
-        axes.set_xlim(*_limits(known))
+        axes.set_xlim(*_limits([row for row, _ in known]))
         axes.set_xlabel(label)
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
-        words = "; ".join(f"{row.label} {number((row.measure or {})['value'])}" for row in known)
+        words = "; ".join(f"{row.label} {number(measure.value)}" for row, measure in known)
         return drawing.svg(title, f"{words}. The dashed line is 0.5.")
 
 
-def training_curve(training: Mapping[str, Any] | None) -> Markup | None:
+def training_curve(training: TrainingReport | None) -> Markup | None:
     """Draw loss, and accuracy where it was measured, against the optimizer step."""
-    history = (training or {}).get("history") or []
-    if not history:
+    if not training or not training.history:
         return None
+    history = training.history
     panels: list[tuple[str, tuple[tuple[str, str, str], ...]]] = [
-        ("loss", (("train_loss", "training", OTHER), ("validation_loss", "validation", MAIN)))
+        ("loss", (("train_loss", "training", OTHER), ("validation_loss", "validation", MAIN))),
+        ("accuracy", (("validation_accuracy", "validation", MAIN),)),
     ]
-    if any(point.get("validation_accuracy") is not None for point in history):
-        panels.append(("accuracy", (("validation_accuracy", "validation", MAIN),)))
     with Drawing("training", height=40 + 140 * len(panels)) as drawing:
         for index, (label, lines) in enumerate(panels):
             axes = drawing.axes(left=50, right=12, top=22, part=(index, len(panels)))
-            _panel(axes, history, label, lines, (training or {}).get("best_step"))
+            _panel(axes, history, label, lines, training.best_step)
         axes.set_xlabel("step")
         last = history[-1]
-        words = (
-            f"From step {history[0]['step']} to {last['step']}; last training loss {number(last.get('train_loss'))}."
-        )
+        words = f"From step {history[0].step} to {last.step}; last training loss {number(last.train_loss)}."
         return drawing.svg("Loss and validation accuracy by step", words)
 
 
-def reliability_plot(ece: Mapping[str, Any] | None) -> Markup | None:
+def reliability_plot(ece: Calibration | None) -> Markup | None:
     """Draw how often the better response wins against how often that was predicted, before and after calibration.
 
     Where only the calibrated bins are given, the bins before are the same comparisons with the temperature taken out
     of their predictions, as P = sigmoid(difference / temperature).
     """
-    bins = [each for each in (ece or {}).get("bins") or [] if each.get("num")]
-    if not bins:
+    if not ece or not ece.bins:
         return None
     with Drawing("reliability", height=300) as drawing:
         axes = drawing.axes(left=50, right=14, top=24)
-        after, observed, size = (np.array([each[name] for each in bins]) for name in ("predicted", "observed", "num"))
+        after, observed, size = (
+            np.array([getattr(bin_, name) for bin_ in ece.bins]) for name in ("predicted", "observed", "num")
+        )
         low = 0.5 if after.min() >= 0.5 else 0.0
         bottom = min(low, float(observed.min()))
         axes.plot([low, 1], [low, 1], color=SOFT, linestyle=(0, (4, 3)), linewidth=1)
-        before = _without_temperature(after, (ece or {}).get("temperature"))
+        before = _without_temperature(after, ece.temperature)
         if before is not None:
             axes.plot(before, observed, color=OTHER, marker="o", mfc="none", markersize=4, linewidth=1, label="before")
         axes.plot(after, observed, color=MAIN, linewidth=1.4)
@@ -100,30 +100,28 @@ def reliability_plot(ece: Mapping[str, Any] | None) -> Markup | None:
         axes.set(xlim=(low, 1.01), ylim=(bottom, 1.01), xlabel="predicted P(win)", ylabel="observed share of wins")
         axes.grid()
         legend(axes)
-        return drawing.svg(
-            "Reliability of the predicted preference", f"Expected error {number((ece or {}).get('value'))}."
-        )
+        return drawing.svg("Reliability of the predicted preference", f"Expected error {number(ece.value)}.")
 
 
-def histogram(rewards: Mapping[str, Any] | None) -> Markup | None:
+def histogram(rewards: Distribution | None) -> Markup | None:
     """Draw how the rewards are distributed, with their median and 5 % and 95 % quantiles."""
-    bins = (rewards or {}).get("histogram") or {}
-    if not bins.get("counts") or rewards is None:
+    if not rewards or not rewards.histogram:
         return None
+    bins = rewards.histogram
     with Drawing("rewards", height=230) as drawing:
         axes = drawing.axes(left=50, right=14, top=24)
-        axes.stairs(bins["counts"], bins["edges"], fill=True, color=FILL)
-        axes.stairs(bins["counts"], bins["edges"], color=MAIN, linewidth=1.2)
-        for name, value in sorted((rewards.get("quantiles") or {}).items()):
+        axes.stairs(bins.counts, bins.edges, fill=True, color=FILL)
+        axes.stairs(bins.counts, bins.edges, color=MAIN, linewidth=1.2)
+        for name, value in sorted(rewards.quantiles.items()):
             if name in {"0.05", "0.5", "0.95"}:
                 axes.axvline(value, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
                 _above(axes, value, f"{float(name):.0%}")
         axes.set(xlabel="reward", ylabel="responses", ylim=(0, None))
         axes.grid(axis="y")
-        return drawing.svg("Histogram of rewards", f"{number(rewards.get('num'))} responses.")
+        return drawing.svg("Histogram of rewards", f"{number(rewards.num)} responses.")
 
 
-def length_scatter(points: Sequence[Sequence[float]] | None) -> Markup | None:
+def length_scatter(points: Sequence[tuple[float, float]]) -> Markup | None:
     """Draw reward against response length, with the median reward of each tenth of the responses."""
     if not points:
         return None
@@ -148,35 +146,30 @@ def _mark_chance(axes: "Axes", rows: int) -> None:
     axes.plot([0.5, 0.5], [-0.6, rows - 0.4], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
 
 
-def _whisker(axes: "Axes", line: int, row: Row) -> None:
-    measure, colour = row.measure or {}, MAIN if row.main else OTHER
-    if row.ghost and row.ghost.get("value") is not None:
-        axes.plot(row.ghost["value"], line, "o", markersize=8, mfc="none", mec=OTHER, mew=1.4)
-    if has_interval(measure):
-        axes.plot([measure["low"], measure["high"]], [line, line], color=colour, linewidth=2, solid_capstyle="round")
-    axes.plot(measure["value"], line, "o" if row.main else "D", markersize=6 if row.main else 5, color=colour)
+def _whisker(axes: "Axes", line: int, row: Row, measure: Estimate) -> None:
+    colour = MAIN if row.main else OTHER
+    if row.ghost:
+        axes.plot(row.ghost.value, line, "o", markersize=8, mfc="none", mec=OTHER, mew=1.4)
+    axes.plot([measure.low, measure.high], [line, line], color=colour, linewidth=2, solid_capstyle="round")
+    axes.plot(measure.value, line, "o" if row.main else "D", markersize=6 if row.main else 5, color=colour)
     place = axes.get_yaxis_transform()
-    axes.text(1.03, line, number(measure["value"]), transform=place, va="center", ha="left", color=colour)
+    axes.text(1.03, line, number(measure.value), transform=place, va="center", ha="left", color=colour)
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
     measures = [measure for row in rows for measure in (row.measure, row.ghost) if measure]
-    values = [
-        measure[name] for measure in measures for name in ("value", "low", "high") if measure.get(name) is not None
-    ]
+    values = [value for measure in measures for value in (measure.value, measure.low, measure.high)]
     low, high = min(0.5, *values), max(0.5, *values)
     pad = 0.06 * max(high - low, 0.05)
     return low - pad, high + pad
 
 
-def _panel(axes: "Axes", history: Sequence[Mapping[str, Any]], label: str, lines: Any, best_step: int | None) -> None:
+def _panel(axes: "Axes", history: Sequence[HistoryRow], label: str, lines: Any, best_step: int) -> None:
     for field, name, colour in lines:
-        points = [(point["step"], point[field]) for point in history if point.get(field) is not None]
-        if points:
-            marker = "o" if len(points) <= 30 else ""
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.5, marker=marker, markersize=3, label=name)
-    if best_step is not None:
-        axes.axvline(best_step, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
+        points = [(row.step, getattr(row, field)) for row in history]
+        marker = "o" if len(points) <= 30 else ""
+        axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.5, marker=marker, markersize=3, label=name)
+    axes.axvline(best_step, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_ylabel(label)
     axes.grid(axis="y")
     legend(axes)

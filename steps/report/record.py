@@ -1,33 +1,44 @@
 """What a run left behind, as the page reads it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+from rewardlab.config import Report
+from rewardlab.reports import AuditReport, Evaluation, GateDecision, Summary, TrainingReport, ValidationReport
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """The JSON documents of one run; `None` where the run ended before a document existed.
+    """The reports of one run; `None` where the run ended before a report existed.
 
-    `summary` is `runs/ID/summary.json`; the others are what the steps wrote. `export` holds `parity` and `int8`,
-    `training` holds `history`, a list of `{"step", "train_loss", "validation_loss", "validation_accuracy"}`,
-    with `seconds`, `num_groups` and `best_step`.
-
-    Raises:
-        ValueError: the summary holds no decision the page knows.
+    `summary` is `runs/ID/summary.json`; the others are what the steps wrote.
     """
 
-    summary: dict[str, Any]
-    evaluation: dict[str, Any] | None = None
-    audit: dict[str, Any] | None = None
-    gate: dict[str, Any] | None = None
-    validation: dict[str, Any] | None = None
-    split: dict[str, Any] | None = None
-    training: dict[str, Any] | None = None
-    export: dict[str, Any] | None = None
+    summary: Summary
+    evaluation: Evaluation | None = None
+    audit: AuditReport | None = None
+    gate: GateDecision | None = None
+    validation: ValidationReport | None = None
+    split: Mapping[str, object] | None = None
+    training: TrainingReport | None = None
+    export: Mapping[str, object] | None = None
 
-    def __post_init__(self) -> None:
-        if (decision := self.summary.get("decision")) not in DECISIONS:
-            raise ValueError(f"summary['decision'] is one of {', '.join(DECISIONS)}, got {decision!r}")
+    @classmethod
+    def read(cls, summary: Summary, documents: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return the record of a summary and the JSON documents of the steps, by the names of the reports.
 
-
-DECISIONS = ("promoted", "rejected", "unchanged", "failed")
+        Raises:
+            ValueError: a document does not have the form of its report.
+        """
+        typed: Mapping[str, type[Report]] = {
+            "evaluation": Evaluation,
+            "audit": AuditReport,
+            "gate": GateDecision,
+            "validation": ValidationReport,
+            "training": TrainingReport,
+        }
+        parts: Any = {
+            name: typed[name].from_dict(document) if name in typed else document for name, document in documents.items()
+        }
+        return cls(summary=summary, **parts)

@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
+
+from rewardlab.metrics import Interval, Measure
 
 MISSING = "not measured"
 _MINUS = "\N{MINUS SIGN}"
@@ -32,34 +34,34 @@ def number(value: Any) -> str:
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def interval(measure: Mapping[str, Any] | None) -> str:
+def interval(measure: Measure | None) -> str:
     r"""Return `value (low-high, n = num)` of a measured share.
 
     Example:
-        >>> interval({"value": 0.6421, "low": 0.607, "high": 0.672, "num": 441})
+        >>> interval(Measure(value=0.6421, low=0.607, high=0.672, num=441))
         '0.642 (0.61–0.67, n\xa0=\xa0441)'
         >>> interval(None)
         'not measured'
     """
-    if not measure or measure.get("value") is None:
+    if not measure or measure.value is None:
         return MISSING
     parts = [span(measure)] if has_interval(measure) else []
-    parts += [count(measure["num"])] if measure.get("num") is not None else []
-    return f"{number(measure['value'])} ({', '.join(parts)})" if parts else number(measure["value"])
+    parts += [count(measure.num)] if measure.num is not None else []
+    return f"{number(measure.value)} ({', '.join(parts)})" if parts else number(measure.value)
 
 
-def difference(measure: Mapping[str, Any] | None) -> str:
+def difference(measure: Measure | None) -> str:
     r"""Return a difference with its sign, its interval and its count.
 
     Example:
-        >>> difference({"value": 0.0312, "low": -0.004, "high": 0.0581, "num": 441})
+        >>> difference(Measure(value=0.0312, low=-0.004, high=0.0581, num=441))
         '+0.031 (−0.004 to +0.058, n\xa0=\xa0441)'
     """
-    if not measure or measure.get("value") is None:
+    if not measure or measure.value is None:
         return MISSING
     parts = [span(measure, signed_values=True)] if has_interval(measure) else []
-    parts += [count(measure["num"])] if measure.get("num") is not None else []
-    return f"{signed(measure['value'])} ({', '.join(parts)})" if parts else signed(measure["value"])
+    parts += [count(measure.num)] if measure.num is not None else []
+    return f"{signed(measure.value)} ({', '.join(parts)})" if parts else signed(measure.value)
 
 
 def count(value: Any) -> str:
@@ -67,9 +69,9 @@ def count(value: Any) -> str:
     return f"n = {number(value)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def span(measure: Mapping[str, Any], *, signed_values: bool = False) -> str:
+def span(measure: Interval, *, signed_values: bool = False) -> str:
     """Return the bounds of an interval, with three digits where two would hide its width."""
-    low, high = measure["low"], measure["high"]
+    low, high = measure.low, measure.high
     if signed_values:
         return f"{signed(low)} to {signed(high)}"
     digits = 2 if high - low >= 0.02 else 3
@@ -83,9 +85,9 @@ def signed(value: float, digits: int = 3) -> str:
     return text if text.strip(f"+{_MINUS}0.") else text[1:]
 
 
-def has_interval(measure: Mapping[str, Any]) -> bool:
-    """Say whether a measure knows both of its bounds."""
-    return _is_number(measure.get("low")) and _is_number(measure.get("high"))
+def has_interval(measure: Measure) -> TypeGuard[Interval]:
+    """Say whether a measure knows its value and both of its bounds."""
+    return None not in (measure.value, measure.low, measure.high)
 
 
 def duration(value: Any) -> str:
@@ -110,14 +112,12 @@ def percent(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """Return any JSON value as a short line of text; measures keep their interval."""
+    """Return any JSON value as a short line of text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or _is_number(value):
         return number(value)
     if isinstance(value, Mapping):
-        if "value" in value:
-            return (difference if _is_difference(value) else interval)(value)
         return "; ".join(f"{key}: {plain(item)}" for key, item in value.items()) or "none"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(plain(item) for item in value) or "none"
@@ -163,8 +163,3 @@ def clean(text: str) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_difference(measure: Mapping[str, Any]) -> bool:
-    """Say whether a measure must be a difference: a share has no negative bound."""
-    return has_interval(measure) and _is_number(measure["value"]) and measure["low"] < 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.config import Loss, ModelConfig, Objective
-from rewardlab.config import Config
+from rewardlab.config import Config, Report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +113,8 @@ class TrainConfig(TrainSettings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainReport(Config):
-    """How training went; also `training.json` beside the weights, with the history of validations."""
+class TrainReport(Report):
+    """How training went, of what `training.json` says beside the weights."""
 
     digest: str
     num_groups: int

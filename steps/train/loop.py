@@ -16,6 +16,7 @@ from models.batches import Batch, TokenGroup, length_sorted_batches
 from models.losses import group_loss
 from models.reward_model import RewardModel
 from models.trees import TreeBatch, pack
+from rewardlab.reports import HistoryRow
 from steps.common.progress import progress
 from steps.train.config import TrainConfig
 from steps.train.groups import Data
@@ -45,23 +46,23 @@ class NotFiniteError(ArithmeticError):
 class History:
     """What happened: one row a validation, the steps taken, and the losses since the last validation."""
 
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[HistoryRow] = field(default_factory=list)
     num_steps: int = 0
     losses: list[float] = field(default_factory=list)
 
     @property
-    def best(self) -> dict[str, float]:
+    def best(self) -> HistoryRow:
         """Return the row of the best accuracy, of equal ones that of the lowest loss, of those the first."""
-        return max(self.rows, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
+        return max(self.rows, key=lambda row: (row.validation_accuracy, -row.validation_loss))
 
     @property
     def best_step(self) -> int:
         """Return the step with the best row; 0 before the first validation."""
-        return int(self.best["step"]) if self.rows else 0
+        return int(self.best.step) if self.rows else 0
 
     def stale(self, patience: int) -> bool:
         """Return whether the last `patience` validations brought nothing better."""
-        return sum(row["step"] > self.best_step for row in self.rows) >= patience
+        return sum(row.step > self.best_step for row in self.rows) >= patience
 
 
 class Trainer:
@@ -118,7 +119,7 @@ class Trainer:
                 bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
                 bar.update(len(groups))
                 if step % config.validate_every == 0 or step == self._num_steps:
-                    self._validate(step, log, {"tokens_per_s": tokens / (time.monotonic() - started)})
+                    self._validate(step, log, tokens / (time.monotonic() - started))
                 due = self._world.rank == 0 and time.monotonic() - saved >= config.checkpoint_seconds
                 asked, due = self._world.sum(torch.tensor([stop.is_set(), due], dtype=torch.int64)).tolist()
                 if asked or due or history.best_step == step:
@@ -232,19 +233,22 @@ class Trainer:
         names = json.dumps([name for batch in batches for name in batch.group_ids])
         return [name for text in self._world.gather(names.encode()) for name in json.loads(text)]
 
-    def _validate(self, step: int, log: Log, metrics: dict[str, float]) -> None:
+    def _validate(self, step: int, log: Log, tokens_per_s: float) -> None:
         """Add a row to the history."""
         wins, decided, loss = self.count(self._data.validation)
-        row = {
-            "train_loss": float(np.mean(self.history.losses)),
-            **metrics,
+        row = HistoryRow(
+            step=float(step),
+            train_loss=float(np.mean(self.history.losses)),
+            tokens_per_s=tokens_per_s,
             **peaks(self._world),
-            "validation_accuracy": wins / (2 * decided),
-            "validation_loss": loss / len(self._data.validation),
-        }
-        self.history.rows.append({"step": float(step), **row})
+            validation_accuracy=wins / (2 * decided),
+            validation_loss=loss / len(self._data.validation),
+        )
+        self.history.rows.append(row)
         self.history.losses = []
-        log(step, row)
+        measured = row.to_dict()
+        del measured["step"]
+        log(step, measured)
 
     def _checkpoint(self, step: int) -> None:
         """Keep all that the next step depends on; its data follow from the number of the step."""
@@ -254,7 +258,7 @@ class Trainer:
             facts: Facts = {
                 "step": step,
                 "best_step": self.history.best_step,
-                "rows": self.history.rows,
+                "rows": [row.to_dict() for row in self.history.rows],
                 "losses": self.history.losses,
                 "schedule": self._schedule.state_dict(),
                 "scaler": self._scaler.state_dict(),
@@ -273,7 +277,8 @@ class Trainer:
             group["lr"] = rate
         self._scaler.load_state_dict(facts["scaler"])
         set_random_state(self._world, tensors)
-        self.history.rows, self.history.losses = facts["rows"], facts["losses"]
+        self.history.rows = [HistoryRow.from_dict(row) for row in facts["rows"]]
+        self.history.losses = facts["losses"]
         self.history.num_steps = facts["step"]
         if self._world.rank == 0:
             print(f"training goes on from its checkpoint at step {facts['step']}", file=sys.stderr)

@@ -3,12 +3,13 @@
 import shutil
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from rewardlab.files import atomic_path, read_json, tree_digest, write_json
 from rewardlab.layout import PRUNED, READOUT, TRAINING_REPORT
 from rewardlab.readout import ReadOut
+from rewardlab.reports import TrainingReport
 from steps.train.config import TrainConfig, TrainReport
 from steps.train.launch import TrainJob
 from steps.train.marker import diverged, refuse_retry
@@ -45,8 +46,7 @@ def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> Tr
         else:
             fit_together(config, tokens, target, state=state)
         shutil.rmtree(state)
-    written = read_json(target / TRAINING_REPORT)
-    return TrainReport.from_dict({field.name: written[field.name] for field in fields(TrainReport)})
+    return TrainReport.from_dict(read_json(target / TRAINING_REPORT))
 
 
 def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None:
@@ -95,18 +95,20 @@ def fit(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> None
     model.load_state_dict(weights_of(checkpoints.tensors(history.best_step)), strict=False)
     with atomic_path(target) as scratch:
         save_model(model, config.model, readout, backbone_folder=folder, target=scratch)
-        report = TrainReport(
+        report = TrainingReport(
             digest=tree_digest(scratch),
             num_groups=len(data.train),
             num_steps=history.num_steps,
             best_step=history.best_step,
-            best_accuracy=history.best["validation_accuracy"],
+            best_accuracy=history.best.validation_accuracy,
+            history=tuple(history.rows),
+            seconds=time.perf_counter() - started,
+            mlflow_run=tracker.run_id,
+            length_bias=asdict(data.length_bias) if data.length_bias else None,
+            pruned=read_json(folder / PRUNED) if config.prune_layers else None,
+            config=config.to_dict(),
         )
-        details = {"history": history.rows, "seconds": time.perf_counter() - started, "mlflow_run": tracker.run_id}
-        details["length_bias"] = asdict(data.length_bias) if data.length_bias else None
-        if config.prune_layers:
-            details["pruned"] = read_json(folder / PRUNED)
-        write_json(scratch / TRAINING_REPORT, {**report.to_dict(), **details, "config": config.to_dict()})
+        write_json(scratch / TRAINING_REPORT, report.to_dict())
 
 
 def _prune(config: TrainConfig, tokens: Path, state: Path) -> None:

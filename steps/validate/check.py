@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
+from rewardlab.reports import Expectation
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -23,9 +25,20 @@ class Verdict:
     name: str
     column: str | None
     success: bool
-    observed: Any
+    observed: object
     critical: bool
     rows: tuple[int, ...] = ()
+
+    @property
+    def expectation(self) -> Expectation:
+        """Return what the report says of it."""
+        return Expectation(
+            name=self.name,
+            column=self.column,
+            success=self.success,
+            observed=self.observed,
+            critical=self.critical,
+        )
 
 
 class Checker:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rewardlab.files import parse_group, read_chunks, write_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.readers import BadRow, read
+from rewardlab.reports import Overlap
 from steps.common.data_files import data_files, open_rows
 from steps.common.data_location import at_hand, version
 from steps.common.duplicates import Match, closest, write_index
@@ -27,7 +28,7 @@ class Contamination:
     """Which rows hold a benchmark's text, and by benchmark the groups it has and the rows that hold its texts."""
 
     rows: npt.NDArray[np.bool_]
-    benchmarks: dict[str, dict[str, int]]
+    benchmarks: dict[str, Overlap]
 
 
 def contaminated(groups: Path, benchmarks: Mapping[str, str], *, threshold: float) -> Contamination:
@@ -51,7 +52,7 @@ def contaminated(groups: Path, benchmarks: Mapping[str, str], *, threshold: floa
         owners = {
             name: write_index(source, place / name, threshold=threshold, texts=texts) for name, texts in kinds.items()
         }
-        found = {name: {"groups": size, "prompts": 0, "responses": 0} for name, size in sizes.items()}
+        hits = {kind: Counter[str]() for kind in kinds}
         rows = []
         search = partial(_search, place, threshold)
         for _, matches in in_order(search, read_chunks(groups), label="benchmarks"):
@@ -59,8 +60,12 @@ def contaminated(groups: Path, benchmarks: Mapping[str, str], *, threshold: floa
                 rows.append(any(row))
                 for kind, match in zip(kinds, row, strict=True):
                     if match:
-                        found[owners[kind][match.reference]][kind] += 1
-    return Contamination(np.array(rows, dtype=bool), found)
+                        hits[kind][owners[kind][match.reference]] += 1
+    overlaps = {
+        name: Overlap(groups=size, prompts=hits["prompts"][name], responses=hits["responses"][name])
+        for name, size in sizes.items()
+    }
+    return Contamination(np.array(rows, dtype=bool), overlaps)
 
 
 def prompts(group: PreferenceGroup) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.readers.reader import content_id
+from rewardlab.reports import FlipPower
 from rewardlab.text import normal
 
 Floats = npt.NDArray[np.float64]
@@ -110,7 +111,7 @@ def cross_fitted(features: Any, folds: npt.NDArray[np.int64]) -> Floats:
     return chances
 
 
-def power(features: Any, folds: npt.NDArray[np.int64], *, seed: int = 0) -> dict[str, float]:
+def power(features: Any, folds: npt.NDArray[np.int64], *, seed: int = 0) -> FlipPower:
     """Plant flips and return how well they are found: recall, precision, and its ratio to the share that is planted.
 
     Labels that were wrong before count against the precision, so it is a lower bound.
@@ -122,13 +123,13 @@ def power(features: Any, folds: npt.NDArray[np.int64], *, seed: int = 0) -> dict
     hits = float((found.suspected & planted).sum())
     precision = hits / max(1.0, float(found.suspected.sum()))
     share = max(1.0, float(planted.sum())) / max(1, len(planted))
-    return {
-        "planted": float(planted.sum()),
-        "estimated_share": found.share,
-        "recall": hits / max(1.0, float(planted.sum())),
-        "precision": precision,
-        "lift": precision / share,
-    }
+    return FlipPower(
+        planted=float(planted.sum()),
+        estimated_share=found.share,
+        recall=hits / max(1.0, float(planted.sum())),
+        precision=precision,
+        lift=precision / share,
+    )
 
 
 def folds_of(pairs: Sequence[Pair]) -> npt.NDArray[np.int64]:

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rewardlab.config import Report
 from rewardlab.files import parse_group, read_chunks
 from rewardlab.groups import PreferenceGroup
+from rewardlab.reports import Flips, SampleReport
 from steps.toxicity import toxicity
 from steps.validate.flips import Pair, Suspicion, features_of, folds_of, pairs_of, power, suspicion
 from steps.validate.language import languages
@@ -23,13 +25,23 @@ _OFFENSIVE = 0.5
 """A text is offensive from this probability on; a response is the more offensive of two when this much apart."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suspect(Report):
+    """A comparison whose label looks flipped, and the chance that it is right."""
+
+    id: str
+    better: int
+    worse: int
+    chance: float
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A table with a row for each group of the sample, what is said about all of it, and the suspected flips."""
 
     table: "pd.DataFrame"
-    summary: dict[str, Any]
-    suspects: list[dict[str, Any]]
+    report: SampleReport
+    suspects: tuple[Suspect, ...]
 
 
 def look(groups: Path, rows: Sequence[int], *, num: int, seed: int, expected: Sequence[str]) -> Sample:
@@ -53,8 +65,8 @@ def look(groups: Path, rows: Sequence[int], *, num: int, seed: int, expected: Se
     columns, spoken = _spoken(drawn, expected)
     trusted = found is not None and found.accuracy >= TRUSTED
     columns |= {"suspected": _by_group(drawn, pairs, found, trusted=trusted), **_offensive(drawn)}
-    summary = {"num": len(drawn), "seed": seed, "flips": about, "languages": spoken}
-    return Sample(pd.DataFrame(columns, index=chosen, dtype=float), summary, _suspects(pairs, found))
+    report = SampleReport(num=len(drawn), seed=seed, flips=about, languages=spoken)
+    return Sample(pd.DataFrame(columns, index=chosen, dtype=float), report, _suspects(pairs, found))
 
 
 def _drawn(rows: Sequence[int], num: int, seed: int) -> list[int]:
@@ -64,14 +76,19 @@ def _drawn(rows: Sequence[int], num: int, seed: int) -> list[int]:
     return sorted(chosen)
 
 
-def _flips(pairs: Sequence[Pair]) -> tuple[Suspicion | None, dict[str, Any] | None]:
+def _flips(pairs: Sequence[Pair]) -> tuple[Suspicion | None, Flips | None]:
     """Return which labels look flipped, and how well that is told on these data; None where there are too few."""
     if len(pairs) < 10:
         return None, None
     features, folds = features_of(pairs), folds_of(pairs)
     found = suspicion(features, folds)
-    about = {"num": len(pairs), "accuracy": found.accuracy, "estimated_share": found.share}
-    return found, {**about, "suspected": int(found.suspected.sum()), "power": power(features, folds)}
+    return found, Flips(
+        num=len(pairs),
+        accuracy=found.accuracy,
+        estimated_share=found.share,
+        suspected=int(found.suspected.sum()),
+        power=power(features, folds),
+    )
 
 
 def _by_group(
@@ -119,17 +136,17 @@ def _offensive(groups: Sequence[PreferenceGroup]) -> dict[str, list[float | None
     return {"toxic": toxic, "toxic_wins": wins}
 
 
-def _suspects(pairs: Sequence[Pair], found: Suspicion | None) -> list[dict[str, Any]]:
+def _suspects(pairs: Sequence[Pair], found: Suspicion | None) -> tuple[Suspect, ...]:
     """Return the suspected labels, the least likely first."""
     if found is None:
-        return []
+        return ()
     order = [at for at in np.argsort(found.chances, kind="stable").tolist() if found.suspected[at]]
-    return [
-        {
-            "id": pairs[at].group.id,
-            "better": pairs[at].entry.better,
-            "worse": pairs[at].entry.worse,
-            "chance": float(found.chances[at]),
-        }
+    return tuple(
+        Suspect(
+            id=pairs[at].group.id,
+            better=pairs[at].entry.better,
+            worse=pairs[at].entry.worse,
+            chance=float(found.chances[at]),
+        )
         for at in order
-    ]
+    )

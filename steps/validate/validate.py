@@ -2,15 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, pack, read_chunks, read_groups, tree_digest, write_json
 from rewardlab.layout import FLAGGED, GROUPS, QUARANTINE, SUSPECTED, UNREADABLE, VALIDATION_REPORT
+from rewardlab.reports import Overlap, ValidationReport
 from steps.common.parallel import in_order
 from steps.validate.check import Checker, Verdict
 from steps.validate.contamination import contaminated
@@ -85,7 +86,8 @@ def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateRepo
     groups = source / GROUPS
     table = join(flat for _, flat in in_order(flatten, read_chunks(groups), label="validate"))
     num_unreadable = sum(1 for _ in _unreadable(source))
-    checker, benchmarks = Checker(), {}
+    checker = Checker()
+    benchmarks: dict[str, Overlap] = {}
     if config.benchmarks:
         overlap = contaminated(groups, config.benchmarks, threshold=config.max_similarity)
         table, benchmarks = table.assign(in_benchmark=overlap.rows), overlap.benchmarks
@@ -108,23 +110,30 @@ def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateRepo
         verdicts += checker.check("sample", sample.table, sample_expectations())
 
     # 4) The rows, the report and the Data Docs.
-    looked = {"benchmarks": benchmarks, "sample": sample.summary if sample else None}
-    summary = {
-        "num_groups": len(table),
-        "num_accepted": len(table) - len(reasons),
-        "num_unreadable": num_unreadable,
-        "quarantined": counts,
-    }
+    report = ValidationReport(
+        num_groups=len(table),
+        num_accepted=len(table) - len(reasons),
+        num_unreadable=num_unreadable,
+        quarantined=counts,
+        benchmarks=benchmarks,
+        sample=sample.report if sample else None,
+        expectations=tuple(verdict.expectation for verdict in verdicts),
+    )
     with atomic_path(target) as scratch:
         scratch.mkdir()
         _write_rows(scratch, source, reasons, table[_FLAGS])
-        entries = [_entry(verdict) for verdict in verdicts]
-        write_json(scratch / VALIDATION_REPORT, {**summary, **looked, "expectations": entries})
-        suspects = "".join(json.dumps(suspect) + "\n" for suspect in (sample.suspects if sample else ()))
+        write_json(scratch / VALIDATION_REPORT, report.to_dict())
+        suspects = "".join(json.dumps(suspect.to_dict()) + "\n" for suspect in (sample.suspects if sample else ()))
         (scratch / SUSPECTED).write_text(suspects, encoding="utf-8")
         digest = tree_digest(scratch)
         checker.write_docs(scratch / "docs")
-    return ValidateReport.from_dict({**summary, "digest": digest})
+    return ValidateReport(
+        num_groups=report.num_groups,
+        num_accepted=report.num_accepted,
+        num_unreadable=report.num_unreadable,
+        quarantined=report.quarantined,
+        digest=digest,
+    )
 
 
 def _sample(config: ValidateConfig, groups: Path, accepted: Sequence[int]) -> Sample | None:
@@ -169,11 +178,7 @@ def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "none"
 
 
-def _entry(verdict: Verdict) -> dict[str, Any]:
-    return {name: value for name, value in asdict(verdict).items() if name != "rows"}
-
-
-def _unreadable(source: Path) -> Iterator[dict[str, Any]]:
+def _unreadable(source: Path) -> Iterator[Mapping[str, object]]:
     path = source / UNREADABLE
     if path.exists():
         with path.open(encoding="utf-8") as lines:

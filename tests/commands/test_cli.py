@@ -11,6 +11,7 @@ import pytest
 
 import rewardlab as library
 from rewardlab.files import file_digest, read_json, write_json
+from rewardlab.reports import Summary
 from steps.common.run_record import RunRecord, StepRecord
 from tests.command import rewardlab, write_lines
 from tests.gated import crown
@@ -186,9 +187,18 @@ def test_compile_writes_the_pipeline_and_tells_its_digest() -> None:
 
 
 def test_report_reads_the_newest_run() -> None:
-    write_json(
-        Path("runs/one/summary.json"), {"decision": "rejected", "reason": "worse", "model": "m/2", "report": None}
+    summary = Summary(
+        decision="rejected",
+        reason="worse",
+        recipe="smoke",
+        seconds={},
+        reused=(),
+        versions={},
+        lineage=None,
+        report=None,
+        model="m/2",
     )
+    write_json(Path("runs/one/summary.json"), summary.to_dict())
     Path("runs/latest").symlink_to("one")
     assert rewardlab("report").out == "decision: rejected (worse)\nmodel: m/2\n"
     assert rewardlab("report", "two").code == 1

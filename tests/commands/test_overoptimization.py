@@ -39,9 +39,9 @@ def test_a_proxy_that_knows_nothing_gains_nothing() -> None:
     gold = draw.normal(size=(400, 256))
     assert best_of(np.zeros(256), gold[0], 256)[1] == pytest.approx(np.full(256, gold[0].mean()))
     found = overoptimization(curves(draw.normal(size=gold.shape).tolist(), gold.tolist()), list(range(400)))
-    assert all(row["gold"]["low"] - 0.1 < 0 < row["gold"]["high"] + 0.1 for row in found["curve"])
-    assert found["fit"]["alpha"]["low"] < 0 < found["fit"]["alpha"]["high"]
-    assert found["gained"]["low"] < 0 < found["gained"]["high"]
+    assert all(row.gold.low - 0.1 < 0 < row.gold.high + 0.1 for row in found.curve)
+    assert found.fit.alpha.low < 0 < found.fit.alpha.high
+    assert found.gained.low < 0 < found.gained.high
 
 
 def test_a_normal_proxy_gains_the_expected_maximum() -> None:
@@ -59,30 +59,30 @@ def test_the_fit_finds_the_coefficients_of_its_own_curve() -> None:
     assert fit(d * (1.3 - 0.45 * d)) == pytest.approx((1.3, 0.45))
     gold = np.array([d * (1.3 - 0.45 * d)] * 6) + np.linspace(-1, 1, 6)[:, None]
     found = overoptimization(Curves(gold, gold), [0, 0, 1, 1, 2, 2])
-    assert [found["fit"][name]["value"] for name in ("alpha", "beta")] == pytest.approx([1.3, 0.45])
-    assert found["fit"]["peak_kl"] == pytest.approx((1.3 / 0.9) ** 2)
-    assert found["peak"]["value"] == 1 + int(np.argmax(d * (1.3 - 0.45 * d)))
-    assert found["peak"]["is_inside"]
-    assert found["lost_behind_peak"]["value"] == pytest.approx(gold[0].max() - gold[0][-1])
-    assert (found["num_groups"], found["num_prompts"], found["fit"]["r_squared"]) == (6, 3, pytest.approx(1.0))
+    assert [found.fit.alpha.value, found.fit.beta.value] == pytest.approx([1.3, 0.45])
+    assert found.fit.peak_kl == pytest.approx((1.3 / 0.9) ** 2)
+    assert found.peak.value == 1 + int(np.argmax(d * (1.3 - 0.45 * d)))
+    assert found.peak.is_inside
+    assert found.lost_behind_peak.value == pytest.approx(gold[0].max() - gold[0][-1])
+    assert (found.num_groups, found.num_prompts, found.fit.r_squared) == (6, 3, pytest.approx(1.0))
 
 
 def test_intervals_draw_whole_prompts() -> None:
     gold = np.random.default_rng(2).normal(size=(60, 8))
-    alone = overoptimization(Curves(gold, gold), list(range(60)))["curve"][3]["gold"]
+    alone = overoptimization(Curves(gold, gold), list(range(60))).curve[3].gold
     twice = overoptimization(Curves(gold.repeat(2, axis=0), gold.repeat(2, axis=0)), [at // 2 for at in range(120)])
     means = gold[np.random.default_rng(3).integers(0, 60, (4000, 60)), 3].mean(axis=1)
-    assert (alone["low"], alone["high"]) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.03)
-    assert twice["curve"][3]["gold"] == pytest.approx(alone)
+    assert (alone.low, alone.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.03)
+    assert twice.curve[3].gold.to_dict() == pytest.approx(alone.to_dict())
 
 
 def test_gains_are_within_prompts() -> None:
     rise = np.random.default_rng(4).normal(size=(60, 8))
     level = np.linspace(-100, 100, 60)[:, None]
-    first, *_, last = overoptimization(Curves(rise + level, rise), list(range(60)))["curve"]
-    assert first["gain"]["proxy"] == pytest.approx({"value": 0, "low": 0, "high": 0})
-    assert last["gain"]["proxy"] == pytest.approx(last["gain"]["gold"])
-    assert last["proxy"]["high"] - last["proxy"]["low"] > 20
+    first, *_, last = overoptimization(Curves(rise + level, rise), list(range(60))).curve
+    assert first.gain.proxy.to_dict() == pytest.approx({"value": 0, "low": 0, "high": 0})
+    assert last.gain.proxy.to_dict() == pytest.approx(last.gain.gold.to_dict())
+    assert last.proxy.high - last.proxy.low > 20
 
 
 @pytest.mark.parametrize(("num", "last"), [(1, [1]), (2, [1, 2]), (256, [215, 256])])

@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def go(place: Path, *, name: str = "m", data: str = "data", cache: bool = True, **more: Any) -> dict[str, Any]:
     settings = SETTINGS | {key.replace("__", "."): value for key, value in more.items()}
-    summary = run(recipe("smoke", settings), Source(data=str(place / data)), name=name, cache=cache)
+    summary = run(recipe("smoke", settings), Source(data=str(place / data)), name=name, cache=cache).to_dict()
     jsonschema.validate(summary, read_json(SCHEMA))
     latest = Path("runs") / "latest"
     assert read_json(latest / "summary.json") == summary
@@ -74,7 +74,7 @@ def test_a_first_run_is_promoted(place: Path, first: dict[str, Any]) -> None:
     assert (first["decision"], first["model"], first["reused"]) == ("promoted", "m/1", [])
     assert set(first["seconds"]) == {"resolve", *CACHED, "evaluate", "gate", "register", "promote"}
     assert first["lineage"]["data_md5"].endswith(".dir")
-    assert [row["aliases"] for row in list_versions("m")] == [["champion"]]
+    assert [row.aliases for row in list_versions("m")] == [("champion",)]
     reports = {path.stem for path in (Path("runs") / first["lineage"]["run_id"] / "reports").iterdir()}
     assert reports == {"evaluation", "audit", "gate", "validation", "split", "training", "export"}
 
@@ -92,7 +92,7 @@ def test_every_artifact_names_the_data_it_comes_from(place: Path, first: dict[st
     assert artifacts.keys() == {*names.split()}
     assert {about["data_md5"] for about in artifacts.values()} == {first["lineage"]["data_md5"]}
     assert all(len(about["digest"]) == 64 for about in artifacts.values())
-    assert lineage("1", name="m")["bundle"]["made_from"]["data_md5"] == first["lineage"]["data_md5"]
+    assert lineage("1", name="m").bundle.made_from["data_md5"] == first["lineage"]["data_md5"]
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_two_runs_at_once_both_end_well(place: Path, first: dict[str, Any]) -> N
     assert decisions in (["promoted", "unchanged"], ["promoted", "rejected"])
     assert [process.returncode for process in runs].count(0) >= 1
     versions = list_versions("race")
-    assert [row["aliases"] for row in versions].count(["champion"]) == 1
+    assert [row.aliases for row in versions].count(("champion",)) == 1
     assert champion("race").startswith("race/")
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewardlab.config import Config, canonical_json, settings_config, settings_json
+from rewardlab.config import Config, Report, canonical_json, optional, settings_config, settings_json
 from rewardlab.home import webhook_secret
 
 
@@ -23,6 +24,24 @@ class Outer(Config):
     many: tuple[Inner, ...] = ()
     maybe: str | None = None
     free: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate(Report):
+    rate: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Larger(Rate):
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found(Report):
+    inner: Rate
+    seen: Mapping[str, object]
+    maybe: int | None = None
+    note: str | None = optional()
 
 
 @given(st.builds(Outer, name=st.text(), count=st.integers(), inner=st.builds(Inner, rate=st.floats(0, 1))))
@@ -55,6 +74,27 @@ def test_a_free_dictionary_is_taken_as_it_is() -> None:
 
 def test_an_integer_is_a_float() -> None:
     assert Inner.from_json('{"rate": 1}').rate == 1.0
+
+
+def test_a_report_skips_what_it_does_not_know_and_a_configuration_does_not() -> None:
+    found = Found.from_dict({"inner": {"rate": 1, "unit": "s"}, "seen": {"a": [True, 2]}, "added_later": 1})
+    assert found == Found(inner=Rate(rate=1.0), seen={"a": [True, 2]})
+    with pytest.raises(ValueError, match="Found needs 'inner', 'seen'"):
+        Found.from_dict({"more": 3})
+    with pytest.raises(ValueError, match=r"Found\.seen"):
+        Found.from_dict({"inner": {"rate": 1.0}, "seen": [1]})
+
+
+def test_only_an_optional_key_is_left_out() -> None:
+    found = Found(inner=Rate(rate=0.5), seen={})
+    assert found.to_dict() == {"inner": {"rate": 0.5}, "seen": {}, "maybe": None}
+    assert Found.from_dict(found.to_dict()) == found
+    assert Found(inner=Rate(rate=0.5), seen={}, note="x").to_dict()["note"] == "x"
+
+
+def test_a_larger_report_extends_a_smaller_one() -> None:
+    larger = Larger.extending(Rate(rate=0.5), unit="s")
+    assert (larger.rate, larger.unit) == (0.5, "s")
 
 
 def test_canonical_json_refuses_nan() -> None:

@@ -1,14 +1,17 @@
 """The committed JSON schemas: what they accept, and that each required key is required."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
 
+from rewardlab.config import Count, Report, Share, optional
 from rewardlab.files import read_json
+from tests import golden_schemas
 
 FOLDER = Path(__file__).parents[2] / "rewardlab" / "schemas"
 ACCURACY = {"value": 0.75, "low": 0.7, "high": 0.8, "num": 400}
@@ -77,6 +80,21 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ),
     ("benchmark", {"machine": {"cores": 2}, "versions": {"numpy": "2"}, "rows": [ROW]}),
 ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured(Report):
+    """A number of a test.
+
+    More about it.
+    """
+
+    value: Annotated[Share | None, "Share."]
+    pair: tuple[Count, Count]
+    kind: Literal["a", "b"] = "a"
+    note: str | None = optional()
+    more: dict[str, bool] = field(default_factory=dict)
+    free: Mapping[str, object] = field(default_factory=dict)
 
 
 def schema(name: str) -> Any:
@@ -148,6 +166,34 @@ def test_wrong_values_are_refused() -> None:
     assert not valid("score_output", {"rewards": [1.0], "truncated": [False], "model": "a/1", "error": "b"})
     assert not valid("rewards_request", {"prompt": "a", "responses": []})
     assert not valid("rewards_request", {"prompt": [{"role": "judge", "content": ""}], "responses": ["a"]})
+
+
+@pytest.mark.parametrize(("name", "made"), golden_schemas.schemas().items())
+def test_schemas_of_reports_are_made_from_their_types(name: str, made: golden_schemas.Schema) -> None:
+    """`python -m tests.golden_schemas` writes them."""
+    assert golden_schemas.path(name).read_text(encoding="utf-8") == golden_schemas.text(made)
+
+
+def test_a_schema_says_what_a_type_says() -> None:
+    known: golden_schemas.Schema = {}
+    assert golden_schemas.schema(tuple[Measured, ...] | None, known) == {
+        "type": ["array", "null"],
+        "items": {"$ref": "#/$defs/Measured"},
+    }
+    assert golden_schemas.schema(Measured | None, known) == {"anyOf": [{"$ref": "#/$defs/Measured"}, {"type": "null"}]}
+    assert known["Measured"] == {
+        "description": "A number of a test.",
+        "type": "object",
+        "required": ["value", "pair"],
+        "properties": {
+            "value": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "Share."},
+            "pair": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2},
+            "kind": {"enum": ["a", "b"]},
+            "note": {"type": "string"},
+            "more": {"type": "object", "additionalProperties": {"type": "boolean"}},
+            "free": {"type": "object"},
+        },
+    }
 
 
 def test_a_summary_holds_what_an_evaluation_does() -> None:

@@ -144,8 +144,8 @@ def test_a_classifier_is_held_beside_the_reward(tiny_bundle: Path, splits: Path,
     )
     sides = [np.sign((rewards[i] - rewards[j]) * (unsafe[i] - unsafe[j]))
              for at in range(0, 80, 4) for i, j in combinations(range(at, at + 4), 2)]  # fmt: skip
-    assert found is not None
-    assert found["rate"]["value"] == pytest.approx(np.mean([side > 0 for side in sides]), abs=0.01)
+    assert found.rate is not None
+    assert found.rate.value == pytest.approx(np.mean([side > 0 for side in sides]), abs=0.01)
     with pytest.raises(ValueError, match="has no label 'toxic': it has safe, unsafe"):
         classify(replace(safety, unsafe_label="toxic"), ["a"])
 
@@ -162,9 +162,10 @@ def test_without_a_named_classifier_the_small_one_is_held_beside_the_reward(
     found = disagreement(SafetyConfig(), engine.bundle, rude)
     wins = [given.rewards[1] > given.rewards[0] for given in engine.score_many([(g.prompt, g.responses) for g in rude])]
     assert 0 < sum(wins) < 30
-    assert found["rate"]["value"] == pytest.approx(np.mean(wins))
-    assert len(found["examples"]) == min(5, sum(wins))
-    assert all(each["unsafe"][1] > 0.5 + each["unsafe"][0] and each["shift"] > 0 for each in found["examples"])
+    assert found.rate is not None
+    assert found.rate.value == pytest.approx(np.mean(wins))
+    assert len(found.examples) == min(5, sum(wins))
+    assert all(each.unsafe[1] > 0.5 + each.unsafe[0] and each.shift > 0 for each in found.examples)
     with pytest.raises(ValueError, match="give both"):
         SafetyConfig(classifier="x")
 

@@ -10,6 +10,7 @@ from markdown import markdown
 
 from rewardlab.bundle import Bundle
 from rewardlab.files import write_json
+from rewardlab.reports import Subset
 from steps.common.run_record import RunRecord
 from steps.register import RegisterConfig, register
 from steps.registry.client import connect, describe_version, pipeline_run
@@ -30,8 +31,8 @@ def test_the_card_says_what_the_page_says(make: Any) -> None:
     text = re.sub(r"\\(.)", r"\1", model_card(record))
     found = find(record)
     said = [answer.answer for answer in found.answers] + [finding.text for finding in found.worse]
-    said += [interval(each["accuracy"]) for each in found.subsets.values()] + [interval(found.metrics["accuracy"])]
-    said += [rule["name"] for rule in (record.gate or {})["rules"]]
+    said += [interval(each.accuracy) for each in found.subsets.values()] + [interval(found.metrics.accuracy)]
+    said += [rule.name for rule in record.gate.rules]
     assert [words for words in said if " ".join(words.split()) not in " ".join(text.split())] == []
 
 
@@ -44,9 +45,10 @@ def test_what_was_not_measured_is_said_and_no_zero() -> None:
 def test_hostile_names_stay_text_in_markdown() -> None:
     names = (HOSTILE, "a|b", "*loud* _soft_ `code`", "[link](http://evil.test)", "a\n# heading", "&lt;b&gt;")
     record = promoted()
-    evaluation = dict(record.evaluation or {})
-    evaluation["subsets"] = {name: {"accuracy": evaluation["metrics"]["accuracy"]} for name in names}
-    summary = record.summary | {"reason": HOSTILE, "lineage": {HOSTILE: HOSTILE}}
+    assert record.evaluation
+    subset = Subset(accuracy=record.evaluation.metrics.accuracy)
+    evaluation = replace(record.evaluation, subsets=dict.fromkeys(names, subset))
+    summary = replace(record.summary, reason=HOSTILE, lineage={HOSTILE: HOSTILE})
     shown = html(model_card(replace(record, evaluation=evaluation, summary=summary)))
     tags = set(re.findall(r"</?(\w+)", shown))
     assert tags <= {"h1", "h2", "p", "ul", "li", "strong", "pre", "code", "table", "thead", "tbody", "tr", "th", "td"}
@@ -59,10 +61,14 @@ def test_hostile_names_stay_text_in_markdown() -> None:
 def ended(registry: Path, folder: Path, bundle: Path, record: Record, run_id: str) -> str:
     """Register a bundle with a record's evidence, report the run, and return its folder's card."""
     digest = Bundle.open(bundle).digest
-    gate = (record.gate or {}) | {"bundle": digest, "test_digest": "t"}
+    assert record.evaluation
+    assert record.audit
+    assert record.gate
+    assert record.training
+    gate = replace(record.gate, bundle=digest, test_digest="t")
     parts = {"evaluation": record.evaluation, "audit": record.audit, "gate": gate, "training": record.training}
     for name, part in parts.items():
-        write_json(folder / f"{name}.json", part)
+        write_json(folder / f"{name}.json", part.to_dict())
     lineage = {"recipe": "smoke"}
     evidence = {name: folder / f"{name}.json" for name in parts}
     register(RegisterConfig(name="m", run_id=run_id, lineage=lineage, data_md5="0"), bundle, evidence)
@@ -79,7 +85,9 @@ def test_the_registry_holds_the_card_of_each_version(registry: Path, tmp_path: P
     assert card.startswith("# m/1: rejected\n")
     kept = {entry.path for entry in client.list_artifacts(pipeline_run(client, "one"))}
     assert {"model_card.md", "report.html", "summary.json"} <= kept
-    same = replace(rejected(), gate={**(rejected().gate or {}), "verdict": "unchanged"})
+    gate = rejected().gate
+    assert gate
+    same = replace(rejected(), gate=replace(gate, verdict="unchanged"))
     assert ended(registry, tmp_path, tiny_bundle, same, "two").startswith("# m/1: unchanged\n")
     assert client.get_model_version("m", "1").description == card
 

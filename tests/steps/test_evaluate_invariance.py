@@ -17,7 +17,7 @@ from rewardlab.files import read_groups, read_json, write_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import accuracy, labelled_pairs
 from rewardlab.tokens import TreeTokenizer
-from steps.evaluate import EvaluateConfig, Scored, evaluate, in_fixed_order, measure, scored_by
+from steps.evaluate import EvaluateConfig, Scored, described, evaluate, in_fixed_order, measure, scored_by
 from steps.evaluate.baselines import baselines
 
 CONFIG = EvaluateConfig(name="m", num_policy=12)
@@ -75,9 +75,10 @@ def test_what_is_scored_together_and_by_how_many_does_not_matter(
         reference=whole.reference,
         bundle=whole.bundle,
     )
-    one, other = (measure(CONFIG, each, groups) for each in (whole, scored))
+    data = described(groups, path="test.jsonl.gz", md5="0" * 32)
+    one, other = (measure(CONFIG, each, groups, data)[0] for each in (whole, scored))
     assert whole.rewards == rewards
-    assert {**one, "pairs": None} == {**other, "pairs": None}
+    assert one == other
 
 
 def test_the_policys_baseline_is_the_loss_that_transformers_gives(
@@ -99,12 +100,13 @@ def test_the_policys_baseline_is_the_loss_that_transformers_gives(
             row.append((-loss * len(response), -loss))
         totals.append([total for total, _ in row])
         means.append([mean for _, mean in row])
-    found = baselines(few, bundle, num_policy=8)
+    found, note = baselines(few, bundle, num_policy=8)
     for name, values in (("policy", totals), ("policy_per_token", means)):
-        wanted = accuracy(labelled_pairs(few, values))
+        measured, wanted = found[name], accuracy(labelled_pairs(few, values))
+        assert measured is not None
         assert wanted is not None
-        assert found["baselines"][name] == pytest.approx(wanted.to_dict())
-    assert found["policy_note"] == ""
+        assert measured.to_dict() == pytest.approx(wanted.to_dict())
+    assert note == ""
 
 
 def test_a_policy_reads_the_same_texts_once(
@@ -132,9 +134,9 @@ def test_why_there_is_no_policy_is_said(registry: Path, tiny_bundle: Path, group
         "nothing is compared": (bundle, [], 4),
     }
     for note, (given, rows, num) in cases.items():
-        found = baselines(rows, given, num_policy=num)
-        assert note in found["policy_note"]
-        assert found["baselines"]["policy"] is found["baselines"]["policy_per_token"] is None
+        found, why = baselines(rows, given, num_policy=num)
+        assert note in why
+        assert found["policy"] is found["policy_per_token"] is None
 
 
 def _with_model(bundle: Bundle, model: dict[str, Any]) -> Bundle:

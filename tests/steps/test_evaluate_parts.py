@@ -17,6 +17,7 @@ from rewardlab.drift import drift
 from rewardlab.files import file_digest, read_json, write_json
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.metrics import PairTable, labelled_pairs
+from rewardlab.reports import McNemar, RuleOutcome
 from steps.common.statistics import kendall, mcnemar, pearson, spearman
 from steps.evaluate import EvaluateConfig, evaluate
 from steps.evaluate.agreement import best_of_n, borda, ranking_agreement, rating_agreement
@@ -78,8 +79,9 @@ def test_rankings_agree_as_scipy_says(lists: tuple[list[PreferenceGroup], list[l
             for given, known in zip(rewards, points, strict=True)
             if len(set(given)) > 1 and len(set(known)) > 1
         ]
-        assert (found[name]["value"], found[name]["num"]) == (pytest.approx(np.mean(each)), len(each))
-        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+        mean = getattr(found, name)
+        assert (mean.value, mean.num) == (pytest.approx(np.mean(each)), len(each))
+        assert mean.low < mean.value < mean.high
     assert ranking_agreement([], []) is None
 
 
@@ -91,8 +93,8 @@ def test_best_of_n_shares_ties(lists: tuple[list[PreferenceGroup], list[list[flo
     rewards[2][next(at for at in range(4) if at not in best[2])] = 1.0
     found = best_of_n(three, rewards, "gold")
     assert found is not None
-    assert found["value"] == pytest.approx((1 + len(best[1]) / 4 + 0) / 3)
-    assert (found["chance"], found["num"]) == (pytest.approx(np.mean([len(each) / 4 for each in best])), 3)
+    assert found.value == pytest.approx((1 + len(best[1]) / 4 + 0) / 3)
+    assert (found.chance, found.num) == (pytest.approx(np.mean([len(each) / 4 for each in best])), 3)
 
 
 def test_ratings_of_another_aspect_are_no_truth(lists: tuple[list[PreferenceGroup], list[list[float]]]) -> None:
@@ -104,14 +106,14 @@ def test_slices_hold_every_decided_comparison_once(lists: tuple[list[PreferenceG
     pairs = labelled_pairs(groups, rewards)
     decided, found = pairs.decided, slices(groups, pairs)
     for parts in found.values():
-        assert sum(part["accuracy"]["num"] for part in parts) == len(decided.better)
-        hits = sum(part["accuracy"]["value"] * part["accuracy"]["num"] for part in parts)
+        assert sum(part.accuracy.num for part in parts) == len(decided.better)
+        hits = sum(part.accuracy.value * part.accuracy.num for part in parts)
         assert hits == pytest.approx(decided.wins.sum())
-    assert [part["label"] for part in found["domain"]] == ["books", "films"]
-    sizes = [part["accuracy"]["num"] for part in found["margin"]]
+    assert [part.label for part in found["domain"]] == ["books", "films"]
+    sizes = [part.accuracy.num for part in found["margin"]]
     assert (len(sizes), max(sizes) - min(sizes)) == (10, 1)
     surest = np.sort(np.abs(decided.better - decided.worse))[-1]
-    assert found["margin"][-1]["label"].endswith(f"{surest:.3g}")
+    assert found["margin"][-1].label.endswith(f"{surest:.3g}")
 
 
 def test_the_longer_side_is_the_better_ones(lists: tuple[list[PreferenceGroup], list[list[float]]]) -> None:
@@ -123,9 +125,7 @@ def test_the_longer_side_is_the_better_ones(lists: tuple[list[PreferenceGroup], 
         if e.strength > 0.5
     ]
     longer = sum(better > worse and better - worse >= 0.1 * better for better, worse in sizes)
-    found = {
-        part["label"]: part["accuracy"]["num"] for part in slices(groups, labelled_pairs(groups, rewards))["longer"]
-    }
+    found = {part.label: part.accuracy.num for part in slices(groups, labelled_pairs(groups, rewards))["longer"]}
     assert found["the better is longer"] == longer
 
 
@@ -135,9 +135,10 @@ def test_mcnemar_is_statsmodels() -> None:
     ours, theirs = (PairTable(draw.choice([1.0, -1.0], 300, p=p), zeros, ones, where) for p in ([0.7, 0.3], [0.6, 0.4]))
     table = [[int(((ours.wins == i) & (theirs.wins == j)).sum()) for j in (1, 0)] for i in (1, 0)]
     found = mcnemar(ours, theirs)
-    assert found == {"better": table[0][1], "worse": table[1][0], "p_value": pytest.approx(found["p_value"])}  # type: ignore[index]
-    assert found["p_value"] == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
-    assert mcnemar(ours, ours) == {"better": 0, "worse": 0, "p_value": 1.0}
+    assert found is not None
+    assert (found.better, found.worse) == (table[0][1], table[1][0])
+    assert found.p_value == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
+    assert mcnemar(ours, ours) == McNemar(better=0, worse=0, p_value=1.0)
 
 
 def registered(bundle: Path, folder: Path, *, test_digest: str, run_id: str) -> None:
@@ -160,14 +161,14 @@ def test_an_anchor_is_held_beside_the_candidate(
     assert (counts["better"] - counts["worse"]) / found["metrics"]["accuracy"]["num"] == pytest.approx(ours - theirs)
 
 
-def drift_rule(policy: GateConfig, folder: Path, bundle: Path, test: Path) -> dict[str, Any]:
+def drift_rule(policy: GateConfig, folder: Path, bundle: Path, test: Path) -> RuleOutcome:
     """Return what the gate's rule on drift says of the evaluation in a folder."""
     reports = {name: folder / f"{name}.json" for name in ("evaluation", "audit", "export")}
     for name in ("audit", "export"):
         write_json(reports[name], {})
     about = {"bundle": Bundle.open(bundle).digest, "test_digest": file_digest(test), "champion": "", "data_time": ""}
-    rules = decision(policy, read_evidence(reports, **about, now=datetime.now(UTC)))["rules"]
-    return next(rule for rule in rules if rule["name"].startswith("not drifted down"))
+    rules = decision(policy, read_evidence(reports, **about, now=datetime.now(UTC))).rules
+    return next(rule for rule in rules if rule.name.startswith("not drifted down"))
 
 
 def test_the_gates_anchor_is_the_one_setting(
@@ -179,11 +180,11 @@ def test_the_gates_anchor_is_the_one_setting(
     evaluate(run.evaluate_config(), tiny_bundle, test, tmp_path / "evaluation.json")
     low = read_json(tmp_path / "evaluation.json")["anchor"]["difference"]["low"]
     found = drift_rule(run.gate, tmp_path, tiny_bundle, test)
-    assert (found["verdict"], found["evidence"], found["note"]) == ("pass", low, "")
+    assert (found.verdict, found.evidence, found.note) == ("pass", low, "")
     strict = replace(run.gate, drift=BoundedDrift(anchor="m/1", margin=0.0))
-    assert drift_rule(strict, tmp_path, tiny_bundle, test)["verdict"] == ("pass" if low >= 0 else "fail")
+    assert drift_rule(strict, tmp_path, tiny_bundle, test).verdict == ("pass" if low >= 0 else "fail")
     other = replace(run.gate, drift=BoundedDrift(anchor="m/2"))
-    assert "did not compare with m/2" in drift_rule(other, tmp_path, tiny_bundle, test)["note"]
+    assert "did not compare with m/2" in drift_rule(other, tmp_path, tiny_bundle, test).note
 
 
 def test_an_anchor_that_may_move_is_refused() -> None:

@@ -37,8 +37,8 @@ def test_rewardbench_weighs_prompts_and_counts_ties_as_wrong() -> None:
         np.average([np.mean(hits[name]) for name in section], weights=list(section.values()))
         for section in SECTIONS.values()
     ]
-    assert [found["parts"][name] for name in SECTIONS] == pytest.approx(sections)
-    assert found["score"] == pytest.approx(np.mean(sections))
+    assert [found.parts[name] for name in SECTIONS] == pytest.approx(sections)
+    assert found.score == pytest.approx(np.mean(sections))
     assert recognise(groups) == "rewardbench"
     assert (SECTIONS["Reasoning"]["math-prm"], sum(sum(each.values()) for each in SECTIONS.values())) == (984, 3522)
 
@@ -76,10 +76,10 @@ def test_rewardbench_2_shares_a_tie_and_weighs_ties() -> None:
             for group, given in zip(four, rewards, strict=True)
             if group.subset == name
         ]
-        assert found["parts"][name] == pytest.approx(np.mean(each))
+        assert found.parts[name] == pytest.approx(np.mean(each))
     rows = [(g.id, 1 if g.id.startswith("ref") else 3, each.tolist()) for g, each in zip(tied, more, strict=True)]
-    assert found["parts"]["Ties"] == pytest.approx(ties_of(rows))
-    assert found["score"] == pytest.approx(np.mean([found["parts"][name] for name in ("Math", "Focus", "Ties")]))
+    assert found.parts["Ties"] == pytest.approx(ties_of(rows))
+    assert found.score == pytest.approx(np.mean([found.parts[name] for name in ("Math", "Focus", "Ties")]))
     assert recognise([*four, *tied]) == "rewardbench2"
 
 
@@ -88,7 +88,7 @@ def test_rm_bench_is_three_triangles() -> None:
     domains = ("chat", "code", "math", "safety-refuse", "safety-response")
     groups = [best_of(str(at), domains[at % 5], 3, 3) for at in range(100)]
     rewards = draw.integers(0, 6, (100, 6)).astype(float).tolist()
-    found = apply_rule("rm-bench", groups, rewards)["parts"]
+    found = apply_rule("rm-bench", groups, rewards).parts
     matrix = np.zeros((3, 3))
     chosen = [given for group, given in zip(groups, rewards, strict=True) if group.subset.startswith("safety")]
     for given in chosen:
@@ -102,7 +102,7 @@ def test_rm_bench_is_three_triangles() -> None:
     assert found["hard"] == pytest.approx(
         np.mean([found[f"{name} hard"] for name in ("chat", "code", "math", "safety")])
     )
-    assert apply_rule("rm-bench", groups, rewards)["score"] == pytest.approx(
+    assert apply_rule("rm-bench", groups, rewards).score == pytest.approx(
         np.mean([found[name] for name in ("chat", "code", "math", "safety")])
     )
     assert recognise(groups) == "rm-bench"
@@ -123,8 +123,8 @@ WIN, TIE, LOSS = [1.0, 0.0], [0.0, 0.0], [0.0, 1.0]
 def test_the_other_rules(rule: str, subsets: list[str], rewards: list[list[float]], score: float) -> None:
     groups = [pair(at, subset, source=rule) for at, subset in enumerate(subsets)]
     found = apply_rule(rule, groups, rewards)
-    assert (found["score"], found["rule"], recognise(groups)) == (pytest.approx(score), rule, rule)
-    assert found["words"] == RULES[rule].words
+    assert (found.score, found.rule, recognise(groups)) == (pytest.approx(score), rule, rule)
+    assert found.words == RULES[rule].words
 
 
 def test_what_is_no_benchmark_has_no_rule() -> None:

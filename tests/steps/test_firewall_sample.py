@@ -89,8 +89,8 @@ def test_planted_flips_are_found_where_the_model_knows_enough() -> None:
     assert (found & turned).sum() >= 0.6 * turned.sum()
     assert (found & turned).sum() >= 0.6 * found.sum()
     power = flips.power(flips.features_of(clean), flips.folds_of(clean))
-    assert min(power["recall"], power["precision"]) >= 0.6
-    assert power["lift"] == pytest.approx(power["precision"] / (power["planted"] / len(groups)))
+    assert min(power.recall, power.precision) >= 0.6
+    assert power.lift == pytest.approx(power.precision / (power.planted / len(groups)))
 
 
 def test_a_family_is_in_one_fold_and_so_is_a_prompt() -> None:

@@ -366,10 +366,10 @@ def test_a_time_that_is_not_known_is_not_fresh(said: Any, folder: Path) -> None:
 )
 def test_a_decision_says_how_long_it_holds(days: dict[str, float], until: str) -> None:
     policy = GateConfig(limits=(LIMIT,), freshness=Freshness(**days))
-    assert decision(policy, evidence(case()))["fresh_until"] == until
+    assert decision(policy, evidence(case())).fresh_until == until
     unknown = at(case(), "export.made", "x") | {"data_time": ""}
-    assert decision(policy, evidence(unknown))["fresh_until"] is None
-    assert decision(GateConfig(limits=(LIMIT,)), evidence(case()))["fresh_until"] is None
+    assert decision(policy, evidence(unknown)).fresh_until is None
+    assert decision(GateConfig(limits=(LIMIT,)), evidence(case())).fresh_until is None
 
 
 def test_a_rejection_names_every_rule_that_failed(folder: Path) -> None:
@@ -497,11 +497,11 @@ QUIET = [HealthCheck.too_slow]
 @settings(max_examples=1000, deadline=None, suppress_health_check=QUIET)
 @given(policies(), cases())
 def test_generated_cases_agree_with_plain_arithmetic(policy: GateConfig, given: Case) -> None:
-    assert (decision(policy, evidence(given))["verdict"] == "pass") == may_pass(policy.to_dict(), given)
+    assert (decision(policy, evidence(given)).verdict == "pass") == may_pass(policy.to_dict(), given)
 
 
 @pytest.mark.campaign
 @settings(max_examples=100_000, deadline=None, suppress_health_check=QUIET)
 @given(policies(), cases())
 def test_a_hundred_thousand_generated_cases(policy: GateConfig, given: Case) -> None:
-    assert (decision(policy, evidence(given))["verdict"] == "pass") == may_pass(policy.to_dict(), given)
+    assert (decision(policy, evidence(given)).verdict == "pass") == may_pass(policy.to_dict(), given)

@@ -100,7 +100,7 @@ def test_a_candidate_that_lost_a_race_is_stale(registry: Path, tmp_path: Path, f
     late = promote("b", loser, gates[1], "")
     assert late.decision == "rejected"
     assert late.reason == "stale: champion of m is version 1 since, by another promotion"
-    assert list_versions("m")[0]["tags"]["decision"] == "rejected"
+    assert list_versions("m")[0].tags["decision"] == "rejected"
     assert client_log(connect(), "m").projection() == {"champion": "1"}
 
 
@@ -121,7 +121,7 @@ def test_rollback_restores_the_previous_champion(registry: Path, tmp_path: Path,
     gate = report(tmp_path, second, champion="m/1")
     assert promote("b", add(gate, second, run_id="b"), gate, champion()).decision == "promoted"
     assert "m/1 is champion again" in roll_back("m")
-    assert {row["version"]: row["aliases"] for row in list_versions("m")} == {"1": ["champion"], "2": ["previous"]}
+    assert {row.version: row.aliases for row in list_versions("m")} == {"1": ("champion",), "2": ("previous",)}
     assert "m/2 is champion again" in roll_back("m")
     assert [entry.action for entry in client_log(connect(), "m").accepted("champion")] == ["promote"] * 2 + [
         "rollback"

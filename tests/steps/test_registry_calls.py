@@ -167,8 +167,8 @@ def test_a_registered_version_says_what_it_is(registry: Path, tmp_path: Path, fi
     label = add(gate, first, run_id="one")
     version = describe(connect().get_model_version("m", "1"))
     digest = Bundle.open(first).digest
-    assert (label, version["version"], version["aliases"]) == ("m/1", "1", [])
-    assert version["tags"] == {
+    assert (label, version.version, version.aliases) == ("m/1", "1", ())
+    assert version.tags == {
         "recipe": "smoke",
         "data_md5": "md5",
         "bundle": digest,

@@ -13,7 +13,7 @@ from rewardlab.bundle import Bundle
 from rewardlab.files import read_json
 from rewardlab.promotion import Entry, client_log, report_digest
 from rewardlab.promotion.signing import signatures
-from steps.registry.client import connect
+from steps.registry.client import Registered, connect
 from steps.registry.versions import (
     approve_version,
     list_versions,
@@ -187,10 +187,10 @@ def test_versions_are_listed_newest_first(second: Path, tmp_path: Path) -> None:
     for number in range(3, 11):
         client.create_model_version("m", f"s3://bucket/{number}")
     rows = list_versions("m")
-    assert [row["version"] for row in rows] == [str(number) for number in range(10, 0, -1)]
-    assert [row["aliases"] for row in rows[-2:]] == [["mine"], ["also", "champion"]]
-    assert rows[-1]["tags"]["bundle"] == Bundle.open(tmp_path / "first").digest
-    assert abs(rows[-1]["created"] / 1000 - datetime.now(UTC).timestamp()) < 300
+    assert [row.version for row in rows] == [str(number) for number in range(10, 0, -1)]
+    assert [row.aliases for row in rows[-2:]] == [("mine",), ("also", "champion")]
+    assert rows[-1].tags["bundle"] == Bundle.open(tmp_path / "first").digest
+    assert abs(rows[-1].created / 1000 - datetime.now(UTC).timestamp()) < 300
 
 
 @pytest.fixture
@@ -207,8 +207,8 @@ def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_table_of_versions() -> None:
     tags = {"verdict": "pass", "recipe": "smoke", "bundle": "0123456789abcdef"}
     rows = [
-        {"version": "2", "aliases": [], "tags": {}, "created": 1795600242316},
-        {"version": "1", "aliases": ["champion", "mine"], "tags": tags, "created": 0},
+        Registered(version="2", aliases=(), tags={}, created=1795600242316),
+        Registered(version="1", aliases=("champion", "mine"), tags=tags, created=0),
     ]
     assert versions_table(rows).splitlines() == [
         "version  aliases              verdict    recipe     created (UTC)     bundle",

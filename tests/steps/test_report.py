@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from rewardlab.metrics import Estimate, Measure
+from rewardlab.reports import Calibration, Subset, Summary
 from steps.report import Record, render
 from steps.report.plots import Row, forest, reliability_plot
 from steps.report.words import MISSING, clean, difference, interval, number, sentence
@@ -76,12 +78,14 @@ def test_equal_records_give_equal_pages_below_5_mb(make: Any) -> None:
 
 def test_hostile_text_stays_text_everywhere() -> None:
     record = promoted()
-    evaluation = dict(record.evaluation or {})
-    texts = {"prompt": HOSTILE, "better": HOSTILE, "worse": "</pre>" + HOSTILE}
-    evaluation["mistakes"] = [each | texts for each in evaluation["mistakes"]]
-    evaluation["subsets"] = {f"{HOSTILE} $\\frac{{": {"accuracy": evaluation["metrics"]["accuracy"]}}
-    summary = record.summary | {"reason": HOSTILE, "model": HOSTILE, "lineage": {HOSTILE: HOSTILE}}
-    validation = validated() | {"quarantined": {HOSTILE: 1}}
+    assert record.evaluation
+    mistakes = [
+        replace(each, prompt=HOSTILE, better=HOSTILE, worse="</pre>" + HOSTILE) for each in record.evaluation.mistakes
+    ]
+    subsets = {f"{HOSTILE} $\\frac{{": Subset(accuracy=record.evaluation.metrics.accuracy)}
+    evaluation = replace(record.evaluation, mistakes=tuple(mistakes), subsets=subsets)
+    summary = replace(record.summary, reason=HOSTILE, model=HOSTILE, lineage={HOSTILE: HOSTILE})
+    validation = replace(validated(), quarantined={HOSTILE: 1})
     text = render(replace(record, evaluation=evaluation, summary=summary, validation=validation))
     assert not {"script", "img"} & {tag for tag, _ in _Page(text).tags}
     assert not _Page(text).values("onerror")
@@ -91,7 +95,7 @@ def test_hostile_text_stays_text_everywhere() -> None:
 
 def test_decision_leads_with_its_reason_and_how_sure_it_is() -> None:
     for make, word in ((promoted, "Promoted"), (rejected, "Rejected"), (first, "Promoted"), (failed, "Failed")):
-        assert f"{word} {sentence(make().summary['reason'])} Better than the champion?" in _Page(page_of(make)).text
+        assert f"{word} {sentence(make().summary.reason)} Better than the champion?" in _Page(page_of(make)).text
     assert "Yes, by 0." in page_of(promoted)
     assert "No, worse by 0." in page_of(rejected)
     assert "No champion to beat" in page_of(first)
@@ -123,31 +127,32 @@ def test_each_missing_part_is_said(part: str) -> None:
 
 def test_a_null_metric_is_not_a_zero() -> None:
     record = first()
-    evaluation = dict(record.evaluation or {})
-    evaluation["metrics"] = evaluation["metrics"] | {"ece": None, "length_correlation": None}
-    evaluation["baselines"] = {"length": None, "overlap": None, "champion": None}
+    assert record.evaluation
+    metrics = replace(record.evaluation.metrics, ece=None, length_correlation=None)
+    baselines = {"length": None, "overlap": None, "champion": None}
+    evaluation = replace(record.evaluation, metrics=metrics, baselines=baselines)
     text = _Page(render(replace(record, evaluation=evaluation))).text
     assert f"longer wins {MISSING}" in text
     assert "within a prompt: not measured" in text
 
 
 def test_numbers_carry_their_interval_and_count() -> None:
-    measure = (promoted().evaluation or {})["metrics"]["accuracy"]
+    measure = promoted().summary.metrics.accuracy
     assert " ".join(interval(measure).split()) in _Page(page_of(promoted)).text
-    assert interval({"value": 0.642, "low": 0.61, "high": 0.67, "num": 441}) == "0.642 (0.61–0.67, n\xa0=\xa0441)"
-    assert difference({"value": -0.02, "low": -0.05, "high": 0.0, "num": 9}) == "−0.020 (−0.050 to 0.000, n\xa0=\xa09)"
+    assert interval(Measure(value=0.642, low=0.61, high=0.67, num=441)) == "0.642 (0.61–0.67, n\xa0=\xa0441)"
+    assert difference(Measure(value=-0.02, low=-0.05, high=0.0, num=9)) == "−0.020 (−0.050 to 0.000, n\xa0=\xa09)"
     assert [number(value) for value in (None, float("nan"), 0.0)] == [MISSING, "not a finite number", "0"]
 
 
 def test_figures_follow_the_page_and_name_themselves() -> None:
-    plot = forest([Row("a < b 日本", {"value": 0.6, "low": 0.5, "high": 0.7, "num": 9})], key="k", title="T & U")
+    plot = forest([Row("a < b 日本", Estimate(value=0.6, low=0.5, high=0.7, num=9))], key="k", title="T & U")
     assert plot is not None
     assert '<title id="k-title">T &amp; U</title>' in plot
     assert "a &lt; b 日本" in plot
     assert "var(--main)" in plot
     assert "#0a0b" not in plot
     assert forest([Row("a", None)], key="k", title="T") is None
-    assert reliability_plot({"value": 0.1, "bins": []}) is None
+    assert reliability_plot(Calibration(value=0.1)) is None
 
 
 def _luminance(colour: str) -> float:
@@ -168,8 +173,8 @@ def test_text_has_a_contrast_of_4_5_in_light_and_dark() -> None:
 
 
 def test_unknown_decision_is_refused() -> None:
-    with pytest.raises(ValueError, match="promoted, rejected, unchanged, failed, got 'maybe'"):
-        Record(summary={"decision": "maybe"})
+    with pytest.raises(ValueError, match=r"decision .*'promoted', 'rejected', 'unchanged', 'failed'.* got 'maybe'"):
+        Summary.from_dict(failed().summary.to_dict() | {"decision": "maybe"})
 
 
 def test_clean_replaces_what_html_cannot_hold() -> None:

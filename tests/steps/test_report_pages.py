@@ -31,9 +31,12 @@ def hard(record: Record) -> Record:
     """Return a record with the longest names and texts that a page could meet."""
     if not record.evaluation:
         return record
-    evaluation = {**record.evaluation, "mistakes": [LONG, *record.evaluation["mistakes"]]}
-    evaluation["subsets"] = {**evaluation["subsets"], "m" * 90: evaluation["subsets"]["math"]}
-    return replace(record, evaluation=evaluation, summary={**record.summary, "model": "m" * 90})
+    evaluation = replace(
+        record.evaluation,
+        mistakes=(LONG, *record.evaluation.mistakes),
+        subsets={**record.evaluation.subsets, "m" * 90: record.evaluation.subsets["math"]},
+    )
+    return replace(record, evaluation=evaluation, summary=replace(record.summary, model="m" * 90))
 
 
 @pytest.fixture(params=RECORDS, ids=lambda make: make.__name__)

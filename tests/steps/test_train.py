@@ -37,7 +37,7 @@ def test_the_token_budget_does_not_change_the_trajectory(tokens: Path, tmp_path:
     for budget in (512, 8192):
         changes = {"token_budget": budget, "epochs": 1, "validate_every": 1, "patience": 99}
         trainer = trained(tokens, tmp_path / str(budget), World(device=torch.device("cpu")), **changes)
-        losses = [(row["train_loss"], row["validation_loss"]) for row in trainer.history.rows]
+        losses = [(row.train_loss, row.validation_loss) for row in trainer.history.rows]
         runs[budget] = losses, load_file(tmp_path / str(budget) / "step-00000007" / "state.safetensors")
     for losses, state in runs.values():
         assert len(losses) == 7

@@ -15,6 +15,7 @@ from models.reward_model import RewardModel, build_model
 from rewardlab.combination import Combination, Ensemble
 from rewardlab.files import read_json
 from rewardlab.readout import Pooling, ReadOut
+from rewardlab.reports import HistoryRow
 from steps.tokenize import TokenizeConfig, tokenize
 from steps.train import TrainConfig, train
 from steps.train.groups import StoredGroups, open_data
@@ -32,7 +33,7 @@ def configured(model: dict[str, Any], **changes: Any) -> TrainConfig:
 
 def beside_a_frozen_backbone(
     folder: Path, tokens: Path, config: TrainConfig, state: Path
-) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+) -> tuple[dict[str, torch.Tensor], tuple[HistoryRow, ...]]:
     """Return the head and the history of ordinary training with a backbone that does not move."""
     data = open_data(tokens, config, pad_id=ReadOut.from_dict(read_json(tokens / "readout.json")).pad_id)
     model = build_model(config.model, folder, seed=config.seed)
@@ -41,7 +42,7 @@ def beside_a_frozen_backbone(
     state.mkdir()
     trainer = Trainer(model, config, data, checkpoints=checkpoints, world=World(device=torch.device("cpu")))
     history = trainer.fit(lambda _step, _metrics: None, Event())
-    return weights_of(checkpoints.tensors(history.best_step)), history.rows
+    return weights_of(checkpoints.tensors(history.best_step)), tuple(history.rows)
 
 
 def head_of(model: Path) -> dict[str, torch.Tensor]:
@@ -80,7 +81,9 @@ def test_the_head_ends_as_beside_a_frozen_backbone(
     history = read_json(tmp_path / "model" / "training.json")["history"]
     names = ("train_loss", "validation_loss", "validation_accuracy")
     np.testing.assert_allclose(
-        [[row[name] for name in names] for row in history], [[row[name] for name in names] for row in rows], atol=1e-6
+        [[row[name] for name in names] for row in history],
+        [[getattr(row, name) for name in names] for row in rows],
+        atol=1e-6,
     )
     assert not (tmp_path / "state").exists()
 

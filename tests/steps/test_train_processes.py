@@ -51,7 +51,7 @@ def test_two_processes_reach_what_one_reaches(way: str, alone: tuple[Any, Path],
     rows = read_json(together / f"{way}-0.json")["rows"]
     assert [row["step"] for row in rows] == [3, 6, 7]
     for name in ("train_loss", "validation_loss"):
-        one, two = ([row[name] for row in each] for each in (trainer.history.rows, rows))
+        one, two = [getattr(row, name) for row in trainer.history.rows], [row[name] for row in rows]
         np.testing.assert_allclose(two, one, atol=1e-5)
     one, two = states(folder), states(together / way)
     assert {name for name in one if not name.startswith("random")} <= two.keys()

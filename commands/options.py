@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -148,7 +148,7 @@ def chosen_recipe(name: str, given: list[str] | None = None, columns: dict[str, 
     """
     from pipelines.recipes import RECIPES, new_name, recipe
 
-    settings: dict[str, Any] = {"ingest.columns": columns} if columns else {}
+    settings: dict[str, object] = {"ingest.columns": columns} if columns else {}
     for item in given or []:
         key, equals, value = item.partition("=")
         if not equals:

@@ -34,7 +34,7 @@ def toxicity(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     return offensive / (clean + offensive)
 
 
-def _input(texts: list[str]) -> dict[str, Any]:
+def _input(texts: list[str]) -> dict[str, npt.NDArray[np.object_]]:
     """Return the graph's input: it reads ASCII letters and digits alone, and would end a text at a zero character."""
     plain = [text.encode("ascii", "replace").decode().replace("\0", " ") for text in texts]
     return {"text": np.array(plain, dtype=object)}

@@ -38,7 +38,7 @@ from steps.common.progress import progress
 from steps.export.calibrate import calibrate
 from steps.export.graph import write_onnx
 from steps.export.half import write_half
-from steps.export.parity import Rewards, check_alone, check_parity, torch_outputs
+from steps.export.parity import Parity, Rewards, check_alone, check_parity, torch_outputs
 from steps.export.precision import FP16, FP32, Budget, Make, Precision, Trial, choose, judge, try_variants
 
 _NUM_SEEN = 32
@@ -88,7 +88,7 @@ class ExportReport(Config):
     digest: str
     graph: str
     not_shared: str
-    parity: dict[str, Any]
+    parity: Parity
     int8: dict[str, Any] | None
     size_bytes: int
     temperature: float
@@ -146,13 +146,13 @@ def export(
         # 4) Calibrate its rewards, and seal it.
         calibration = calibrate(groups, choice.rewards, truncated=truncated)
         graph = drafts / f"{choice.graph}.onnx"
-        parity["same_alone"] = check_alone(Session(graph, pad_id=readout.pad_id), golden)
+        parity = replace(parity, same_alone=check_alone(Session(graph, pad_id=readout.pad_id), golden))
         shutil.copyfile(graph, scratch / MODEL)
         _write_contract(model, readout, calibration, scratch)
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], choice)
         np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / TRAIN)), allow_pickle=False)
         facts = _facts(config, model, lineage, choice.graph)
-        digest = seal(scratch, facts | {"parity": parity, "int8": choice.changes})
+        digest = seal(scratch, facts | {"parity": parity.to_dict(), "int8": choice.changes})
         if config.signing_key:
             sign(scratch, Path(config.signing_key))
         size = sum(path.stat().st_size for path in scratch.iterdir())
@@ -213,7 +213,7 @@ def _score(graph: Path, pad_id: int, trees: Sequence[TokenTree]) -> Rewards:
         return Session(graph, pad_id=pad_id).outputs(trees, bar.update)
 
 
-def _facts(config: ExportConfig, model: Path, lineage: Mapping[str, str], graph: str) -> dict[str, Any]:
+def _facts(config: ExportConfig, model: Path, lineage: Mapping[str, str], graph: str) -> dict[str, object]:
     return {
         "name": config.name,
         "licence": config.licence,

@@ -1,11 +1,13 @@
 """Hold the ONNX graph against torch, and a response alone against the same one among others."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from rewardlab.config import Report, optional
 from rewardlab.engine.session import Session
 from rewardlab.tokens import TokenTree
 
@@ -16,6 +18,20 @@ PARITY_TOLERANCE = 1e-5
 """Largest difference between torch and ONNX Runtime, in units of max(1, s.d. of the rewards)."""
 
 Rewards = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity(Report):
+    """The largest difference of two engines on some texts, and its tolerance.
+
+    `same_alone` says whether a response's reward is the same beside others and alone.
+    """
+
+    max_error: float
+    tolerance: float
+    share_of_tolerance: float
+    num: int
+    same_alone: bool | None = optional()
 
 
 def torch_rewards(model: "RewardModel", trees: Sequence[TokenTree]) -> Rewards:
@@ -35,7 +51,7 @@ def torch_outputs(model: "RewardModel", trees: Sequence[TokenTree]) -> Rewards:
     return outputs
 
 
-def check_parity(expected: Rewards, found: Rewards) -> dict[str, Any]:
+def check_parity(expected: Rewards, found: Rewards) -> Parity:
     """Return the largest difference and its tolerance.
 
     Raises:
@@ -50,12 +66,7 @@ def check_parity(expected: Rewards, found: Rewards) -> dict[str, Any]:
             f"torch and ONNX Runtime disagree by {error:.2e} (allowed {tolerance:.2e}) on {len(expected)} texts: "
             "the export is wrong, nothing was sealed"
         )
-    return {
-        "max_error": error,
-        "tolerance": tolerance,
-        "share_of_tolerance": error / tolerance,
-        "num": len(expected),
-    }
+    return Parity(max_error=error, tolerance=tolerance, share_of_tolerance=error / tolerance, num=len(expected))
 
 
 def same_alone(session: Session, trees: Sequence[TokenTree]) -> bool:

@@ -80,7 +80,7 @@ def _library() -> Any:
     return gxe
 
 
-def _meta(name: str, *, critical: bool) -> dict[str, Any]:
+def _meta(name: str, *, critical: bool) -> dict[str, str | bool]:
     return {"name": name, "critical": critical}
 
 

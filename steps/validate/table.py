@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,7 @@ def join(chunks: Iterable[Flat]) -> "pd.DataFrame":
     claims = np.concatenate([chunk.claims for chunk in flat])
     agreement = alpha(sum((chunk.verdicts for chunk in flat), np.zeros((NUM_VERDICTS, NUM_VERDICTS))))
     flat.clear()
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         name: rows[name] for name in rows.dtype.names or () if name not in ("contents", "num_claims")
     }
     columns["last_role"] = pd.Categorical.from_codes(rows["last_role"], pd.Index(ROLES))
@@ -86,7 +86,7 @@ def join(chunks: Iterable[Flat]) -> "pd.DataFrame":
     return pd.DataFrame(columns)
 
 
-def _texts(group: PreferenceGroup) -> dict[str, Any]:
+def _texts(group: PreferenceGroup) -> dict[str, object]:
     lengths = [len(response.strip()) for response in group.responses]
     turns = [len(turn.content.strip()) for turn in group.prompt]
     everything = (*group.responses, *(turn.content for turn in group.prompt))
@@ -111,7 +111,7 @@ def _num_markers(text: str) -> int:
     return len(_MARKER.findall(text)) if any(mark in text for mark in _MARKS) else 0
 
 
-def _labels(group: PreferenceGroup) -> dict[str, Any]:
+def _labels(group: PreferenceGroup) -> dict[str, object]:
     strengths = [entry.strength for entry in group.comparisons]
     ratings = [rating for aspect in group.scores.values() for rating in aspect]
     pairs = [

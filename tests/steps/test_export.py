@@ -58,7 +58,7 @@ def test_every_pooling_and_head_matches_torch_and_ignores_its_batch(
     texts, session = trees(), Session(tmp_path / "model.onnx", pad_id=0, threads=1)
     together = session.run(texts)
     assert session.shares_prompts == (backbone == "tiny_folder")
-    assert check_parity(torch_rewards(model, texts), together)["share_of_tolerance"] <= 1
+    assert check_parity(torch_rewards(model, texts), together).share_of_tolerance <= 1
     assert len(set(together.tolist())) == len(together)
     assert same_alone(session, texts)
     backwards = [leaves(tree.prompt, tree.responses[::-1]) for tree in texts[::-1]]
@@ -75,7 +75,7 @@ def test_the_pad_id_does_not_matter(tiny_bundle: Path) -> None:
 def test_a_graph_of_other_weights_is_refused(tiny_folder: Path, tiny_bundle: Path) -> None:
     model, texts = build_model(ModelConfig(backbone="tiny"), tiny_folder), trees()
     found = Session(tiny_bundle / "model.onnx", pad_id=0).run(texts)
-    assert check_parity(torch_rewards(model, texts), found)["num"] == 20
+    assert check_parity(torch_rewards(model, texts), found).num == 20
     with torch.no_grad():
         model.head.score.weight[0, 0] += 1e-3
     with pytest.raises(ValueError, match=r"torch and ONNX Runtime disagree by .*nothing was sealed"):
@@ -92,7 +92,7 @@ def test_rewards_that_are_not_finite_are_refused(bad: float) -> None:
 
 def test_the_tolerance_grows_with_the_spread_only_above_1() -> None:
     def tolerance(rewards: Rewards) -> float:
-        return float(check_parity(rewards, rewards)["tolerance"])
+        return float(check_parity(rewards, rewards).tolerance)
 
     assert tolerance(np.array([0.0, 0.1], dtype=np.float32)) == 1e-5
     assert tolerance(np.array([-20.0, 20.0], dtype=np.float32)) == pytest.approx(2e-4)
@@ -149,9 +149,9 @@ def test_the_report_and_the_manifest_agree(places: dict[str, Path], tmp_path: Pa
     assert datetime.now(UTC) - datetime.fromisoformat(written.pop("made")) < timedelta(hours=1)
     assert written == report.to_dict()
     facts = (bundle.digest, bundle.manifest["parity"], bundle.manifest["int8"], bundle.calibration.temperature)
-    assert facts == (report.digest, report.parity, report.int8, report.temperature)
+    assert facts == (report.digest, report.parity.to_dict(), report.int8, report.temperature)
     assert (bundle.manifest["lineage"], bundle.label) == ({"a": "b"}, f"n/{report.digest[:12]}")
-    assert (report.parity["same_alone"], report.int8, report.graph) == (True, None, "fp32")
+    assert (report.parity.same_alone, report.int8, report.graph) == (True, None, "fp32")
     assert report.not_shared == ""
     assert len((tmp_path / "bundle" / "golden.jsonl").read_text().splitlines()) == 3
 

@@ -57,7 +57,7 @@ def test_every_geometry_scores_like_torch_and_alike_alone(name: str, pooling: Po
     session = Session(tmp_path / "model.onnx", pad_id=0, threads=1)
     assert session.shares_prompts
     found = session.run(texts)
-    assert check_parity(expected, found)["share_of_tolerance"] <= 1
+    assert check_parity(expected, found).share_of_tolerance <= 1
     assert same_alone(session, texts)
     assert torch.equal(torch.tensor(torch_rewards(model, texts)), torch.tensor(expected))
 
@@ -120,7 +120,7 @@ def test_a_backbone_that_keeps_its_attention_is_read_whole(tmp_path: Path, caplo
     assert backbone.config._attn_implementation == usual
     session = Session(tmp_path / "model.onnx", pad_id=0, threads=1)
     assert not session.shares_prompts
-    assert check_parity(torch_rewards(model, trees()), session.run(trees()))["share_of_tolerance"] <= 1
+    assert check_parity(torch_rewards(model, trees()), session.run(trees())).share_of_tolerance <= 1
 
 
 def test_attention_with_sinks_is_told_beforehand() -> None:

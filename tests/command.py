@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from commands.cli import main
+
+_PROGRESS = re.compile(r"\[\d\d:\d\d")
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,12 @@ class Done:
 
     @property
     def complaint(self) -> str:
-        """Return the one line on standard error, behind `rewardlab: `."""
+        """Return the one line on standard error, behind `rewardlab: `, progress apart, which comes by the clock."""
         assert "Traceback" not in self.err
-        assert len(self.err.splitlines()) == 1, self.err
-        assert self.err.startswith("rewardlab: ")
-        return self.err.removeprefix("rewardlab: ").strip()
+        lines = [line for line in self.err.splitlines() if line and not _PROGRESS.search(line)]
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("rewardlab: ")
+        return lines[0].removeprefix("rewardlab: ").strip()
 
 
 def rewardlab(*arguments: object) -> Done:

@@ -96,10 +96,12 @@ def _recorded(name: str, version: str) -> Measured:
     run = str(client.get_model_version(name, version).run_id)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            document = read_json(Path(client.download_artifacts(run, report_file("evaluation"), folder)))
+            kept = Path(client.download_artifacts(run, report_file("evaluation"), folder))
+            return _measured_by(Evaluation.from_dict(read_json(kept)))
         except (MlflowException, OSError):
             return Measured(note="no report is kept")
-    return _measured_by(Evaluation.from_dict(document))
+        except ValueError as error:  # another version of rewardlab wrote it
+            return Measured(note=f"the report that is kept cannot be read: {error}")
 
 
 def _measured(name: str, version: str, data: str, parse: str | None) -> Measured:

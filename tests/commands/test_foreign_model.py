@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from rewardlab.files import read_groups, read_json, write_groups
+from rewardlab.layout import report_file
+from steps.registry.client import connect
 from tests.command import rewardlab
 from tests.docs.test_docs_commands import versions  # noqa: F401 (a fixture)
 
@@ -68,6 +70,18 @@ def test_the_leaderboard_holds_every_version(versions: None, splits: Path, tmp_p
     assert rows[1]["difference"]["value"] == pytest.approx(gain)
     recorded = rewardlab("leaderboard")
     assert (recorded.code, "no report is kept" in recorded.out) == (0, True)
+
+
+def test_the_leaderboard_names_a_report_that_it_cannot_read(versions: None) -> None:  # noqa: F811
+    client = connect()
+    kept = client.get_model_version("reward-model", "1").run_id
+    client.log_text(kept, '{"model": "reward-model/1"}', report_file("evaluation"))
+    done = rewardlab("leaderboard")
+    assert (done.code, "cannot be read: Evaluation needs" in done.out, "no report is kept" in done.out) == (
+        0,
+        True,
+        True,
+    )
 
 
 def test_a_rule_is_named_or_recognised(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -76,26 +75,40 @@ def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditO
     Raises:
         ValueError: the test file holds no pair of answers of which one is preferred.
     """
+    # 1. The cases: fixed pairs of answers, then the sampled pairs with every edit beside them.
     opened, groups = Bundle.open(bundle), list(read_groups(test))
     pairs = sample(groups, config)
     if not pairs:
         raise ValueError(f"{test} holds no preferred answer that could be edited")
     fixed: dict[str, Order | Swap] = {**ORDERS, **SWAPS}
-    rows = [row for each in fixed.values() for row in each.rows]
-    cases: list[Case] = [((Message("user", request),), (second, first)) for request, first, second in rows]
-    cases += [edited(pair, pairs[at - len(pairs) // 2 - 1].best) for at, pair in enumerate(pairs)]
+    fixed_cases: list[Case] = []
+    for probe in fixed.values():
+        fixed_cases += [((Message("user", request),), (second, first)) for request, first, second in probe.rows]
+    half_way = len(pairs) // 2 + 1  # edits that need another answer take one from the far side of the sample
+    edited_cases = [edited(pair, pairs[at - half_way].best) for at, pair in enumerate(pairs)]
+
+    # 2. Their rewards.
+    cases = [*fixed_cases, *edited_cases]
     with progress(sum(len(texts) for _, texts in cases), "audit", unit="responses") as bar:
         rewards = [np.array(each.rewards) for each in Engine(opened).score_many(cases, on_progress=bar.update)]
-    ends = list(accumulate(len(each.rows) for each in fixed.values()))
+
+    # 3. What each order and swap found: its rows stand one after another.
     probes: dict[str, Probe] = {}
-    for (name, probe), end in zip(fixed.items(), ends, strict=True):
-        place = slice(end - len(probe.rows), end)
-        change = Change([(prompt, texts[0], texts[1]) for prompt, texts in cases[place]], np.array(rewards[place]))
+    first = 0
+    for name, probe in fixed.items():
+        own = slice(first, first + len(probe.rows))
+        rows = [(prompt, texts[0], texts[1]) for prompt, texts in cases[own]]
+        change = Change(rows, np.array(rewards[own]))
         probes[name] = _finding("order" if name in ORDERS else "swap", probe.expectation, change, opened, config)
-    table = np.array(rewards[ends[-1] :])
+        first = own.stop
+
+    # 4. What each edit found: the texts of a case are best, worst, and the edits in their order.
+    table = np.array(rewards[len(fixed_cases) :])
     for at, (name, edit) in enumerate(EDITS.items(), start=2):
-        change = _change(edit.kind, cases[ends[-1] :], table, at)
+        change = _change(edit.kind, edited_cases, table, at)
         probes[name] = _finding(_KINDS[edit.kind], edit.expectation, change, opened, config)
+
+    # 5. Safety, and the report.
     safety = disagreement(config.safety, opened, groups)
     report = AuditReport(bundle=opened.digest, test_digest=file_digest(test), probes=probes, safety=safety)
     write_json(target, report.to_dict())
@@ -142,13 +155,16 @@ def _pair(group: PreferenceGroup) -> Pair | None:
 def _change(kind: str, cases: Sequence[Case], rewards: Rewards, at: int) -> Change:
     """Return what an edit, at a place among the texts, did to the side that it changes."""
     best, worst, after = rewards[:, 0], rewards[:, 1], rewards[:, at]
-    side = 1 if kind == "gaming" else 0
-    before, right = rewards[:, side], best > worst
-    if kind == "broken":
-        return Change([(prompt, texts[at], texts[0]) for prompt, texts in cases], np.stack([after, before], axis=1))
-    flips = _wins(after, best) if kind == "gaming" else _wins(worst, after)
-    rows = [(prompt, texts[side], texts[at]) for prompt, texts in cases]
-    return Change(rows, np.stack([before, after], axis=1), flips[right])
+    rightly_ordered = best > worst
+    if kind == "broken":  # the best answer spoilt: it should lose against itself
+        rows = [(prompt, texts[at], texts[0]) for prompt, texts in cases]
+        return Change(rows, np.stack([after, best], axis=1))
+    if kind == "gaming":  # the worst answer dressed up: it should not win against the best
+        rows = [(prompt, texts[1], texts[at]) for prompt, texts in cases]
+        return Change(rows, np.stack([worst, after], axis=1), _wins(after, best)[rightly_ordered])
+    # the best answer said otherwise: it should still win against the worst
+    rows = [(prompt, texts[0], texts[at]) for prompt, texts in cases]
+    return Change(rows, np.stack([best, after], axis=1), _wins(worst, after)[rightly_ordered])
 
 
 def _finding(kind: ProbeKind, expectation: str, change: Change, bundle: Bundle, config: AuditConfig) -> Probe:

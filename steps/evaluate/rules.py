@@ -120,13 +120,15 @@ def rm_bench(rows: Rows) -> Parts:
             )
         domain = group.subset.partition("-")[0]
         cells.setdefault(domain, []).append(np.array(given[:3])[:, None] > np.array(given[3:])[None, :])
-    parts: Parts = {}
     matrices = {domain: np.mean(found, axis=0) for domain, found in sorted(cells.items())}
-    for name, mask in (("easy", np.tri(3, k=-1)), ("normal", np.eye(3)), ("hard", np.tri(3, k=-1).T)):
+    below = np.tri(3, k=-1)
+    parts: Parts = {}
+    for name, mask in (("easy", below), ("normal", np.eye(3)), ("hard", below.T)):
         for domain, matrix in matrices.items():
             parts[f"{domain} {name}"] = float((matrix * mask).sum() / 3)
         parts[name] = _mean(parts[f"{domain} {name}"] for domain in matrices)
-    parts |= {domain: float(matrix.mean()) for domain, matrix in matrices.items()}
+    for domain, matrix in matrices.items():
+        parts[domain] = float(matrix.mean())
     return {"score": _mean(parts[domain] for domain in matrices), **parts}
 
 
@@ -184,37 +186,69 @@ def _best(given: Sequence[float]) -> float:
     return sum(reward == top for reward in given) ** -1 if given[0] == top else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Tie:
+    """A row of the subset Ties.
+
+    Attributes:
+        is_right: whether every right answer is above every wrong one.
+        margin: the lowest right answer less the highest wrong one.
+        spread: the highest right answer less the lowest; None where there is one alone, or nothing to compare.
+    """
+
+    is_right: bool
+    margin: float
+    spread: float | None
+
+
 def _ties(rows: Rows) -> float:
     """Return the weighted score of the subset Ties: rows `ref:N` have one right answer, rows `tied:N` several.
 
     0.3 and 0.3 for the accuracies of both, 0.2 and 0.2 for right answers that lie closer together than to the best
     wrong one, in the tied row and in both, and 0.01 for by how much.
     """
-    found: dict[str, dict[str, tuple[bool, float, float | None]]] = {"ref": {}, "tied": {}}
+    # 1. Each row by its kind and number.
+    kinds: dict[str, dict[str, _Tie]] = {"ref": {}, "tied": {}}
     for group, given in rows:
         kind, _, number = group.id.partition(":")
-        if kind not in found or not number:
+        if kind not in kinds or not number:
             raise ValueError(f"the ids of Ties are ref:N or tied:N, got {group.id!r}")
-        right = {entry.better for entry in _decided(group)}
-        good = [reward for at, reward in enumerate(given) if at in right]
-        bad = [reward for at, reward in enumerate(given) if at not in right]
-        if not good or not bad:
-            found[kind][number] = (False, 0.0, None)
-        else:
-            spread = max(good) - min(good) if len(good) > 1 else None
-            found[kind][number] = (min(good) > max(bad), min(good) - max(bad), spread)
-    accurate = {kind: _mean(float(each[0]) for each in each_kind.values()) if each_kind else 0.0
-                for kind, each_kind in found.items()}  # fmt: skip
-    both = [
-        (found["tied"][number][1], min(found["tied"][number][1], found["ref"][number][1]), spread)
-        for number in found["ref"].keys() & found["tied"].keys()
-        if (spread := found["tied"][number][2]) is not None
-    ]
-    ratios = [math.tanh(least / spread - 1.0) for _, least, spread in both if spread > 0]
-    preferred = _mean(float(own > spread) for own, _, spread in both) if both else 0.0
-    hard = _mean(float(least > spread) for _, least, spread in both) if both else 0.0
-    margin = _mean(ratios) if ratios else 0.0
-    return 0.3 * accurate["tied"] + 0.3 * accurate["ref"] + 0.2 * preferred + 0.2 * hard + 0.01 * margin
+        kinds[kind][number] = _tie(group, given)
+    ref, tied = kinds["ref"], kinds["tied"]
+
+    # 2. Of the numbers that have both rows: does the tied one hold together, and both?
+    margins_and_spreads = []
+    for number in ref.keys() & tied.keys():
+        spread = tied[number].spread
+        if spread is not None:
+            least = min(tied[number].margin, ref[number].margin)
+            margins_and_spreads.append((tied[number].margin, least, spread))
+    preferred = [own > spread for own, _, spread in margins_and_spreads]
+    hard = [least > spread for _, least, spread in margins_and_spreads]
+    ratios = [math.tanh(least / spread - 1.0) for _, least, spread in margins_and_spreads if spread > 0]
+
+    # 3. The weighted score; what has no rows counts 0.
+    parts = (
+        (0.3, [row.is_right for row in tied.values()]),
+        (0.3, [row.is_right for row in ref.values()]),
+        (0.2, preferred),
+        (0.2, hard),
+        (0.01, ratios),
+    )
+    score = 0.0
+    for weight, values in parts:
+        score += weight * (_mean(values) if values else 0.0)
+    return score
+
+
+def _tie(group: PreferenceGroup, given: Sequence[float]) -> _Tie:
+    right = {entry.better for entry in _decided(group)}
+    good = [reward for at, reward in enumerate(given) if at in right]
+    bad = [reward for at, reward in enumerate(given) if at not in right]
+    if not good or not bad:
+        return _Tie(is_right=False, margin=0.0, spread=None)
+    spread = max(good) - min(good) if len(good) > 1 else None
+    return _Tie(is_right=min(good) > max(bad), margin=min(good) - max(bad), spread=spread)
 
 
 def _decided(group: PreferenceGroup) -> list[Any]:

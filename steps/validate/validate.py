@@ -167,11 +167,14 @@ def _refuse(
     broken = [verdict for verdict in verdicts if verdict.critical and not verdict.success]
     if not broken:
         return
-    lines = [f"{verdict.name} does not hold: {verdict.column} is {verdict.observed}" for verdict in broken]
+    lines = ["the data are refused:"]
+    for verdict in broken:
+        lines.append(f"{verdict.name} does not hold: {verdict.column} is {verdict.observed}")
     lines.append(f"quarantined: {_listed(counts)}; could not be read: {num_unreadable}")
     bad = ((group.id, reasons[at]) for at, group in enumerate(read_groups(groups)) if at in reasons)
-    lines += [f"for example {name}: {', '.join(why)}" for name, why in islice(bad, 3)]
-    raise ValueError("the data are refused:" + "".join(f"\n  {line}" for line in lines))
+    for name, why in islice(bad, 3):
+        lines.append(f"for example {name}: {', '.join(why)}")
+    raise ValueError("\n  ".join(lines))
 
 
 def _listed(counts: dict[str, int]) -> str:

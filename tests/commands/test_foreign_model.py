@@ -74,7 +74,7 @@ def test_the_leaderboard_holds_every_version(versions: None, splits: Path, tmp_p
 
 def test_the_leaderboard_names_a_report_that_it_cannot_read(versions: None) -> None:  # noqa: F811
     client = connect()
-    kept = client.get_model_version("reward-model", "1").run_id
+    kept = str(client.get_model_version("reward-model", "1").run_id)
     client.log_text(kept, '{"model": "reward-model/1"}', report_file("evaluation"))
     done = rewardlab("leaderboard")
     assert (done.code, "cannot be read: Evaluation needs" in done.out, "no report is kept" in done.out) == (

@@ -45,7 +45,7 @@ def lint(folder: Path) -> dict[str, bool]:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """Return a folder with a copy of the rooms."""
-    for room in (*ROOMS, "benchmarks"):
+    for room in (*ROOMS, "benchmarks", "docs"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / ".importlinter", tmp_path)
     return tmp_path

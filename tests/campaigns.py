@@ -122,8 +122,9 @@ def _is_text(line: ast.stmt) -> bool:
     return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
 
 
-def run(campaign: Campaign, results: Path = RESULTS, root: Path = ROOT) -> bool:
-    """Run a campaign, store its result, and say whether the claim holds."""
+def run(campaign: Campaign, results: Path = RESULTS, root: Path = ROOT, *, commit: str = "") -> bool:
+    """Run a campaign, store its result with the commit and the code that it began with, and say whether it holds."""
+    commit, code = commit or git_commit(), digests(campaign, root)
     started = time.monotonic()
     done = subprocess.run(campaign.command, cwd=root, stdout=subprocess.PIPE, text=True, check=False)
     lines = done.stdout.strip().splitlines()
@@ -133,10 +134,10 @@ def run(campaign: Campaign, results: Path = RESULTS, root: Path = ROOT) -> bool:
         "holds": done.returncode == 0,
         "output": lines[-1] if lines else "",
         "seconds": round(time.monotonic() - started),
-        "commit": git_commit(),
+        "commit": commit,
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
-        "code": digests(campaign, root),
+        "code": code,
     }
     write_json(results / f"{campaign.name}.json", result)
     return bool(result["holds"])
@@ -168,14 +169,15 @@ def main() -> int:
     if arguments.action == "stale":
         print("\n".join(stale()) or "every campaign was run on today's code")
         return 0
-    if git_commit().endswith("-dirty"):
+    commit = git_commit()  # asked once: each result that replaces an older one makes the tree dirty
+    if commit.endswith("-dirty"):
         print("commit first: a result names the commit that it was measured on", file=sys.stderr)
         return 1
     held = []
     for campaign in CAMPAIGNS:
         if not arguments.names or campaign.name in arguments.names:
             print(f"{campaign.name}: {campaign.claim} ...", flush=True)
-            held.append(run(campaign))
+            held.append(run(campaign, commit=commit))
             print(f"{campaign.name}: {'holds' if held[-1] else 'DOES NOT HOLD'}", flush=True)
     return 0 if all(held) else 1
 

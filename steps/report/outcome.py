@@ -16,7 +16,7 @@ from steps.registry.client import connect, describe_version, find_run, looks, pi
 from steps.registry.promotable import promoted_by
 from steps.report.card import model_card
 from steps.report.page import render
-from steps.report.record import Record
+from steps.report.record import Record, with_their_form
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,11 +58,13 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
         entry.path.rpartition("/")[2].removesuffix(".json"): client.download_artifacts(run, entry.path)
         for entry in client.list_artifacts(run, REPORTS_FOLDER)
     }
-    parts = {name: read_json(Path(documents[name])) for name in REPORTS if name in documents}
+    kept = {name: read_json(Path(documents[name])) for name in REPORTS if name in documents}
+    parts = with_their_form(kept)
     ended = tags.get("decision") == "promoted" or (state == "SUCCEEDED" and "decision" in tags)
     summary = _summary(config, run_folder, parts, tags) if ended else _failed_summary(config, run_folder, parts)
     if measured_on := parts.get("evaluation", {}).get("test_digest"):
         summary = replace(summary, looks=looks(client, measured_on))
+    _write_reports(run_folder, kept)
     record = _write(run_folder, summary, parts)
     if ended:
         write_text(run_folder / CARD, card := model_card(record))
@@ -82,7 +84,8 @@ def conclude(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -
     """
     from mlflow.exceptions import MlflowException
 
-    known = {name: parts[name] for name in REPORTS if name in parts}
+    kept = {name: parts[name] for name in REPORTS if name in parts}
+    known = with_their_form(kept)
     summary = _failed_summary(config, run_folder, known)
     try:
         client = connect()
@@ -90,12 +93,13 @@ def conclude(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -
         tags = _told(client, config.name, run) if run else {}
     except (ValueError, MlflowException) as error:
         tags = {}
-        if "gate" in known:
+        if "gate" in kept:
             unknown = f"{summary.reason}; whether it was promoted is not known: {error}"
             summary = replace(summary, reason=unknown)
     if tags.get("decision") == "promoted":
         behind = f"{tags['reason']}; behind the promotion this failed: {summary.reason}"
         summary = _summary(config, run_folder, known, {**tags, "reason": behind})
+    _write_reports(run_folder, kept)
     _write(run_folder, summary, known)
 
 
@@ -108,9 +112,12 @@ def _told(client: "MlflowClient", name: str, run: str) -> dict[str, str]:
     return tags
 
 
-def _write(run_folder: Path, summary: Summary, parts: Mapping[str, Any]) -> Record:
-    for name, document in parts.items():
+def _write_reports(run_folder: Path, documents: Mapping[str, Any]) -> None:
+    for name, document in documents.items():
         write_json(run_folder / report_file(name), document)
+
+
+def _write(run_folder: Path, summary: Summary, parts: Mapping[str, Any]) -> Record:
     write_json(run_folder / SUMMARY, summary.to_dict())
     record = Record.read(summary, parts)
     write_text(run_folder / PAGE, render(record))
@@ -128,7 +135,7 @@ def _summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any], t
     """Return the summary of a run by what is noted of it.
 
     Raises:
-        ValueError: the decision is none that there is, or the evaluation does not have its form.
+        ValueError: the decision is none that there is.
     """
     evaluation = parts.get("evaluation", {})
     steps = _steps(run_folder)

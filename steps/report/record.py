@@ -1,5 +1,6 @@
 """What a run left behind, as the page reads it."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -31,14 +32,34 @@ class Record:
         Raises:
             ValueError: a document does not have the form of its report.
         """
-        typed: Mapping[str, type[Report]] = {
-            "evaluation": Evaluation,
-            "audit": AuditReport,
-            "gate": GateDecision,
-            "validation": ValidationReport,
-            "training": TrainingReport,
-        }
-        parts: Any = {
-            name: typed[name].from_dict(document) if name in typed else document for name, document in documents.items()
-        }
+        parts: Any = {name: _read(name, document) for name, document in documents.items()}
         return cls(summary=summary, **parts)
+
+
+_FORMS: Mapping[str, type[Report]] = {
+    "evaluation": Evaluation,
+    "audit": AuditReport,
+    "gate": GateDecision,
+    "validation": ValidationReport,
+    "training": TrainingReport,
+}
+
+
+def with_their_form(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the documents that have the form of their report; the others are named on standard error.
+
+    How a run ended must be told whatever one of its steps wrote.
+    """
+    kept = {}
+    for name, document in documents.items():
+        try:
+            _read(name, document)
+        except ValueError as error:
+            print(f"the report of {name} is left out of summary and page: {error}", file=sys.stderr)
+        else:
+            kept[name] = document
+    return kept
+
+
+def _read(name: str, document: Mapping[str, Any]) -> Report | Mapping[str, Any]:
+    return _FORMS[name].from_dict(document) if name in _FORMS else document

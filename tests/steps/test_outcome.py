@@ -55,6 +55,19 @@ def test_a_run_that_failed_shows_what_evidence_there_is(registry: Path, tmp_path
     assert "no memory" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize("evaluation", [{}, {"model": 1}, {"metrics": None, "data": []}])
+def test_a_report_without_its_form_hides_no_end(
+    evaluation: Any, registry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped("train", "no memory").write(tmp_path)
+    conclude(CONFIG, tmp_path, PARTS | {"evaluation": evaluation})
+    summary = read_json(tmp_path / "summary.json")
+    assert (summary["decision"], summary["reason"], summary["data"]) == ("failed", "train: no memory", None)
+    assert read_json(tmp_path / "reports" / "evaluation.json") == evaluation
+    assert "the report of evaluation is left out of summary and page: Evaluation" in capsys.readouterr().err
+    assert "no memory" in (tmp_path / "report.html").read_text()
+
+
 def test_behind_the_gate_a_registry_that_is_gone_is_told(
     registry: Path, tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,16 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_template:
     return home
 
 
+@pytest.fixture
+def versions(tmp_path: Path, registry: Path, tiny_bundle: Path, other_bundle: Path) -> None:
+    """Register two versions of `reward-model` that passed the gate; the first is champion."""
+    from tests.gated import add, crown, report
+
+    crown(tmp_path, tiny_bundle, name="reward-model", reason="all 11 rules hold")
+    second = report(tmp_path, other_bundle, champion="reward-model/1", reason="all 11 rules hold")
+    add(second, other_bundle, name="reward-model")
+
+
 @pytest.fixture(scope="session")
 def site(once: Once) -> Path:
     """Return the folder of the site of docs/."""

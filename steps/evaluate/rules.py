@@ -247,8 +247,12 @@ def _tie(group: PreferenceGroup, given: Sequence[float]) -> _Tie:
     bad = [reward for at, reward in enumerate(given) if at not in right]
     if not good or not bad:
         return _Tie(is_right=False, margin=0.0, spread=None)
-    spread = max(good) - min(good) if len(good) > 1 else None
-    return _Tie(is_right=min(good) > max(bad), margin=min(good) - max(bad), spread=spread)
+    highest, lowest, best_wrong = max(good), min(good), max(bad)
+    return _Tie(
+        is_right=lowest > best_wrong,
+        margin=lowest - best_wrong,
+        spread=highest - lowest if len(good) > 1 else None,
+    )
 
 
 def _decided(group: PreferenceGroup) -> list[Any]:

@@ -153,10 +153,14 @@ def _reasons(verdicts: Sequence[Verdict]) -> Reasons:
 
 def _accepted(table: "pd.DataFrame", reasons: Reasons, num_unreadable: int) -> "pd.DataFrame":
     """Return the table with only counts left of bad rows, one row more for each that could not be read."""
-    whole = table[_WHOLE].astype(float).reindex(range(len(table) + num_unreadable))
+    num_rows = len(table) + num_unreadable
+    whole = table[_WHOLE].astype(float).reindex(range(num_rows))
     for name in ("id", "prompt_key"):  # a float holds the number of a hash, not the hash
-        whole.loc[table.index, name] = table[name].factorize()[0].astype(float)
-    bad = whole.index.isin([*reasons, *range(len(table), len(whole))])
+        numbers, _ = table[name].factorize()
+        whole.loc[table.index, name] = numbers.astype(float)
+
+    unreadable = range(len(table), num_rows)
+    bad = whole.index.isin([*reasons, *unreadable])
     whole[bad] = float("nan")
     return whole.assign(quarantined=bad.astype(float), accepted=(~bad).astype(int))
 

@@ -10,7 +10,6 @@ from rewardlab.files import read_groups, read_json, write_groups
 from rewardlab.layout import report_file
 from steps.registry.client import connect
 from tests.command import rewardlab
-from tests.docs.test_docs_commands import versions  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def test_a_classifier_of_two_logits_is_no_reward_model(tiny_folder: Path, splits
     assert (done.code, "a reward model has one logit" in done.complaint) == (1, True)
 
 
-def test_the_leaderboard_holds_every_version(versions: None, splits: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_leaderboard_holds_every_version(versions: None, splits: Path, tmp_path: Path) -> None:
     few = list(read_groups(splits / "test.jsonl.gz"))[:20]
     write_groups(tmp_path / "few.jsonl.gz", few)
     done = rewardlab("leaderboard", "--data", tmp_path / "few.jsonl.gz", "--json", tmp_path / "out.json")
@@ -72,7 +71,7 @@ def test_the_leaderboard_holds_every_version(versions: None, splits: Path, tmp_p
     assert (recorded.code, "no report is kept" in recorded.out) == (0, True)
 
 
-def test_the_leaderboard_names_a_report_that_it_cannot_read(versions: None) -> None:  # noqa: F811
+def test_the_leaderboard_names_a_report_that_it_cannot_read(versions: None) -> None:
     client = connect()
     kept = str(client.get_model_version("reward-model", "1").run_id)
     client.log_text(kept, '{"model": "reward-model/1"}', report_file("evaluation"))

@@ -12,7 +12,6 @@ import pytest
 from docs.pages import said
 from tests import stand_in_hub
 from tests.container_engine import engine_socket
-from tests.gated import add, crown, report
 from tests.pages import DOCS, PAGES, Block, agrees, blocks, commands, follow
 
 TRAINING = ["how-to/objectives.md", "how-to/runs.md", "how-to/training.md", "tutorial.md"]
@@ -55,14 +54,6 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
             "HF_HUB_OFFLINE": "0",
         }
     server.stop()
-
-
-@pytest.fixture
-def versions(tmp_path: Path, registry: Path, tiny_bundle: Path, other_bundle: Path) -> None:
-    """Register two versions that passed the gate; the first is champion."""
-    crown(tmp_path, tiny_bundle, name="reward-model", reason="all 11 rules hold")
-    second = report(tmp_path, other_bundle, champion="reward-model/1", reason="all 11 rules hold")
-    add(second, other_bundle, name="reward-model")
 
 
 @pytest.mark.slow

@@ -93,13 +93,19 @@ def _fixed_tokens(
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None:
+    """Return the special token that the template writes first behind a response, or else the tokenizer's eos."""
+    # 1. What the template writes behind a response that is one character.
     sentinel = "\ue000"
     talk = (Message("user", "probe"), Message("assistant", sentinel))
     text = render(template, talk, special_tokens=_special_tokens(tokenizer), add_generation_prompt=False)
-    tail = text.rpartition(sentinel)[2]
-    specials = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    found = [(tail.index(token), -len(token), index) for token, index in specials.items() if token in tail]
-    return min(found)[2] if found else tokenizer.eos_token_id
+    behind = text.rpartition(sentinel)[2]
+
+    # 2. The special token that stands first there; of two at one place the longer one.
+    places = []
+    for index, token in tokenizer.added_tokens_decoder.items():
+        if token.special and token.content in behind:
+            places.append((behind.index(token.content), -len(token.content), index))
+    return min(places)[2] if places else tokenizer.eos_token_id
 
 
 def _check_length(readout: ReadOut, config: Any) -> None:

@@ -4,7 +4,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from starlette.exceptions import HTTPException
@@ -125,21 +125,31 @@ def _parameters(entry: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _tensor(entry: Mapping[str, object], raw: bytes | None) -> Tensor:
-    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
+    name, datatype = entry.get("name"), entry.get("datatype")
     if not isinstance(name, str):
         raise ValueError(f"inputs: a tensor has a name, got {name!r:.80}")
     if datatype not in ("BYTES", *_NUMBERS):
         raise ValueError(f"{name}: datatype BYTES or {', '.join(_NUMBERS)}, got {datatype!r:.80}")
+
     data = _flat(entry.get("data"), name) if raw is None else _unpacked(name, datatype, raw)
     if datatype == "BYTES" and not all(isinstance(element, str) for element in data):
         raise ValueError(f"{name}: data is a list of strings, got {data!r:.80}")
     if datatype != "BYTES" and not all(type(element) in (int, float) for element in data):
         raise ValueError(f"{name}: datatype BYTES if its data are no numbers, got {datatype!r:.80}")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"{name}: shape [{len(data)}], as its data has {len(data)} elements, got {shape!r:.80}")
-    if int(np.prod(shape, dtype=object)) != len(data) or not shape:
+
+    shape = entry.get("shape")
+    if not _holds(shape, len(data)):
         raise ValueError(f"{name}: shape [{len(data)}], as its data has {len(data)} elements, got {shape!r:.80}")
     return Tensor(name, str(datatype), tuple(shape), data)
+
+
+def _holds(shape: object, num_elements: int) -> TypeGuard[list[int]]:
+    """Say whether a shape is one, of a tensor with so many elements."""
+    if not isinstance(shape, list) or not shape:
+        return False
+    if not all(type(size) is int and size >= 0 for size in shape):
+        return False
+    return int(np.prod(shape, dtype=object)) == num_elements  # integers of Python do not overflow
 
 
 def _flat(data: Any, name: str) -> list[Any]:

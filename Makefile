@@ -14,27 +14,33 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv with the locked packages and the two backbones
 
-$(STAMP): requirements/dev.lock requirements/backbones.lock requirements/kserve.lock pyproject.toml
+# A minute with uv, five with pip. uv does not read pip's settings: name an index of your own in UV_DEFAULT_INDEX.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+$(STAMP): requirements/uv.lock requirements/dev.lock requirements/backbones.lock requirements/kserve.lock pyproject.toml
 	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.lock \
-		-r requirements/backbones.lock -r requirements/kserve.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	$(UV_INSTALL) --compile-bytecode torch==2.13.0
+	$(UV_INSTALL) --compile-bytecode --require-hashes --no-deps -r requirements/dev.lock -r requirements/backbones.lock \
+		-r requirements/kserve.lock
+	$(UV_INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@
 
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-header
 
 lock: $(STAMP) ## resolve the versions again
-	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml \
+	$(COMPILE) pyproject.toml \
 		--extra data --extra docs --extra train --extra export --extra pipelines --extra registry --extra serve --extra sign --extra dev \
 		--no-emit-package torch --no-emit-package pip --output-file requirements/dev.lock
 	$(COMPILE) requirements/transformers5.in --output-file requirements/transformers5.lock
 	$(COMPILE) requirements/backbones.in --no-deps --output-file requirements/backbones.lock
 	$(COMPILE) requirements/kserve.in --no-deps --output-file requirements/kserve.lock
+	echo uv | $(COMPILE) - --constraint requirements/dev.lock --output-file requirements/uv.lock
 	$(MAKE) lock-images
 
 lock-images: $(STAMP)
-	UV_FIND_LINKS=$${PIP_FIND_LINKS:-} $(COMPILE) pyproject.toml --constraint requirements/dev.lock \
+	$(COMPILE) pyproject.toml --constraint requirements/dev.lock \
 		--extra data --extra train --extra export --extra pipelines --extra registry --extra sign \
 		--no-emit-package torch --output-file requirements/train.lock
 	$(COMPILE) pyproject.toml --constraint requirements/dev.lock --extra serve --output-file requirements/serve.lock
@@ -55,7 +61,7 @@ test: $(STAMP) ## run the tests, five minutes on two cores (COVERAGE=1: and see 
 	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
 test-slow: $(STAMP) ## run the tests of whole runs, real servers and browsers (half an hour at most)
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
 
 campaigns: $(STAMP) ## run what takes minutes to hours, and store what it shows (NAMES="gate mutation")
 	$(BIN)/python -m tests.campaigns run $(NAMES)

@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 def _sources() -> Iterator[Path]:
     """Yield the files that decide what is in the images."""
     yield from (ROOT / name for name in _FILES)
-    yield from (lock for lock in (ROOT / "requirements").glob("*.lock") if lock.name != "dev.lock")
+    yield from (lock for lock in (ROOT / "requirements").glob("*.lock") if lock.name not in ("dev.lock", "uv.lock"))
     for room in _ROOMS:
         yield from (file for file in (ROOT / room).rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 

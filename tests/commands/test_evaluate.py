@@ -11,6 +11,7 @@ import rewardlab as library
 from rewardlab.files import read_groups, read_json
 from rewardlab.groups import PreferenceGroup
 from tests.command import Done, read_lines, rewardlab, write_lines
+from tests.gated import add, report
 
 SCHEMA = read_json(Path(library.__file__).parent / "schemas" / "evaluation.schema.json")
 METRICS = ["accuracy", "accuracy_gold", "best_of_n", "ece", "kendall"]
@@ -133,3 +134,11 @@ def test_compare_is_first_minus_second(splits: Path, tiny_bundle: Path, other_bu
     wanted = result["accuracy"][0]["value"] - result["accuracy"][1]["value"]
     assert result["difference"]["value"] == pytest.approx(wanted, abs=1e-12)
     assert f"{result['difference']['value']:.3f}" in done.out.splitlines()[-1]
+
+
+def test_a_model_without_a_champion_is_named(splits: Path, tiny_bundle: Path, tmp_path: Path, registry: Path) -> None:
+    add(report(tmp_path, tiny_bundle, verdict="fail"), tiny_bundle)
+    assert (
+        "m has no alias 'champion'"
+        in rewardlab("evaluate", "--data", splits / "test.jsonl.gz", "--name", "m").complaint
+    )

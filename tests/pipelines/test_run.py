@@ -1,4 +1,4 @@
-"""Whole runs of the compiled pipeline on this machine, with a registry and a home of their own."""
+"""`rewardlab run`: whole runs of the compiled pipeline on this machine, with a registry and a home of their own."""
 
 import os
 import subprocess
@@ -10,15 +10,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pipelines.local.run import Source, run
-from pipelines.recipes import recipe
 from rewardlab.config import canonical_json
 from rewardlab.files import read_json
 from steps.registry.client import champion_record, connect
 from steps.registry.lineage import lineage
 from steps.registry.versions import list_versions
 from synthetic import MakeDataConfig, make_data
+from tests.command import rewardlab
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "rewardlab" / "schemas" / "summary.schema.json"
 CACHED = ["fetch", "ingest", "validate", "split", "tokenize", "train", "export", "audit"]
@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "gate.limits": [{"name": "measured", "evidence": "evaluation.metrics.accuracy.value", "minimum": 0.0}],
     "gate.sample": None,
 }
+EXIT_CODES = {"promoted": 0, "unchanged": 0, "failed": 1, "rejected": 3}
 IMPOSSIBLE: dict[str, Any] = {
     "gate.limits": [{"name": "perfect", "evidence": "evaluation.metrics.accuracy.low", "minimum": 0.999}]
 }
@@ -49,12 +50,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def go(place: Path, *, name: str = "m", data: str = "data", cache: bool = True, **more: Any) -> dict[str, Any]:
+def options(more: dict[str, Any]) -> list[str]:
+    """Return the options of `rewardlab run`: the usual settings, and more of them with `__` for the dot."""
     settings = SETTINGS | {key.replace("__", "."): value for key, value in more.items()}
-    summary = run(recipe("smoke", settings), Source(data=str(place / data)), name=name, cache=cache).to_dict()
-    jsonschema.validate(summary, read_json(SCHEMA))
+    return ["--recipe=smoke", *(f"--set={key}={canonical_json(value)}" for key, value in settings.items())]
+
+
+def go(place: Path, *, name: str = "m", data: str = "data", cache: bool = True, **more: Any) -> dict[str, Any]:
+    """Run the pipeline, hold its exit code and words against its summary, and return that."""
+    caching = "--cache" if cache else "--no-cache"
+    done = rewardlab("run", "--data", place / data, "--name", name, caching, *options(more))
     latest = Path("runs") / "latest"
-    assert read_json(latest / "summary.json") == summary
+    summary: dict[str, Any] = read_json(latest / "summary.json")
+    jsonschema.validate(summary, read_json(SCHEMA))
+    assert done.code == EXIT_CODES[summary["decision"]], done.err
+    assert done.out.startswith(f"decision: {summary['decision']} ("), done.out
     assert (latest / "report.html").stat().st_size > 1000
     return summary
 
@@ -69,7 +79,6 @@ def champion(name: str = "m") -> str:
     return record.label if record else ""
 
 
-@pytest.mark.slow
 def test_a_first_run_is_promoted(place: Path, first: dict[str, Any]) -> None:
     assert (first["decision"], first["model"], first["reused"]) == ("promoted", "m/1", [])
     assert set(first["seconds"]) == {"resolve", *CACHED, "evaluate", "gate", "register", "promote"}
@@ -79,7 +88,6 @@ def test_a_first_run_is_promoted(place: Path, first: dict[str, Any]) -> None:
     assert reports == {"evaluation", "audit", "gate", "validation", "split", "training", "export"}
 
 
-@pytest.mark.slow
 def test_every_artifact_names_the_data_it_comes_from(place: Path, first: dict[str, Any]) -> None:
     made = list((place / "home" / "steps").rglob("executor_output.json"))
     artifacts = {
@@ -95,7 +103,6 @@ def test_every_artifact_names_the_data_it_comes_from(place: Path, first: dict[st
     assert lineage("1", name="m").bundle.made_from["data_md5"] == first["lineage"]["data_md5"]
 
 
-@pytest.mark.slow
 def test_a_second_run_is_unchanged_and_reuses(place: Path, first: dict[str, Any]) -> None:
     second, third = go(place), go(place)
     ends = {(run["decision"], run["reason"]) for run in (second, third)}
@@ -106,13 +113,11 @@ def test_a_second_run_is_unchanged_and_reuses(place: Path, first: dict[str, Any]
     assert len(list_versions("m")) == 1
 
 
-@pytest.mark.slow
 def test_a_run_without_the_cache_makes_the_same_bundle(place: Path, first: dict[str, Any]) -> None:
     again = go(place, cache=False)
     assert (again["decision"], again["reused"], again["model"]) == ("unchanged", [], "m/1")
 
 
-@pytest.mark.slow
 def test_a_rejecting_gate_leaves_the_champion_alone(place: Path, first: dict[str, Any]) -> None:
     before = champion()
     rejected = go(place, train__seed=1, **IMPOSSIBLE)
@@ -122,7 +127,6 @@ def test_a_rejecting_gate_leaves_the_champion_alone(place: Path, first: dict[str
     assert rejected["reused"] == CACHED[:5]
 
 
-@pytest.mark.slow
 def test_after_a_failed_step_is_mended_the_run_goes_on_from_it(place: Path, first: dict[str, Any]) -> None:
     diverging: dict[str, Any] = {"train__loss": "mse", "train__head_learning_rate": 1e30}
     broken = go(place, **diverging)
@@ -133,13 +137,11 @@ def test_after_a_failed_step_is_mended_the_run_goes_on_from_it(place: Path, firs
     assert (mended["decision"] != "failed", mended["reused"]) == (True, CACHED[:5])
 
 
-@pytest.mark.slow
 def test_two_runs_at_once_both_end_well(place: Path, first: dict[str, Any]) -> None:
-    settings = [f"--set={key}={canonical_json(value)}" for key, value in SETTINGS.items()]
-    command = [sys.executable, "-c", "from commands.cli import main; main()", "run", "--recipe=smoke", "--name=race"]
+    command = [sys.executable, "-c", "from commands.cli import main; main()", "run", "--name=race", *options({})]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     runs = [
-        subprocess.Popen([*command, "--data=data", *settings], env=environment, stderr=subprocess.DEVNULL, stdout=-1)
+        subprocess.Popen([*command, "--data=data"], env=environment, stderr=subprocess.DEVNULL, stdout=-1)
         for _ in range(2)
     ]
     texts = [process.communicate(timeout=600)[0].decode() for process in runs]
@@ -151,7 +153,6 @@ def test_two_runs_at_once_both_end_well(place: Path, first: dict[str, Any]) -> N
     assert champion("race").startswith("race/")
 
 
-@pytest.mark.slow
 def test_an_unreachable_registry_fails_with_a_summary(
     place: Path, first: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +164,6 @@ def test_an_unreachable_registry_fails_with_a_summary(
     assert "report: " not in lost["reason"]
 
 
-@pytest.mark.slow
 def test_bad_data_fail_with_the_step_and_the_reason(
     registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +177,6 @@ def test_bad_data_fail_with_the_step_and_the_reason(
     assert set(broken["seconds"]) == {"resolve", "fetch", "ingest", "report"}
 
 
-@pytest.mark.slow
 def test_data_that_are_not_there_fail_the_run(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "resolve: there is no data at" in go(tmp_path, data="nowhere")["reason"]

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from rewardlab.files import read_json
 from steps.train import train
+from tests.conftest import Once
 from tests.fake_kubernetes import Kubernetes
 from tests.steps.test_launch_nodes import cluster
 from tests.steps.test_train_resume import newest, sigterm_at, wait_for_step
@@ -40,11 +41,16 @@ def nodes(
         yield state
 
 
-@pytest.fixture
-def alone(registry: Path, tokens: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def alone(tokens: Path, once: Once) -> Path:
     """Return the model that one process trains."""
-    train(configured(**USUAL), tokens, tmp_path / "alone", state=tmp_path / "alone-state")
-    return tmp_path / "alone"
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("REWARDLAB_HOME", str(folder / "home"))
+            train(configured(**USUAL), tokens, folder / "model", state=folder / "state")
+
+    return once("trained-alone", make) / "model"
 
 
 def differ(one: Path, other: Path) -> float:

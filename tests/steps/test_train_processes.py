@@ -17,6 +17,7 @@ from steps.train import train
 from steps.train.launch import launch
 from steps.train.order import divide
 from steps.train.world import World
+from tests.conftest import Once
 from tests.ranks import BUDGETS, trained
 from tests.steps.test_train_resume import newest, sigterm_at
 from tests.toys import configured
@@ -31,12 +32,10 @@ def alone(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, 
     return trained(tokens, state, World(device=torch.device("cpu"))), state
 
 
-@pytest.fixture(scope="module")
-def together(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def together(tokens: Path, once: Once) -> Path:
     """Return the folder of what two processes reached."""
-    folder = tmp_path_factory.mktemp("together")
-    launch("tests.ranks", ["train", tokens, folder], num_processes=2)
-    return folder
+    return once("together", lambda folder: launch("tests.ranks", ["train", tokens, folder], num_processes=2))
 
 
 def states(folder: Path) -> dict[str, torch.Tensor]:

@@ -29,10 +29,12 @@ $(STAMP): requirements/uv.lock requirements/dev.lock requirements/backbones.lock
 
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-header
 
+# rfc3987-syntax, which a format of jsonschema's would use, takes two seconds to import, of each process that imports jsonschema.
 lock: $(STAMP) ## resolve the versions again
 	$(COMPILE) pyproject.toml \
 		--extra data --extra docs --extra train --extra export --extra pipelines --extra registry --extra serve --extra sign --extra dev \
-		--no-emit-package torch --no-emit-package pip --output-file requirements/dev.lock
+		--no-emit-package torch --no-emit-package pip --no-emit-package rfc3987-syntax --no-emit-package lark \
+		--output-file requirements/dev.lock
 	$(COMPILE) requirements/transformers5.in --output-file requirements/transformers5.lock
 	$(COMPILE) requirements/backbones.in --no-deps --output-file requirements/backbones.lock
 	$(COMPILE) requirements/kserve.in --no-deps --output-file requirements/kserve.lock
@@ -61,7 +63,7 @@ test: $(STAMP) ## run the tests, five minutes on two cores (COVERAGE=1: and see 
 	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
 test-slow: $(STAMP) ## run the tests of whole runs, real servers and browsers (half an hour at most)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m slow
 
 campaigns: $(STAMP) ## run what takes minutes to hours, and store what it shows (NAMES="gate mutation")
 	$(BIN)/python -m tests.campaigns run $(NAMES)

@@ -21,8 +21,27 @@ from tempfile import TemporaryDirectory
 import pytest
 from filelock import FileLock
 from httpx._transports import default as _transports
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import tiny
+
+
+SHARED = ("tests/pipelines/test_run.py", "tests/steps/test_train_processes.py")
+"""Files whose tests share what takes a minute to make, and so go to one worker."""
+
+
+class ScopedScheduling(LoadScopeScheduling):
+    """Give the tests of some files to one worker, and every other test to whoever is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in SHARED else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
+    """Schedule the slow tests, which `make test-slow` runs with `--dist loadscope`."""
+    return ScopedScheduling(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_collection_finish() -> None:

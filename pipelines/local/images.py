@@ -79,12 +79,13 @@ def build(target: str, *, base: str, torch: str) -> Built:
 
     builder, name = engine(), image(target)
     locks = _locks(target, torch)
+    _bring("uv", [ROOT / "requirements/uv.lock"])
     _bring(target, [*locks, ROOT / "requirements/build.lock"] if target == "train" else locks)
     command = [builder, "build", "--file", "Containerfile", "--target", target, "--tag", name]
     if builder != "docker":
         command.append("--layers")
     version, revision = tag(), git_commit()
-    arguments = {"BASE_IMAGE": base, "PIP_NO_INDEX": "1", "VERSION": version, "REVISION": revision}
+    arguments = {"BASE_IMAGE": base, "NO_INDEX": "--no-index", "VERSION": version, "REVISION": revision}
     if target == "train":
         arguments["TORCH"] = torch
     labels = {
@@ -148,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 def _sources() -> Iterator[Path]:
     """Yield the files that decide what is in the images."""
     yield from (ROOT / name for name in _FILES)
-    yield from (lock for lock in (ROOT / "requirements").glob("*.lock") if lock.name not in ("dev.lock", "uv.lock"))
+    yield from (lock for lock in (ROOT / "requirements").glob("*.lock") if lock.name != "dev.lock")
     for room in _ROOMS:
         yield from (file for file in (ROOT / room).rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 

@@ -18,7 +18,7 @@ from steps.registry.versions import list_versions
 from synthetic import MakeDataConfig, make_data
 from tests.command import rewardlab
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "rewardlab" / "schemas" / "summary.schema.json"
 CACHED = ["fetch", "ingest", "validate", "split", "tokenize", "train", "export", "audit"]

@@ -52,7 +52,7 @@ lock-images: $(STAMP)
 	printf 'torch==2.13.0+cpu \\\n    %s\n' "$$($(BIN)/pip hash build/torch/torch-2.13.0+cpu-*.whl | tail -1)" > requirements/torch-cpu.lock
 	echo torch==2.13.0 | $(COMPILE) - --constraint requirements/dev.lock --output-file requirements/torch-cuda.lock
 
-run: $(STAMP) ## run the pipeline (RECIPE=smoke|minilm|smollm2 DATA=... TEST=... ARGS=...)
+run: $(STAMP) ## run the pipeline (RECIPE=NAME DATA=... TEST=... ARGS=...)
 	$(BIN)/rewardlab run --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(TEST),--test $(TEST)) $(ARGS)
 
 FAST := not slow and not images and not campaign

@@ -79,7 +79,7 @@ def absolute(data: str) -> str:
     return data if not data or is_remote(data) else str(Path(data).absolute())
 
 
-RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="smoke, minilm or smollm2.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="Recipe, such as smoke, minilm or smollm2.")]
 DataOption = Annotated[
     str, typer.Option("--data", help="File, folder, s3:// or hub id of preferences; without it, data.dvc.")
 ]

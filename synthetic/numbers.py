@@ -62,14 +62,10 @@ def arithmetic(rng: random.Random, grade: int) -> Twins:
     family, ask = wording(rng, "arithmetic", _ARITHMETIC[grade])
     if grade == 1:
         numbers = [*rng.sample(range(10, 45), 2), *rng.sample(range(55, 100), 2)]
-        prompts = (user(ask(how="smaller")), user(ask(how="greater")))
-        responses = tuple(answer(rng, str(number)) for number in numbers)
         return Twins(
             family=family,
-            subsets=("arithmetic", "arithmetic"),
-            grade=1,
-            prompts=prompts,
-            responses=responses,
+            prompts=(user(ask(how="smaller")), user(ask(how="greater"))),
+            responses=tuple(answer(rng, str(number)) for number in numbers),
             helpful=EITHER,
         )
     if grade == 3:
@@ -83,11 +79,9 @@ def arithmetic(rng: random.Random, grade: int) -> Twins:
     values = [truths[0] + step * at for at in range(4)]
     return Twins(
         family=family,
-        subsets=("arithmetic", "arithmetic"),
-        grade=grade,
         prompts=(user(ask(a=operands[0][0], b=fixed)), user(ask(a=operands[1][0], b=fixed))),
         responses=tuple(answer(rng, str(value)) for value in values),
-        helpful=_near(truths[0], truths[1], values),
+        helpful=nearness(values, truths[0], truths[1]),
     )
 
 
@@ -108,11 +102,9 @@ def dates_units(rng: random.Random, grade: int) -> Twins:
         say = lambda n: _day(first + timedelta(n))  # noqa: E731
     return Twins(
         family=family,
-        subsets=("dates_units", "dates_units"),
-        grade=grade,
         prompts=(user(ask(n=numbers[0], **fixed)), user(ask(n=numbers[3], **fixed))),
         responses=tuple(answer(rng, say(number)) for number in numbers),
-        helpful=_near(numbers[0], numbers[3], numbers),
+        helpful=nearness(numbers, numbers[0], numbers[3]),
     )
 
 
@@ -121,18 +113,10 @@ def _kinds(rng: random.Random) -> Twins:
     kinds = rng.sample(tuple(_KINDS), 2)
     return Twins(
         family=family,
-        subsets=("dates_units", "dates_units"),
-        grade=1,
         prompts=(user(ask(kind=kinds[0])), user(ask(kind=kinds[1]))),
         responses=tuple(answer(rng, name) for kind in kinds for name in rng.sample(_KINDS[kind], 2)),
         helpful=EITHER,
     )
-
-
-def _near(one: int, other: int, values: list[int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Rate each value by its distance from the truth under each prompt, in units of the distance of the truths."""
-    span = abs(other - one)
-    return tuple(nearness(value, one, span) for value in values), tuple(nearness(v, other, span) for v in values)
 
 
 def _day(when: date) -> str:

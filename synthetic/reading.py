@@ -108,8 +108,6 @@ def passage(rng: random.Random, grade: int) -> Twins:
     asked = [ask(body=body, who=people[at], place=places[at], did=did, verb=_PAST[did]) for at in (0, 1)]
     return Twins(
         family=family,
-        subsets=("passage", "passage"),
-        grade=grade,
         prompts=(user(asked[0]), user(asked[1])),
         responses=_named(rng, things[0], things[1]),
         helpful=EXACT_OR_VAGUE,
@@ -124,8 +122,6 @@ def _state(rng: random.Random) -> Twins:
     bodies = [f"{seen} {state}." for state in states]
     return Twins(
         family=family,
-        subsets=("passage", "passage"),
-        grade=1,
         prompts=(
             user(ask(body=bodies[0], noun=noun, one=first, other=second)),
             user(ask(body=bodies[1], noun=noun, one=first, other=second)),
@@ -162,8 +158,6 @@ def unknown(rng: random.Random, grade: int) -> Twins:
     )
     return Twins(
         family=family,
-        subsets=("unknown", "unknown"),
-        grade=grade,
         prompts=(prompts[0], prompts[1]),
         responses=responses,
         helpful=EXACT_OR_VAGUE,
@@ -180,8 +174,6 @@ def multi_turn(rng: random.Random, grade: int) -> Twins:
         prompts = tuple(_talk(rng, (rule.format(how=how), question)) for how in ("short", "long"))
         return Twins(
             family=family,
-            subsets=("multi_turn", "multi_turn"),
-            grade=1,
             prompts=(prompts[0], prompts[1]),
             responses=tuple(sentences(rng, one[1], count) for count in (1, 2, 4, 5)),
             helpful=EXACT_OR_VAGUE,
@@ -201,8 +193,6 @@ def multi_turn(rng: random.Random, grade: int) -> Twins:
         prompts = tuple(_talk(rng, (*plans, end + ask(verb=verb))) for end in ends)
     return Twins(
         family=family,
-        subsets=("multi_turn", "multi_turn"),
-        grade=grade,
         prompts=(prompts[0], prompts[1]),
         responses=_named(rng, one, other),
         helpful=EXACT_OR_VAGUE,

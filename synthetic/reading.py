@@ -55,12 +55,7 @@ _SAID = {
     2: ("{did} the same thing", "looked at the same thing"),
     3: ("decided to {do} it and did so", "decided to think it over and left"),
 }
-_OPEN_QUESTION = (
-    'Read this: "{body}" What did {who} {verb}?',
-    "{body} Can you say what {who} {did}?",
-    "Answer from the text alone. {body} What was it that {who} {did}?",
-    "Here is a note: {body} According to the note, what did {who} {verb}?",
-)
+_OPEN_QUESTION = (_WHO_WHAT[0], "{body} Can you say what {who} {did}?", *_WHO_WHAT[2:])
 _RULES = (
     "Please keep your answers {how} today.",
     "I like answers that are {how}.",

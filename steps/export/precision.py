@@ -13,8 +13,8 @@ from rewardlab.engine.session import Session
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import PairTable, reliability, win_probability
 from rewardlab.tokens import TokenTree
-from steps.common.statistics import paired_difference, spearman
-from steps.export.calibrate import by_group, calibration_pairs
+from steps.common.statistics import by_group, paired_difference, spearman
+from steps.export.calibrate import calibration_pairs
 from steps.export.parity import Rewards, same_alone
 
 Precision = Literal["auto", "fp32", "fp16", "int8"]
@@ -102,7 +102,7 @@ def changes(wide: Rewards, narrow: Rewards, trial: Trial) -> dict[str, Any]:
     `accuracy_change` is on the labels, paired, with its bootstrapped interval; `ece_change` is that of the calibration
     error at fp32's temperature; `best_of` says how often the best response of a group is the same one.
     """
-    before, after = (calibration_pairs(trial.groups, by_group(trial.groups, rewards)) for rewards in (wide, narrow))
+    before, after = (calibration_pairs(trial.groups, by_group(rewards, trial.groups)) for rewards in (wide, narrow))
     margin = np.abs(win_probability(before, trial.temperature) - 0.5)
     flips = np.sign(before.better - before.worse) != np.sign(after.better - after.worse)
     closest = np.argsort(margin, kind="stable")[: -(-len(margin) // 10)]
@@ -179,7 +179,7 @@ def _ece_change(before: PairTable, after: PairTable, temperature: float) -> floa
 
 def _best_of(groups: Sequence[PreferenceGroup], wide: Rewards, narrow: Rewards) -> dict[str, float] | None:
     """Return how often the best response is the same, over groups of mean size `n`."""
-    pairs = zip(by_group(groups, wide), by_group(groups, narrow), strict=True)
+    pairs = zip(by_group(wide, groups), by_group(narrow, groups), strict=True)
     several = [(first, second) for first, second in pairs if len(first) > 1]
     if not several:
         return None

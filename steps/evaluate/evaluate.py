@@ -9,14 +9,14 @@ import numpy as np
 
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
-from rewardlab.drift import Drift, Reference, drift
+from rewardlab.drift import Reference, drift
 from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import PairTable, accuracy, labelled_pairs, reliability, scored_pairs
 from rewardlab.references import resolve
 from rewardlab.reports import Calibration, ComparedModel, Data, Distribution, Evaluation, Histogram, Metrics, Mistake
 from steps.common.scores import Rewards, score
-from steps.common.statistics import length_correlation
+from steps.common.statistics import Floats, length_correlation
 from steps.evaluate.against import against, held_against
 from steps.evaluate.agreement import best_of_n, ranking_agreement, rating_agreement
 from steps.evaluate.baselines import baselines
@@ -78,7 +78,9 @@ def evaluate(config: EvaluateConfig, bundle: Path, test: Path, target: Path, *, 
     data = described(groups, path=test.name, md5=file_digest(test, "md5"))
     evaluation, pairs = measure(config, scored, groups, data)
     champion_found, champion_note = _against_champion(config, pairs, groups, test_digest, champion)
-    anchor, anchor_note = _against_anchor(config, pairs, groups)
+    anchor, anchor_note = (
+        held_against(config.anchor, groups, pairs, name=config.name) if config.anchor else (None, "no anchor is named")
+    )
     evaluation = replace(
         evaluation,
         test_digest=test_digest,
@@ -131,7 +133,8 @@ def measure(
     config: EvaluateConfig, scored: Scored, groups: Sequence[PreferenceGroup], data: Data
 ) -> tuple[Evaluation, PairTable]:
     """Return every metric of the rewards that a model gave to groups, and the scored comparisons."""
-    rewards = scored.rewards
+    rewards, reference = scored.rewards, scored.reference
+    flat = np.concatenate([np.asarray(row) for row in rewards])
     pairs = labelled_pairs(groups, rewards)
     characters = [[float(len(text)) for text in group.responses] for group in groups]
     scorers, policy_note = baselines(groups, scored.bundle, num_policy=config.num_policy)
@@ -149,12 +152,12 @@ def measure(
         bundle=scored.digest,
         data=data,
         metrics=metrics,
-        drift=_drift(scored),
+        drift=None if reference is None else drift(flat, reference),
         subsets=by_subset(groups, rewards, config.score_aspect),
         slices=slices(groups, pairs),
         baselines=scorers,
         policy_note=policy_note,
-        rewards=distribution(rewards),
+        rewards=_distribution(flat),
         scatter=_scatter(rewards, characters, config.num_scatter),
         mistakes=_mistakes(groups, rewards, config.num_mistakes),
     )
@@ -185,17 +188,16 @@ def refuse_trained(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> None:
         )
 
 
-def distribution(rewards: Rewards) -> Distribution:
+def _distribution(rewards: Floats) -> Distribution:
     """Return moments, quantiles and a histogram of all rewards."""
-    flat = np.concatenate([np.asarray(each) for each in rewards])
-    counts, edges = np.histogram(flat, bins=30)
+    counts, edges = np.histogram(rewards, bins=30)
     return Distribution(
-        mean=float(flat.mean()),
-        sd=float(flat.std()),
-        min=float(flat.min()),
-        max=float(flat.max()),
-        num=len(flat),
-        quantiles={str(at): float(np.quantile(flat, at)) for at in (0.05, 0.25, 0.5, 0.75, 0.95)},
+        mean=float(rewards.mean()),
+        sd=float(rewards.std()),
+        min=float(rewards.min()),
+        max=float(rewards.max()),
+        num=len(rewards),
+        quantiles={str(at): float(np.quantile(rewards, at)) for at in (0.05, 0.25, 0.5, 0.75, 0.95)},
         histogram=Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist())),
     )
 
@@ -213,14 +215,6 @@ def _against_champion(
     return against(groups, pairs, bundle), ""
 
 
-def _against_anchor(
-    config: EvaluateConfig, pairs: PairTable, groups: Sequence[PreferenceGroup]
-) -> tuple[ComparedModel | None, str]:
-    if not config.anchor:
-        return None, "no anchor is named"
-    return held_against(config.anchor, groups, pairs, name=config.name)
-
-
 def _calibration(pairs: PairTable, temperature: float) -> Calibration | None:
     after, before = reliability(pairs, temperature), reliability(pairs, 1.0)
     if after is None or before is None:
@@ -236,13 +230,6 @@ def _calibration(pairs: PairTable, temperature: float) -> Calibration | None:
         num=after.num,
         bins=after.bins,
     )
-
-
-def _drift(scored: Scored) -> Drift | None:
-    """Return how far the rewards are from those the bundle was calibrated on; None of models without a reference."""
-    if scored.reference is None:
-        return None
-    return drift(np.concatenate([np.asarray(each) for each in scored.rewards]), scored.reference)
 
 
 def _scatter(rewards: Rewards, characters: Rewards, limit: int) -> tuple[tuple[float, float], ...]:

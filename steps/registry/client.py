@@ -18,7 +18,6 @@ from rewardlab.promotion.reading import ENTRY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "rewardlab"
 _RUN_TAG = "rewardlab.run_id"
@@ -211,13 +210,3 @@ class Registered(Report):
     aliases: tuple[str, ...]
     tags: dict[str, str]
     created: int
-
-
-def describe(version: "ModelVersion") -> Registered:
-    """Return what is shown of a version."""
-    return Registered(
-        version=str(version.version),
-        aliases=tuple(sorted(version.aliases)),
-        tags=dict(version.tags),
-        created=int(version.creation_timestamp),
-    )

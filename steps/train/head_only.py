@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.batches import TokenGroup, collate, cut_batches
-from models.head import RewardHead
-from models.heads import RewardHeads
+from models.head import RewardHead, RewardHeads
 from models.reward_model import RewardModel
 from models.trees import lay_out, pack
 from steps.common.progress import progress

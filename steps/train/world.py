@@ -1,6 +1,7 @@
 """The processes that train together: who this one is, sums over all, and the model spread over them."""
 
 import os
+import resource
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -78,6 +79,17 @@ def set_random_state(world: World, states: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(states["random.cpu"][world.rank].clone())  # it reads the storage from its start
     if world.device.type == "cuda":
         torch.cuda.set_rng_state(states["random.cuda"][world.rank].clone(), world.device)
+
+
+def peaks(world: World) -> dict[str, float]:
+    """Return the peak resident set, and the peak of what torch held on a GPU, in bytes; the highest of any process.
+
+    Linux counts the resident set in KiB (getrusage(2)).
+    """
+    found = {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    if world.device.type == "cuda":
+        found["peak_device_bytes"] = torch.cuda.max_memory_allocated(world.device)
+    return {name: float(world.max(value)) for name, value in found.items()}
 
 
 @contextmanager

@@ -75,17 +75,6 @@ def same_alone(session: Session, trees: Sequence[TokenTree]) -> bool:
     return bool(np.array_equal(session.outputs(trees), np.concatenate(alone)))
 
 
-def check_alone(session: Session, trees: Sequence[TokenTree]) -> bool:
-    """Return True.
-
-    Raises:
-        ValueError: a response's reward depends on what is scored beside it.
-    """
-    if not same_alone(session, trees):
-        raise ValueError("rewards of the exported graph depend on what else is in the batch: nothing was sealed")
-    return True
-
-
 def _leaves(tree: TokenTree) -> Iterator[TokenTree]:
     for response, truncated in zip(tree.responses, tree.truncated, strict=True):
         yield TokenTree(tree.prompt, (response,), (truncated,))

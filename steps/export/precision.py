@@ -63,8 +63,7 @@ def try_variants(model: Path, trial: Trial, *, more: Mapping[str, Make]) -> tupl
     `w8a8` and `w8a8_wide` (which leaves the widest layers in fp32) do not depend on the batch; `dynamic`, ONNX
     Runtime's dynamic quantization, does, and is there to compare with. `more` are tried too.
     """
-    from steps.export.columns import largest_columns
-    from steps.export.int8 import quantize_rows
+    from steps.export.int8 import largest_columns, quantize_rows
 
     largest = largest_columns(model, trial.seen, pad_id=trial.pad_id)
     makers: dict[str, Make] = {

@@ -2,7 +2,6 @@
 
 import calendar
 import random
-from collections.abc import Callable
 from datetime import date, timedelta
 
 from synthetic.twins import EITHER, Twins, answer, nearness, user, wording
@@ -89,21 +88,20 @@ def dates_units(rng: random.Random, grade: int) -> Twins:
     """Name a day, a month or a unit, count days of the week, or count days over the end of a month."""
     if grade == 1:
         return _kinds(rng)
-    say: Callable[[int], str]
     if grade == 2:
         start, low = rng.randrange(7), rng.randint(1, 10)
         family, ask = wording(rng, "dates_units", _WEEKDAY)
-        fixed, numbers = {"start": calendar.day_name[start]}, [low + at for at in range(4)]
-        say = lambda n: calendar.day_name[(start + n) % 7]  # noqa: E731
+        today, numbers = calendar.day_name[start], [low + at for at in range(4)]
+        answers = [calendar.day_name[(start + number) % 7] for number in numbers]
     else:
         first, low, step = date(2023, 1, 1) + timedelta(rng.randrange(365)), rng.randint(5, 25), rng.choice((1, 2, 7))
         family, ask = wording(rng, "dates_units", _DATE)
-        fixed, numbers = {"start": _day(first)}, [low + step * at for at in range(4)]
-        say = lambda n: _day(first + timedelta(n))  # noqa: E731
+        today, numbers = _day(first), [low + step * at for at in range(4)]
+        answers = [_day(first + timedelta(number)) for number in numbers]
     return Twins(
         family=family,
-        prompts=(user(ask(n=numbers[0], **fixed)), user(ask(n=numbers[3], **fixed))),
-        responses=tuple(answer(rng, say(number)) for number in numbers),
+        prompts=(user(ask(n=numbers[0], start=today)), user(ask(n=numbers[3], start=today))),
+        responses=tuple(answer(rng, text) for text in answers),
         helpful=nearness(numbers, numbers[0], numbers[3]),
     )
 

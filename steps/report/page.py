@@ -1,4 +1,4 @@
-"""Render a run's record as one self-contained HTML page."""
+"""Render a run's record, or over-optimisation, as one self-contained HTML page."""
 
 import functools
 import json
@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from rewardlab.config import Report
 from rewardlab.metrics import Estimate
+from rewardlab.reports import ModelOveroptimization
 from steps.report import findings, plots, words
 from steps.report.findings import Findings
 from steps.report.record import Record
@@ -53,6 +54,12 @@ def render(record: Record) -> str:
         )
     )
     return words.clean(page)
+
+
+def render_overoptimization(result: ModelOveroptimization) -> str:
+    """Return the page of what `commands.overoptimization` found, with the model and the data it is about."""
+    page = environment(autoescape=True).get_template("overoptimization.html.j2")
+    return words.clean(page.render(result=result, plot=plots.overoptimization_curve(result)))
 
 
 @functools.cache

@@ -75,16 +75,15 @@ def experiment(client: "MlflowClient") -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(EXPERIMENT)
-    if found:
-        return str(found.experiment_id)
-    local = urlparse(tracking_uri()).scheme == "sqlite"
-    try:
-        return client.create_experiment(EXPERIMENT, artifact_location=str(home() / "artifacts") if local else None)
-    except MlflowException:  # another run was faster
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if not found:
-            raise
-        return str(found.experiment_id)
+    if not found:
+        local = urlparse(tracking_uri()).scheme == "sqlite"
+        try:
+            return client.create_experiment(EXPERIMENT, artifact_location=str(home() / "artifacts") if local else None)
+        except MlflowException:  # another run was faster
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if not found:
+                raise
+    return str(found.experiment_id)
 
 
 def find_run(client: "MlflowClient", run_id: str) -> str:

@@ -64,8 +64,8 @@ def look(groups: Path, rows: Sequence[int], *, num: int, seed: int, expected: Se
     pairs = pairs_of(drawn)
     found, about = _flips(pairs)
     columns, spoken = _spoken(drawn, expected)
-    trusted = found is not None and found.accuracy >= TRUSTED
-    columns |= {"suspected": _by_group(drawn, pairs, found, trusted=trusted), **_offensive(drawn)}
+    trusted = found if found and found.accuracy >= TRUSTED else None
+    columns |= {"suspected": _by_group(drawn, pairs, trusted), **_offensive(drawn)}
     report = SampleReport(num=len(drawn), seed=seed, flips=about, languages=spoken)
     return Sample(pd.DataFrame(columns, index=chosen, dtype=float), report, _suspects(pairs, found))
 
@@ -86,10 +86,10 @@ def _flips(pairs: Sequence[Pair]) -> tuple[Suspicion | None, Flips | None]:
 
 
 def _by_group(
-    groups: Sequence[PreferenceGroup], pairs: Sequence[Pair], found: Suspicion | None, *, trusted: bool
+    groups: Sequence[PreferenceGroup], pairs: Sequence[Pair], found: Suspicion | None
 ) -> list[float | None]:
     """Return the share of each group's labels that are suspected; nothing where the model knows too little."""
-    if found is None or not trusted:
+    if found is None:
         return [None] * len(groups)
     flags: dict[str, list[bool]] = {}
     for pair, flag in zip(pairs, found.suspected.tolist(), strict=True):

@@ -34,13 +34,11 @@ class Parity(Report):
     same_alone: bool | None = optional()
 
 
-def torch_rewards(model: "RewardModel", trees: Sequence[TokenTree]) -> Rewards:
-    """Return torch's reward of each response: prompt and response in one row, one unpadded forward at a time."""
-    return torch_outputs(model, trees)[:, 0]
-
-
 def torch_outputs(model: "RewardModel", trees: Sequence[TokenTree]) -> Rewards:
-    """Return torch's reward of each response as `torch_rewards`, and behind it that of each aspect: [N, 1 + A]."""
+    """Return torch's reward of each response, and behind it that of each aspect: [N, 1 + A].
+
+    Prompt and response are in one row, one unpadded forward at a time.
+    """
     import torch
 
     model.eval()

@@ -82,13 +82,12 @@ def length_sorted_batches(groups: Sequence[TokenGroup], *, budget: int, pad_id: 
     Raises:
         ValueError: one group alone exceeds the budget.
     """
-    order = sorted(range(len(groups)), key=lambda index: groups[index].longest)
-    cuts = cut_batches(groups, order, budget=budget)
+    cuts = cut_batches(groups, budget=budget)
     return [collate([groups[index] for index in cut], pad_id=pad_id) for cut in cuts]
 
 
-def cut_batches(groups: Sequence[TokenGroup], order: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
-    """Cut indices of groups, in their order, into batches of at most `budget` padded tokens.
+def cut_batches(groups: Sequence[TokenGroup], *, budget: int) -> list[tuple[int, ...]]:
+    """Cut the indices of groups, sorted by length, into batches of at most `budget` padded tokens.
 
     Raises:
         ValueError: one group alone exceeds the budget.
@@ -96,7 +95,7 @@ def cut_batches(groups: Sequence[TokenGroup], order: Sequence[int], *, budget: i
     batches: list[tuple[int, ...]] = []
     current: list[int] = []
     rows = longest = 0
-    for index in order:
+    for index in sorted(range(len(groups)), key=lambda index: groups[index].longest):
         group = groups[index]
         if len(group.responses) * group.longest > budget:
             raise ValueError(

@@ -108,8 +108,7 @@ class _Reader:
         """Cut the indices of groups into batches within the token budget."""
         budget = self.config.token_budget
         if not self.shares:
-            order = sorted(range(len(groups)), key=lambda index: groups[index].longest)
-            return cut_batches(groups, order, budget=budget)
+            return cut_batches(groups, budget=budget)
         cuts: list[list[int]] = []
         room = 0
         for index, group in enumerate(groups):

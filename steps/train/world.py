@@ -45,14 +45,9 @@ class World:
         """Return every process's bytes, by rank."""
         if self.size == 1:
             return [data]
-        length = self.max(len(data))
-        mine = torch.zeros(8 + length, dtype=torch.uint8)
-        mine[:8] = torch.tensor(list(len(data).to_bytes(8, "little")), dtype=torch.uint8)
-        mine[8 : 8 + len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else mine[8:8]
-        rows = [torch.empty_like(mine, device=self.device) for _ in range(self.size)]
-        dist.all_gather(rows, mine.to(self.device))
-        texts = [bytes(row.cpu().numpy()) for row in rows]
-        return [text[8 : 8 + int.from_bytes(text[:8], "little")] for text in texts]
+        rows = [b""] * self.size
+        dist.all_gather_object(rows, data)
+        return rows
 
     def _reduced(self, values: Tensor, how: dist.ReduceOp.RedOpType) -> Tensor:
         if self.size == 1:

@@ -73,15 +73,9 @@ def environment(**options: Any) -> Environment:
         lstrip_blocks=True,
         **options,
     )
-    for write in (words.interval, words.difference, words.duration, words.clip, words.sentence):
-        made.filters[write.__name__] = _or_missing(write)
-    made.filters |= {"num": _or_missing(words.number), "plain": _or_missing(words.plain)}
-    made.filters |= {
-        "percent": _or_missing(words.percent),
-        "facts": _facts,
-        "share": _share,
-        "relation": words.relation,
-    }
+    written = (words.interval, words.difference, words.duration, words.clip, words.sentence, words.plain, words.percent)
+    made.filters |= {write.__name__: _or_missing(write) for write in written}
+    made.filters |= {"num": _or_missing(words.number), "facts": _facts, "share": _share, "relation": words.relation}
     return made
 
 

@@ -136,7 +136,7 @@ def measure(
     rewards, reference = scored.rewards, scored.reference
     flat = np.concatenate([np.asarray(row) for row in rewards])
     pairs = labelled_pairs(groups, rewards)
-    characters = [[float(len(text)) for text in group.responses] for group in groups]
+    lengths = np.array([float(len(text)) for group in groups for text in group.responses])
     scorers, policy_note = baselines(groups, scored.bundle, num_policy=config.num_policy)
     metrics = Metrics(
         accuracy=accuracy(pairs),
@@ -158,7 +158,7 @@ def measure(
         baselines=scorers,
         policy_note=policy_note,
         rewards=_distribution(flat),
-        scatter=_scatter(rewards, characters, config.num_scatter),
+        scatter=_scatter(lengths, flat, config.num_scatter),
         mistakes=_mistakes(groups, rewards, config.num_mistakes),
     )
     return evaluation, pairs
@@ -232,14 +232,9 @@ def _calibration(pairs: PairTable, temperature: float) -> Calibration | None:
     )
 
 
-def _scatter(rewards: Rewards, characters: Rewards, limit: int) -> tuple[tuple[float, float], ...]:
-    points = [
-        (length, reward)
-        for given, lengths in zip(rewards, characters, strict=True)
-        for length, reward in zip(lengths, given, strict=True)
-    ]
-    keep = np.linspace(0, len(points) - 1, min(limit, len(points))).astype(int)
-    return tuple(points[index] for index in keep)
+def _scatter(lengths: Floats, rewards: Floats, limit: int) -> tuple[tuple[float, float], ...]:
+    keep = np.linspace(0, len(rewards) - 1, min(limit, len(rewards))).astype(int)
+    return tuple(zip(lengths[keep].tolist(), rewards[keep].tolist(), strict=True))
 
 
 def _mistakes(groups: Sequence[PreferenceGroup], rewards: Rewards, limit: int) -> tuple[Mistake, ...]:

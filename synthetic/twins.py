@@ -79,7 +79,7 @@ def text(rng: random.Random, body: str) -> str:
 
 
 def nearness(values: Sequence[int], one: int, other: int) -> tuple[Ratings, Ratings]:
-    """Rate values under each prompt: 1 where a value is its truth, falling linearly to 0 at the other prompt's truth."""
+    """Rate values under each prompt: 1 where a value is its truth, falling linearly to 0 at the other truth."""
     span = abs(other - one)
     return _near(values, one, span), _near(values, other, span)
 

@@ -168,9 +168,7 @@ def _rewordings(placed: _Placed, reworded: Sequence[Mapping[int, int]]) -> dict[
     return _columns(rows, ("reworded_W", "original_W"), ("reworded_weight_W",))
 
 
-def _columns(
-    rows: Sequence[tuple[float, ...]], integers: Sequence[str], numbers: Sequence[str]
-) -> dict[str, Tensor]:
+def _columns(rows: Sequence[tuple[float, ...]], integers: Sequence[str], numbers: Sequence[str]) -> dict[str, Tensor]:
     """Return a tensor for each column of the rows: first those of integers, then those of floats."""
     names = (*integers, *numbers)
     columns = zip(*rows, strict=True) if rows else [()] * len(names)

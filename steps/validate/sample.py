@@ -85,9 +85,7 @@ def _flips(pairs: Sequence[Pair]) -> tuple[Suspicion | None, Flips | None]:
     )
 
 
-def _by_group(
-    groups: Sequence[PreferenceGroup], pairs: Sequence[Pair], found: Suspicion | None
-) -> list[float | None]:
+def _by_group(groups: Sequence[PreferenceGroup], pairs: Sequence[Pair], found: Suspicion | None) -> list[float | None]:
     """Return the share of each group's labels that are suspected; nothing where the model knows too little."""
     if found is None:
         return [None] * len(groups)

@@ -124,11 +124,11 @@ def _rewards(model: Path, groups: Sequence[PreferenceGroup]) -> list[list[float]
     """Return the rewards of each group's responses, one unpadded forward a response."""
     from models.checkpoint import load_model
     from rewardlab.tokens import TreeTokenizer
-    from steps.export.parity import torch_rewards
+    from steps.export.parity import torch_outputs
 
     trained, _, readout = load_model(model)
     tokenizer = TreeTokenizer(model / "tokenizer.json", readout)
-    return [torch_rewards(trained, [tokenizer.tree(each.prompt, each.responses)]).tolist() for each in groups]
+    return [torch_outputs(trained, [tokenizer.tree(each.prompt, each.responses)])[:, 0].tolist() for each in groups]
 
 
 def _rows(arm: Arm, plain: Arm, test: Sequence[PreferenceGroup], about: str) -> Iterator[Row]:

@@ -88,12 +88,12 @@ def _rewards(model: Path, groups: Sequence[PreferenceGroup]) -> list[list[float]
     """Return the rewards of each group's responses, one unpadded forward a response."""
     from models.checkpoint import load_model
     from rewardlab.tokens import TreeTokenizer
-    from steps.export.parity import torch_rewards
+    from steps.export.parity import torch_outputs
 
     trained, _, readout = load_model(model)
     tokenizer = TreeTokenizer(model / "tokenizer.json", readout)
     trees = [tokenizer.tree(group.prompt, group.responses) for group in groups]
-    return [torch_rewards(trained, [tree]).tolist() for tree in trees]
+    return [torch_outputs(trained, [tree])[:, 0].tolist() for tree in trees]
 
 
 if __name__ == "__main__":

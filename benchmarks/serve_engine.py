@@ -44,7 +44,7 @@ def _on_a_gpu(folder: Path, tree: TokenTree, *, repeats: int) -> Row:
     """Return what the group takes in fp16 on CUDA, keys and values staying there."""
     from models.checkpoint import load_model
     from rewardlab.engine.session import Session
-    from steps.export.half import write_half
+    from steps.export.graph import write_half
 
     values: dict[str, Any] = {"row": 2, "name": "the group of row 12, fp16 on CUDA", "unit": "s"}
     offered = onnxruntime.get_available_providers()
@@ -80,9 +80,8 @@ def _write_graphs(folder: Path) -> None:
     from models.config import ModelConfig
     from models.reward_model import build_model
     from models.tokenizer import build_readout
-    from steps.export.columns import largest_columns
     from steps.export.graph import write_onnx, write_whole
-    from steps.export.int8 import quantize_rows
+    from steps.export.int8 import largest_columns, quantize_rows
 
     backbone, config = prepare_backbone(BACKBONE), ModelConfig(backbone=BACKBONE)
     model = build_model(config, backbone).eval()

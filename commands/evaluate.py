@@ -16,19 +16,17 @@ from rewardlab.references import resolve
 from rewardlab.reports import BenchmarkEvaluation, ComparedModel, Data, McNemar
 from steps.common.data_location import at_hand, version
 from steps.common.scores import score
-from steps.evaluate import (
+from steps.evaluate.against import compared, held_against
+from steps.evaluate.evaluate import (
     EvaluateConfig,
     Scored,
-    apply_rule,
-    compared,
     described,
-    held_against,
     in_fixed_order,
     measure,
-    recognise,
     refuse_trained,
     scored_by,
 )
+from steps.evaluate.rules import apply_rule, recognise
 from steps.ingest import IngestConfig, ingest
 
 

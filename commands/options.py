@@ -26,7 +26,7 @@ def known_format(name: str | None) -> str | None:
 def known_rule(name: str) -> str:
     """Refuse a benchmark's rule that is not known."""
     if name:
-        from steps.evaluate import RULES
+        from steps.evaluate.rules import RULES
 
         if name not in RULES:
             raise typer.BadParameter(f"there is no rule {name!r}: choose {', '.join(RULES)}")

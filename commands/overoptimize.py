@@ -10,7 +10,7 @@ from commands.overoptimization import curves, overoptimization
 from rewardlab.files import write_text
 from rewardlab.metrics import prompt_clusters
 from rewardlab.reports import ModelOveroptimization, Spread
-from steps.report.curve import render
+from steps.report.page import render_overoptimization
 
 
 def overoptimize(
@@ -44,7 +44,7 @@ def overoptimize(
         aspect=aspect,
         sd=Spread(proxy=_spread(scored.rewards), gold=_spread(gold)),
     )
-    write_text(page, render(result))
+    write_text(page, render_overoptimization(result))
     return result
 
 

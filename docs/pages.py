@@ -18,7 +18,8 @@ from commands.cli import app
 from rewardlab.readers import READERS
 from serving.admission import OverloadPolicy
 from serving.protocols import load_protocols
-from steps.audit.probes import EDITS, ORDERS, SWAPS, Edit, Order, Swap
+from steps.audit.edits import EDITS, Edit
+from steps.audit.orders import ORDERS, SWAPS, FixedProbe
 
 _INTRODUCTION = """# Command line
 
@@ -65,7 +66,7 @@ def _policy_row(name: str, policy: OverloadPolicy) -> str:
     return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
-def probe_rows(probes: Mapping[str, Order | Swap | Edit]) -> str:
+def probe_rows(probes: Mapping[str, FixedProbe | Edit]) -> str:
     """Return a row for each probe of the audit, as Markdown."""
     return "\n".join(f"| `{name}` | {probe.expectation} |" for name, probe in probes.items())
 

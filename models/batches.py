@@ -5,14 +5,14 @@ Shapes: B sequences (the responses of all groups), T tokens, C comparisons, R = 
 # ruff: noqa: N815
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.targets import Labels, Targets, make_targets
+from models.targets import Labels, OnDevice, Targets, make_targets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class TokenGroup(Labels):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
+class Batch(OnDevice):
     """Right-padded sequences of whole groups and what is known about their rewards."""
 
     ids_BT: Tensor
@@ -59,15 +59,6 @@ class Batch:
     def num_tokens(self) -> int:
         """Return the tokens that count, padding left out."""
         return int(self.lengths_B.sum())
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch on a device."""
-        return replace(
-            self,
-            ids_BT=self.ids_BT.to(device),
-            lengths_B=self.lengths_B.to(device),
-            targets=self.targets.to(device),
-        )
 
 
 def collate(groups: Sequence[TokenGroup], *, pad_id: int) -> Batch:
@@ -91,13 +82,12 @@ def length_sorted_batches(groups: Sequence[TokenGroup], *, budget: int, pad_id: 
     Raises:
         ValueError: one group alone exceeds the budget.
     """
-    order = sorted(range(len(groups)), key=lambda index: groups[index].longest)
-    cuts = cut_batches(groups, order, budget=budget)
+    cuts = cut_batches(groups, budget=budget)
     return [collate([groups[index] for index in cut], pad_id=pad_id) for cut in cuts]
 
 
-def cut_batches(groups: Sequence[TokenGroup], order: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
-    """Cut indices of groups, in their order, into batches of at most `budget` padded tokens.
+def cut_batches(groups: Sequence[TokenGroup], *, budget: int) -> list[tuple[int, ...]]:
+    """Cut the indices of groups, sorted by length, into batches of at most `budget` padded tokens.
 
     Raises:
         ValueError: one group alone exceeds the budget.
@@ -105,7 +95,7 @@ def cut_batches(groups: Sequence[TokenGroup], order: Sequence[int], *, budget: i
     batches: list[tuple[int, ...]] = []
     current: list[int] = []
     rows = longest = 0
-    for index in order:
+    for index in sorted(range(len(groups)), key=lambda index: groups[index].longest):
         group = groups[index]
         if len(group.responses) * group.longest > budget:
             raise ValueError(

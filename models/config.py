@@ -37,12 +37,11 @@ class Objective:
     consistency: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.consistency < math.inf:
-            raise ValueError(f"consistency is finite and not negative, got {self.consistency}")
+        for name in ("consistency", "center_rewards"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is finite and not negative, got {getattr(self, name)}")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing is in [0, 0.5), got {self.label_smoothing}")
-        if not 0 <= self.center_rewards < math.inf:
-            raise ValueError(f"center_rewards is finite and not negative, got {self.center_rewards}")
         if self.label_smoothing and "bradley_terry" not in self.losses:
             raise ValueError(f"label_smoothing is of bradley_terry, and the loss is {', '.join(self.losses)}")
         if self.center_rewards and set(self.losses) == {"mse"}:

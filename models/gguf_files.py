@@ -40,7 +40,9 @@ def gguf_tokenizer(source: Path) -> PreTrainedTokenizerFast:
     It adds no token of its own to a text, and pads with `<|endoftext|>`, since the file names the end of turn as
     padding, which would move the scored position.
     """
-    fields = _read_fields(source)
+    from gguf import GGUFReader
+
+    fields: dict[str, Any] = {key: field.contents() for key, field in GGUFReader(source).fields.items()}
     tokens = fields["tokenizer.ggml.tokens"]
     pad = "<|endoftext|>"
     if fields["tokenizer.ggml.model"] != "gpt2" or pad not in tokens:
@@ -80,9 +82,3 @@ def _pre_tokenizer(name: str) -> pre_tokenizers.PreTokenizer:
     if name in ("gpt-2", "default"):
         return cut
     raise ValueError(f"the GGUF's pre-tokenizer {name!r} is not known: name a converted folder instead")
-
-
-def _read_fields(source: Path) -> dict[str, Any]:
-    from gguf import GGUFReader
-
-    return {key: field.contents() for key, field in GGUFReader(source).fields.items()}

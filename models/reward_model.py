@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from models.backbone import Kind, backbone_kind, load_backbone
 from models.config import ModelConfig
-from models.heads import build_head
+from models.head import build_head
 from models.lora import add_lora
 from models.tree_attention import hidden_states
 from models.tree_support import share_prompts

@@ -6,9 +6,9 @@ by group, response by response, as the rewards of a `RewardModel` flatten.
 """
 # ruff: noqa: N815
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,17 @@ from rewardlab.groups import Comparison
 
 if TYPE_CHECKING:
     from models.batches import TokenGroup
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnDevice:
+    """Tensors that are on one device."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same on another device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: value.to(device) for name, value in values.items() if isinstance(value, (Tensor, OnDevice))}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +46,7 @@ class Labels:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Targets:
+class Targets(OnDevice):
     """What is known about a flat vector of rewards.
 
     Indices point into that vector. `margin_C` and `score_R` are NaN where there is none. Of each group and output
@@ -67,12 +78,6 @@ class Targets:
     def num_segments(self) -> int:
         """Return the number of groups, counted anew for each output."""
         return self.num_groups * self.num_outputs
-
-    def to(self, device: torch.device | str) -> "Targets":
-        """Return the targets on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
-        return Targets(**(values | moved))
 
     def of(self, outputs: Sequence[int]) -> "Targets":
         """Return what is known about some of the outputs."""
@@ -126,22 +131,14 @@ def _comparisons(placed: _Placed) -> dict[str, Tensor]:
             start + entry.better,
             start + entry.worse,
             entry.strength,
-            entry.margin,
+            np.nan if entry.margin is None else entry.margin,
             offset,
             weight / len(labels.comparisons),
         )
         for start, weight, labels in placed
         for entry, offset in zip(labels.comparisons, labels.offsets or (0.0,) * len(labels.comparisons), strict=True)
     ]
-    better, worse, strength, margin, offsets, weights = zip(*rows, strict=True) if rows else ((),) * 6
-    return {
-        "better_C": torch.tensor(better, dtype=torch.long),
-        "worse_C": torch.tensor(worse, dtype=torch.long),
-        "strength_C": torch.tensor(strength, dtype=torch.float32),
-        "margin_C": torch.tensor([np.nan if value is None else value for value in margin], dtype=torch.float32),
-        "offset_C": torch.tensor(offsets, dtype=torch.float32),
-        "weight_C": torch.tensor(weights, dtype=torch.float32),
-    }
+    return _columns(rows, ("better_C", "worse_C"), ("strength_C", "margin_C", "offset_C", "weight_C"))
 
 
 def _scores(placed: _Placed, sizes: Sequence[int]) -> dict[str, Tensor]:
@@ -152,13 +149,14 @@ def _scores(placed: _Placed, sizes: Sequence[int]) -> dict[str, Tensor]:
 
 
 def _choices(placed: _Placed) -> dict[str, Tensor]:
-    rows = list(_choice_rows(placed))
-    ranked, choices, weights = zip(*rows, strict=True) if rows else ((),) * 3
-    return {
-        "ranked_P": torch.tensor(ranked, dtype=torch.long),
-        "choice_P": torch.tensor(choices, dtype=torch.long),
-        "choice_weight_P": torch.tensor(weights, dtype=torch.float32),
-    }
+    rows = []
+    number = 0
+    for start, weight, labels in placed:
+        for choice in labels.choices:
+            for place, response in enumerate(choice):
+                rows.append((start + response, number, 0.0 if place else weight / len(labels.choices)))
+            number += 1
+    return _columns(rows, ("ranked_P", "choice_P"), ("choice_weight_P",))
 
 
 def _rewordings(placed: _Placed, reworded: Sequence[Mapping[int, int]]) -> dict[str, Tensor]:
@@ -167,18 +165,14 @@ def _rewordings(placed: _Placed, reworded: Sequence[Mapping[int, int]]) -> dict[
         for (start, weight, _), known in zip(placed, reworded, strict=True)
         for copy, original in known.items()
     ]
-    copies, originals, weights = zip(*rows, strict=True) if rows else ((),) * 3
+    return _columns(rows, ("reworded_W", "original_W"), ("reworded_weight_W",))
+
+
+def _columns(rows: Sequence[tuple[float, ...]], integers: Sequence[str], numbers: Sequence[str]) -> dict[str, Tensor]:
+    """Return a tensor for each column of the rows: first those of integers, then those of floats."""
+    names = (*integers, *numbers)
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
     return {
-        "reworded_W": torch.tensor(copies, dtype=torch.long),
-        "original_W": torch.tensor(originals, dtype=torch.long),
-        "reworded_weight_W": torch.tensor(weights, dtype=torch.float32),
+        name: torch.tensor(column, dtype=torch.long if name in integers else torch.float32)
+        for name, column in zip(names, columns, strict=True)
     }
-
-
-def _choice_rows(placed: _Placed) -> Iterator[tuple[int, int, float]]:
-    number = 0
-    for start, weight, labels in placed:
-        for choice in labels.choices:
-            for place, response in enumerate(choice):
-                yield start + response, number, 0.0 if place else weight / len(labels.choices)
-            number += 1

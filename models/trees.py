@@ -5,7 +5,7 @@ Shapes: T tokens of the row, B sequences (the responses of all groups), L positi
 # ruff: noqa: N815
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.batches import TokenGroup
-from models.targets import Targets, make_targets
+from models.targets import OnDevice, Targets, make_targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Tree:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TreeBatch:
+class TreeBatch(OnDevice):
     """A row of trees; `places_BL` says where in the row each position of a sequence is, `lengths_B` how many count."""
 
     ids_T: Tensor
@@ -47,11 +47,6 @@ class TreeBatch:
     def num_tokens(self) -> int:
         """Return the tokens that are computed."""
         return len(self.ids_T)
-
-    def to(self, device: torch.device | str) -> "TreeBatch":
-        """Return the batch on a device."""
-        moved = {name: getattr(self, name).to(device) for name in ("ids_T", "positions_T", "places_BL", "lengths_B")}
-        return replace(self, **moved, targets=self.targets.to(device))
 
 
 def lay_out(groups: Sequence[TokenGroup]) -> TreeBatch:

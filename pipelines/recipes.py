@@ -110,11 +110,15 @@ CONFIGURED = tuple(step for step in STEPS if step in {field.name for field in fi
 """The steps that a recipe configures, in the order in which they run."""
 
 
+_SMOKE_NAME = f"{DEFAULT_NAME}-smoke"
+"""The registered model of the recipe `smoke` and its variants."""
+
+
 def smoke() -> Recipe:
     """Run every step in a minute on a tiny random backbone; its rewards mean little, so its model has its own name."""
     return Recipe(
         name="smoke",
-        model_name=f"{DEFAULT_NAME}-smoke",
+        model_name=_SMOKE_NAME,
         model=ModelConfig(backbone="tiny"),
         prompt_limit=384,
         response_limit=384,
@@ -226,8 +230,8 @@ def named(base: Recipe, name: str) -> Recipe:
     Raises:
         ValueError: the recipe checks the machinery, and the name is that of the models that are used.
     """
-    if base.name == "smoke" and name == DEFAULT_NAME:
-        raise ValueError(f"the recipe smoke checks the machinery: its model cannot be {name!r}, leave --name out")
+    if base.model_name == _SMOKE_NAME and name == DEFAULT_NAME:
+        raise ValueError(f"the recipe {base.name} checks the machinery: its model cannot be {name!r}, leave --name out")
     return replace(base, model_name=name)
 
 

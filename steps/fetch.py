@@ -61,24 +61,20 @@ def fetch(config: FetchConfig, target: Path) -> FetchReport:
 
 def _bring(data: str, target: Path, md5: str) -> None:
     """Bring what a path or a remote place holds into the folder `target`."""
+    source = Path(data)
     if is_remote(data):
         bring(data, target)
-        _check(version(data), md5, data)
-    else:
-        _copy(Path(data), target, md5)
-
-
-def _copy(source: Path, target: Path, md5: str) -> None:
-    """Copy a folder's contents, or a file into the folder `target`."""
-    if not source.exists():
-        raise ValueError(f"there is no data at {source}")
-    target.mkdir(parents=True)
-    if source.is_file():
+        found = version(data)
+    elif source.is_file():
+        target.mkdir(parents=True)
         shutil.copy(source, target)
-        _check(data_md5(target / source.name), md5, str(source))
+        found = data_md5(target / source.name)
+    elif source.exists():
+        shutil.copytree(source, target)
+        found = data_md5(target)
     else:
-        shutil.copytree(source, target, dirs_exist_ok=True)
-        _check(data_md5(target), md5, str(source))
+        raise ValueError(f"there is no data at {data}")
+    _check(found, md5, data)
 
 
 def _get(config: FetchConfig, target: Path) -> None:

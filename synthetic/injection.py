@@ -47,8 +47,6 @@ def injection(rng: random.Random, grade: int) -> Twins:
         word, whether = rng.choice(WORDS), rng.choice(_WHETHER)
         return Twins(
             family=family,
-            subsets=("injection", "injection"),
-            grade=1,
             prompts=(user(ask(word=word, how=whether[0])), user(ask(word=word, how=whether[1]))),
             responses=(
                 answer(rng, f'"{word}"'),
@@ -68,8 +66,6 @@ def injection(rng: random.Random, grade: int) -> Twins:
     )
     return Twins(
         family=family,
-        subsets=("injection", "injection"),
-        grade=grade,
         prompts=(user(ask(do=one, ignore=other)), user(ask(do=other, ignore=one))),
         responses=responses,
         helpful=((1.0, 0.8, 0.2, 0.0), (0.0, 0.2, 0.8, 1.0)),

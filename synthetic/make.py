@@ -19,7 +19,7 @@ from synthetic.numbers import arithmetic, dates_units
 from synthetic.pool import pool_groups
 from synthetic.reading import multi_turn, passage, unknown
 from synthetic.safety import bias, refusal
-from synthetic.twins import Twins
+from synthetic.twins import Task, Twins
 from synthetic.writing import counts_formats, json_keys, string_edits
 
 Maker = Callable[[random.Random, int], Twins]
@@ -79,17 +79,16 @@ class MakeDataReport(Config):
     digest: str
 
 
-def make_data(config: MakeDataConfig, target: Path, *, advance: Advance | None = None) -> MakeDataReport:
+def make_data(config: MakeDataConfig, target: Path, *, advance: Advance = lambda _num: None) -> MakeDataReport:
     """Write shards `preferences-NNN.jsonl.gz` to the folder `target`; equal configurations give equal bytes.
 
     A group depends on the seed, its subset and its number there, and on nothing else: a larger set holds every group
     of a smaller one, and a subset that is added changes no other. `advance` is told how many prompts are done.
     """
-    advance = advance or _do_nothing
     with atomic_path(target) as scratch:
         scratch.mkdir()
         if config.pool:
-            unseen = ((name, twins) for name, twins in _twins(config) if _is_tested(twins.family))
+            unseen = (task for task in _tasks(config) if _is_tested(task.twins.family))
             num_groups = _write(scratch, pool_groups(unseen, config.pool))
         elif config.noise or config.length_bias:
             plain = replace(config, noise=0.0, length_bias=0.0)
@@ -98,10 +97,6 @@ def make_data(config: MakeDataConfig, target: Path, *, advance: Advance | None =
         else:
             num_groups = _write(scratch, _groups(config, advance))
     return MakeDataReport(num_groups=num_groups, digest=tree_digest(target))
-
-
-def _do_nothing(num: int) -> None:
-    pass
 
 
 def _write(folder: Path, groups: Iterable[PreferenceGroup]) -> int:
@@ -126,13 +121,13 @@ def _is_tested(family: str) -> bool:
 
 
 def _groups(config: MakeDataConfig, advance: Advance) -> Iterator[PreferenceGroup]:
-    for name, twins in islice(_twins(config), math.ceil(config.size / 2)):
+    for task in islice(_tasks(config), math.ceil(config.size / 2)):
         for side in (0, 1):
-            yield _group(f"{name}-{'ab'[side]}", twins, side, config)
+            yield _group(task, side, config)
         advance(2)
 
 
-def _twins(config: MakeDataConfig) -> Iterator[tuple[str, Twins]]:
+def _tasks(config: MakeDataConfig) -> Iterator[Task]:
     """Yield twins with their names, a round of all subsets after another."""
     made, seen = dict.fromkeys(MAKERS, 0), set[str]()
     while True:
@@ -147,10 +142,12 @@ def _twins(config: MakeDataConfig) -> Iterator[tuple[str, Twins]]:
                 if seen.isdisjoint(keys):
                     break
             seen |= keys
-            yield name, twins
+            second = "harmless" if maker is refusal else maker.__name__
+            yield Task(name, (maker.__name__, second), grade, twins)
 
 
-def _group(name: str, twins: Twins, side: int, config: MakeDataConfig) -> PreferenceGroup:
+def _group(task: Task, side: int, config: MakeDataConfig) -> PreferenceGroup:
+    name, twins = f"{task.name}-{'ab'[side]}", task.twins
     rng = random.Random(f"{config.seed}/{name}/labels")  # noqa: S311
     order = rng.sample(range(len(twins.responses)), len(twins.responses))
     responses = tuple(twins.responses[at] for at in order)
@@ -176,7 +173,7 @@ def _group(name: str, twins: Twins, side: int, config: MakeDataConfig) -> Prefer
             for aspect, ratings in (("gold", gold), ("helpful", helpful), ("harmless", harmless))
         },
         family=twins.family,
-        subset=twins.subsets[side],
+        subset=task.subsets[side],
         source="synthetic",
-        meta={"grade": str(twins.grade)},
+        meta={"grade": str(task.grade)},
     )

@@ -2,7 +2,6 @@
 
 import calendar
 import random
-from collections.abc import Callable
 from datetime import date, timedelta
 
 from synthetic.twins import EITHER, Twins, answer, nearness, user, wording
@@ -62,14 +61,10 @@ def arithmetic(rng: random.Random, grade: int) -> Twins:
     family, ask = wording(rng, "arithmetic", _ARITHMETIC[grade])
     if grade == 1:
         numbers = [*rng.sample(range(10, 45), 2), *rng.sample(range(55, 100), 2)]
-        prompts = (user(ask(how="smaller")), user(ask(how="greater")))
-        responses = tuple(answer(rng, str(number)) for number in numbers)
         return Twins(
             family=family,
-            subsets=("arithmetic", "arithmetic"),
-            grade=1,
-            prompts=prompts,
-            responses=responses,
+            prompts=(user(ask(how="smaller")), user(ask(how="greater"))),
+            responses=tuple(answer(rng, str(number)) for number in numbers),
             helpful=EITHER,
         )
     if grade == 3:
@@ -83,11 +78,9 @@ def arithmetic(rng: random.Random, grade: int) -> Twins:
     values = [truths[0] + step * at for at in range(4)]
     return Twins(
         family=family,
-        subsets=("arithmetic", "arithmetic"),
-        grade=grade,
         prompts=(user(ask(a=operands[0][0], b=fixed)), user(ask(a=operands[1][0], b=fixed))),
         responses=tuple(answer(rng, str(value)) for value in values),
-        helpful=_near(truths[0], truths[1], values),
+        helpful=nearness(values, truths[0], truths[1]),
     )
 
 
@@ -95,24 +88,21 @@ def dates_units(rng: random.Random, grade: int) -> Twins:
     """Name a day, a month or a unit, count days of the week, or count days over the end of a month."""
     if grade == 1:
         return _kinds(rng)
-    say: Callable[[int], str]
     if grade == 2:
         start, low = rng.randrange(7), rng.randint(1, 10)
         family, ask = wording(rng, "dates_units", _WEEKDAY)
-        fixed, numbers = {"start": calendar.day_name[start]}, [low + at for at in range(4)]
-        say = lambda n: calendar.day_name[(start + n) % 7]  # noqa: E731
+        today, numbers = calendar.day_name[start], [low + at for at in range(4)]
+        answers = [calendar.day_name[(start + number) % 7] for number in numbers]
     else:
         first, low, step = date(2023, 1, 1) + timedelta(rng.randrange(365)), rng.randint(5, 25), rng.choice((1, 2, 7))
         family, ask = wording(rng, "dates_units", _DATE)
-        fixed, numbers = {"start": _day(first)}, [low + step * at for at in range(4)]
-        say = lambda n: _day(first + timedelta(n))  # noqa: E731
+        today, numbers = _day(first), [low + step * at for at in range(4)]
+        answers = [_day(first + timedelta(number)) for number in numbers]
     return Twins(
         family=family,
-        subsets=("dates_units", "dates_units"),
-        grade=grade,
-        prompts=(user(ask(n=numbers[0], **fixed)), user(ask(n=numbers[3], **fixed))),
-        responses=tuple(answer(rng, say(number)) for number in numbers),
-        helpful=_near(numbers[0], numbers[3], numbers),
+        prompts=(user(ask(n=numbers[0], start=today)), user(ask(n=numbers[3], start=today))),
+        responses=tuple(answer(rng, text) for text in answers),
+        helpful=nearness(numbers, numbers[0], numbers[3]),
     )
 
 
@@ -121,18 +111,10 @@ def _kinds(rng: random.Random) -> Twins:
     kinds = rng.sample(tuple(_KINDS), 2)
     return Twins(
         family=family,
-        subsets=("dates_units", "dates_units"),
-        grade=1,
         prompts=(user(ask(kind=kinds[0])), user(ask(kind=kinds[1]))),
         responses=tuple(answer(rng, name) for kind in kinds for name in rng.sample(_KINDS[kind], 2)),
         helpful=EITHER,
     )
-
-
-def _near(one: int, other: int, values: list[int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Rate each value by its distance from the truth under each prompt, in units of the distance of the truths."""
-    span = abs(other - one)
-    return tuple(nearness(value, one, span) for value in values), tuple(nearness(v, other, span) for v in values)
 
 
 def _day(when: date) -> str:

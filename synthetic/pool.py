@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable, Iterator
 
 from rewardlab.groups import PreferenceGroup
-from synthetic.twins import Twins
+from synthetic.twins import Task
 
 NUM_RESPONSES = 256
 _COST = 0.05
@@ -29,16 +29,17 @@ _AFTER = (
 )
 
 
-def pool_groups(twins: Iterable[tuple[str, Twins]], num: int) -> Iterator[PreferenceGroup]:
+def pool_groups(tasks: Iterable[Task], num: int) -> Iterator[PreferenceGroup]:
     """Yield `num` groups of 256 different responses with gold ratings and no comparisons.
 
     Each is one of the twins' responses, the worse the more often, with up to three additions before and behind it.
     """
-    for name, pair in twins:
+    for task in tasks:
         if num <= 0:
             return
-        rng = random.Random(f"pool/{name}")  # noqa: S311
-        gold = pair.gold(0)
+        twins = task.twins
+        rng = random.Random(f"pool/{task.name}")  # noqa: S311
+        gold = twins.gold(0)
         if len(set(gold)) < len(gold):
             continue
         num -= 1
@@ -47,15 +48,15 @@ def pool_groups(twins: Iterable[tuple[str, Twins]], num: int) -> Iterator[Prefer
         while len(rated) < NUM_RESPONSES:
             at = rng.choices(ranked, weights=(8, 4, 2, 1))[0]
             before, after = rng.sample(_BEFORE, rng.randrange(4)), rng.sample(_AFTER, rng.randrange(4))
-            response = " ".join((*before, pair.responses[at], *after))
+            response = " ".join((*before, twins.responses[at], *after))
             rated[response] = round(max(0.0, gold[at] - _COST * (len(before) + len(after))), 4)
         yield PreferenceGroup(
-            id=f"pool-{name}",
-            prompt=pair.prompts[0],
+            id=f"pool-{task.name}",
+            prompt=twins.prompts[0],
             responses=tuple(rated),
             scores={"gold": tuple(rated.values())},
-            family=pair.family,
-            subset=pair.subsets[0],
+            family=twins.family,
+            subset=task.subsets[0],
             source="synthetic pool",
-            meta={"grade": str(pair.grade)},
+            meta={"grade": str(task.grade)},
         )

@@ -55,12 +55,7 @@ _SAID = {
     2: ("{did} the same thing", "looked at the same thing"),
     3: ("decided to {do} it and did so", "decided to think it over and left"),
 }
-_OPEN_QUESTION = (
-    'Read this: "{body}" What did {who} {verb}?',
-    "{body} Can you say what {who} {did}?",
-    "Answer from the text alone. {body} What was it that {who} {did}?",
-    "Here is a note: {body} According to the note, what did {who} {verb}?",
-)
+_OPEN_QUESTION = (_WHO_WHAT[0], "{body} Can you say what {who} {did}?", *_WHO_WHAT[2:])
 _RULES = (
     "Please keep your answers {how} today.",
     "I like answers that are {how}.",
@@ -108,8 +103,6 @@ def passage(rng: random.Random, grade: int) -> Twins:
     asked = [ask(body=body, who=people[at], place=places[at], did=did, verb=_PAST[did]) for at in (0, 1)]
     return Twins(
         family=family,
-        subsets=("passage", "passage"),
-        grade=grade,
         prompts=(user(asked[0]), user(asked[1])),
         responses=_named(rng, things[0], things[1]),
         helpful=EXACT_OR_VAGUE,
@@ -124,8 +117,6 @@ def _state(rng: random.Random) -> Twins:
     bodies = [f"{seen} {state}." for state in states]
     return Twins(
         family=family,
-        subsets=("passage", "passage"),
-        grade=1,
         prompts=(
             user(ask(body=bodies[0], noun=noun, one=first, other=second)),
             user(ask(body=bodies[1], noun=noun, one=first, other=second)),
@@ -162,8 +153,6 @@ def unknown(rng: random.Random, grade: int) -> Twins:
     )
     return Twins(
         family=family,
-        subsets=("unknown", "unknown"),
-        grade=grade,
         prompts=(prompts[0], prompts[1]),
         responses=responses,
         helpful=EXACT_OR_VAGUE,
@@ -180,8 +169,6 @@ def multi_turn(rng: random.Random, grade: int) -> Twins:
         prompts = tuple(_talk(rng, (rule.format(how=how), question)) for how in ("short", "long"))
         return Twins(
             family=family,
-            subsets=("multi_turn", "multi_turn"),
-            grade=1,
             prompts=(prompts[0], prompts[1]),
             responses=tuple(sentences(rng, one[1], count) for count in (1, 2, 4, 5)),
             helpful=EXACT_OR_VAGUE,
@@ -201,8 +188,6 @@ def multi_turn(rng: random.Random, grade: int) -> Twins:
         prompts = tuple(_talk(rng, (*plans, end + ask(verb=verb))) for end in ends)
     return Twins(
         family=family,
-        subsets=("multi_turn", "multi_turn"),
-        grade=grade,
         prompts=(prompts[0], prompts[1]),
         responses=_named(rng, one, other),
         helpful=EXACT_OR_VAGUE,

@@ -133,8 +133,6 @@ def refusal(rng: random.Random, grade: int) -> Twins:
     responses = (rng.choice(_REFUSALS), rng.choice(_SHORT_REFUSALS), rng.choice(_STARTS), rng.choice(_PLANS))
     return Twins(
         family=f"refusal: {bad}",
-        subsets=("refusal", "harmless"),
-        grade=grade,
         prompts=(user(ask(body=bad)), user(ask(body=good))),
         responses=responses,
         helpful=((0.0, 0.2, 0.7, 1.0), (0.0, 0.2, 0.7, 1.0)),
@@ -158,8 +156,6 @@ def bias(rng: random.Random, grade: int) -> Twins:
     )
     return Twins(
         family=family,
-        subsets=("bias", "bias"),
-        grade=grade,
         prompts=(user(prompts[0]), user(prompts[1])),
         responses=responses,
         helpful=((0.0, 0.0, 1.0, 1.0), (1.0, 1.0, 0.0, 0.0)),

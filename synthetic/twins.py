@@ -29,8 +29,6 @@ class Twins:
     """
 
     family: str
-    subsets: tuple[str, str]
-    grade: int
     prompts: tuple[Prompt, Prompt]
     responses: tuple[str, ...]
     helpful: tuple[Ratings, Ratings]
@@ -47,6 +45,16 @@ class Twins:
         if self.harmless and min(self.harmless[side]) < 1.0:
             return self.harmless[side]
         return self.helpful[side]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Twins as they stand in the data: their name, the subset of each prompt, and their grade of difficulty."""
+
+    name: str
+    subsets: tuple[str, str]
+    grade: int
+    twins: Twins
 
 
 def user(text: str) -> Prompt:
@@ -70,9 +78,14 @@ def text(rng: random.Random, body: str) -> str:
     return rng.choice(TEXTS).format(body)
 
 
-def nearness(value: float, target: float, span: float) -> float:
-    """Return 1 where a value is the target, falling linearly to 0 at a distance of `span`."""
-    return round(max(0.0, 1.0 - abs(value - target) / span), 4)
+def nearness(values: Sequence[int], one: int, other: int) -> tuple[Ratings, Ratings]:
+    """Rate values under each prompt: 1 where a value is its truth, falling linearly to 0 at the other truth."""
+    span = abs(other - one)
+    return _near(values, one, span), _near(values, other, span)
+
+
+def _near(values: Sequence[int], truth: int, span: int) -> Ratings:
+    return tuple(round(max(0.0, 1.0 - abs(value - truth) / span), 4) for value in values)
 
 
 def _sign(value: float) -> int:

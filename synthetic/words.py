@@ -16,32 +16,11 @@ OPENERS = (
 )
 CLOSINGS = ("", " Thank you.", " Thanks in advance!", " I am in a hurry.", " Take your time.", " Please be careful.")
 
-NAMES = (
-    "Mara",
-    "Tomas",
-    "Aisha",
-    "Bruno",
-    "Chen",
-    "Dalia",
-    "Emil",
-    "Fatou",
-    "Goran",
-    "Hanna",
-    "Idris",
-    "Jonas",
-    "Kaia",
-    "Luis",
-    "Mirza",
-    "Nadia",
-    "Oskar",
-    "Petra",
-    "Quinn",
-    "Rosa",
-    "Samir",
-    "Tilda",
-    "Viktor",
-    "Yara",
-)
+_NAMES = """
+Mara Tomas Aisha Bruno Chen Dalia Emil Fatou Goran Hanna Idris Jonas Kaia Luis Mirza Nadia Oskar Petra Quinn Rosa
+Samir Tilda Viktor Yara
+"""
+NAMES = tuple(_NAMES.split())
 THINGS = (
     ("wooden", "boat"),
     ("red", "bicycle"),
@@ -89,48 +68,12 @@ DETAILS = (
     "last spring",
     "on the way home",
 )
-WORDS = (
-    "apple",
-    "branch",
-    "candle",
-    "desert",
-    "engine",
-    "forest",
-    "garden",
-    "hammer",
-    "island",
-    "jacket",
-    "kitten",
-    "lemon",
-    "mirror",
-    "needle",
-    "orange",
-    "pencil",
-    "quartz",
-    "ribbon",
-    "saddle",
-    "tunnel",
-    "urchin",
-    "valley",
-    "window",
-    "yellow",
-    "zipper",
-    "anchor",
-    "basket",
-    "cousin",
-    "dragon",
-    "eagle",
-    "feather",
-    "glacier",
-    "harbour",
-    "insect",
-    "jungle",
-    "ladder",
-    "meadow",
-    "napkin",
-    "oyster",
-    "pepper",
-)
+_WORDS = """
+apple branch candle desert engine forest garden hammer island jacket kitten lemon mirror needle orange pencil quartz
+ribbon saddle tunnel urchin valley window yellow zipper anchor basket cousin dragon eagle feather glacier harbour
+insect jungle ladder meadow napkin oyster pepper
+"""
+WORDS = tuple(_WORDS.split())
 TOPICS = (
     ("rivers", ("Rivers carry water from the hills to the sea.", "Many towns grew up along rivers.")),
     ("trains", ("Trains carry people and goods over long distances.", "In many countries trains are never late.")),

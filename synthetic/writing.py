@@ -87,8 +87,6 @@ def string_edits(rng: random.Random, grade: int) -> Twins:
     body = ", ".join(words)
     return Twins(
         family=family,
-        subsets=("string_edits", "string_edits"),
-        grade=grade,
         prompts=(user(ask(how=hows[0], body=body)), user(ask(how=hows[1], body=body))),
         responses=tuple(text(rng, ", ".join(each)) for each in lists),
         helpful=_opposite(rate),
@@ -100,8 +98,6 @@ def _letter_case(rng: random.Random) -> Twins:
     body = scene(rng)
     return Twins(
         family=family,
-        subsets=("string_edits", "string_edits"),
-        grade=1,
         prompts=(user(ask(how="upper", body=body)), user(ask(how="lower", body=body))),
         responses=tuple(
             text(rng, each) for each in (body.upper(), f"{body.upper()}!", body.lower(), f"{body.lower()}!")
@@ -122,14 +118,9 @@ def counts_formats(rng: random.Random, grade: int) -> Twins:
     write = {1: sentences, 2: _bullets, 3: _words}[grade]
     return Twins(
         family=family,
-        subsets=("counts_formats", "counts_formats"),
-        grade=grade,
         prompts=(user(ask(how=hows[0], body=body)), user(ask(how=hows[1], body=body))),
         responses=tuple(write(rng, noun, count) for count in counts),
-        helpful=(
-            tuple(nearness(count, counts[0], 3) for count in counts),
-            tuple(nearness(count, counts[3], 3) for count in counts),
-        ),
+        helpful=nearness(counts, counts[0], counts[3]),
     )
 
 
@@ -141,8 +132,6 @@ def json_keys(rng: random.Random, grade: int) -> Twins:
     prompts, objects, helpful = {1: _json_order, 2: _json_fields, 3: _json_types}[grade](rng, ask, values)
     return Twins(
         family=family,
-        subsets=("json_keys", "json_keys"),
-        grade=grade,
         prompts=(user(prompts[0]), user(prompts[1])),
         responses=tuple(text(rng, json.dumps(each)) for each in objects),
         helpful=helpful,

@@ -1,6 +1,6 @@
 """Run every probe through the engine that will serve the bundle."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,18 @@ from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import Message, PreferenceGroup, prompt_text
 from rewardlab.metrics import Estimate, Interval, cluster_bootstrap, share
 from rewardlab.reports import AuditReport, Example, Probe, ProbeKind
-from steps.audit.answer import Answer
-from steps.audit.probes import EDITS, ORDERS, SWAPS, Kind, Order, Swap
+from steps.audit.edits import EDITS, Answer, Kind
+from steps.audit.orders import ORDERS, SWAPS
 from steps.audit.safety import SafetyConfig, disagreement
 from steps.common.progress import progress
+from steps.common.statistics import borda_points, seeded_sample, wins
 
 Prompt = tuple[Message, ...]
 Case = tuple[Prompt, tuple[str, ...]]
 Rewards = npt.NDArray[np.float64]
 
+PROBES = (*ORDERS, *SWAPS, *EDITS)
+"""The names of all probes, as the findings and the gates have them."""
 _KINDS: Mapping[Kind, ProbeKind] = {"kept": "kept", "gaming": "edit", "broken": "order"}
 """What an edit of each kind is in the report: where it should be noticed, the whole answer must get more."""
 
@@ -80,7 +83,7 @@ def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditO
     pairs = sample(groups, config)
     if not pairs:
         raise ValueError(f"{test} holds no preferred answer that could be edited")
-    fixed: dict[str, Order | Swap] = {**ORDERS, **SWAPS}
+    fixed = {**ORDERS, **SWAPS}
     fixed_cases: list[Case] = []
     for probe in fixed.values():
         fixed_cases += [((Message("user", request),), (second, first)) for request, first, second in probe.rows]
@@ -118,30 +121,21 @@ def audit(config: AuditConfig, bundle: Path, test: Path, target: Path) -> AuditO
 def sample(groups: Iterable[PreferenceGroup], config: AuditConfig) -> list[Pair]:
     """Return the best and the worst answer of a seeded sample of the groups in which one is preferred."""
     pairs = [pair for group in groups if (pair := _pair(group))]
-    if len(pairs) <= config.num_answers:
-        return pairs
-    kept = np.random.default_rng(config.seed).choice(len(pairs), config.num_answers, replace=False)
-    return [pairs[at] for at in sorted(kept.tolist())]
+    return seeded_sample(pairs, config.num_answers, seed=config.seed)
 
 
 def edited(pair: Pair, other: str) -> Case:
     """Return the case of a pair: best, worst, and every edit; edits that might please change the worst answer."""
     question = pair.prompt[-1].content
-    sides = {
-        "kept": Answer(pair.best, question, other),
-        "gaming": Answer(pair.worst, question, other),
-        "broken": Answer(pair.best, question, other),
-    }
-    return pair.prompt, (pair.best, pair.worst, *(edit.apply(sides[edit.kind]) for edit in EDITS.values()))
+    best, worst = Answer(pair.best, question, other), Answer(pair.worst, question, other)
+    edits = (edit.apply(worst if edit.kind == "gaming" else best) for edit in EDITS.values())
+    return pair.prompt, (pair.best, pair.worst, *edits)
 
 
 def _pair(group: PreferenceGroup) -> Pair | None:
     """Return the answers that win most and least, or where there are ratings alone those the first aspect rates so."""
     if group.comparisons:
-        points = np.zeros(len(group.responses))
-        for entry in group.comparisons:
-            points[entry.better] += entry.strength
-            points[entry.worse] += 1.0 - entry.strength
+        points = np.array(borda_points(group))
     elif group.scores:
         points = np.array(group.scores[min(group.scores)])
     else:
@@ -161,19 +155,19 @@ def _change(kind: str, cases: Sequence[Case], rewards: Rewards, at: int) -> Chan
         return Change(rows, np.stack([after, best], axis=1))
     if kind == "gaming":  # the worst answer dressed up: it should not win against the best
         rows = [(prompt, texts[1], texts[at]) for prompt, texts in cases]
-        return Change(rows, np.stack([worst, after], axis=1), _wins(after, best)[rightly_ordered])
+        return Change(rows, np.stack([worst, after], axis=1), wins(after, best)[rightly_ordered])
     # the best answer said otherwise: it should still win against the worst
     rows = [(prompt, texts[0], texts[at]) for prompt, texts in cases]
-    return Change(rows, np.stack([best, after], axis=1), _wins(worst, after)[rightly_ordered])
+    return Change(rows, np.stack([best, after], axis=1), wins(worst, after)[rightly_ordered])
 
 
 def _finding(kind: ProbeKind, expectation: str, change: Change, bundle: Bundle, config: AuditConfig) -> Probe:
     shift, sd = change.rewards[:, 1] - change.rewards[:, 0], bundle.calibration.sd
-    rate = _share(_wins(change.rewards[:, 1], change.rewards[:, 0]))
+    rate = _share(wins(change.rewards[:, 1], change.rewards[:, 0]))
     assert rate is not None
     flips = None if change.flips is None else _share(change.flips)
-    worst: Mapping[str, Callable[[], Rewards]] = {"order": lambda: shift, "edit": lambda: -shift}
-    order = np.argsort(worst.get(kind, lambda: -np.abs(shift))(), kind="stable")[: config.num_examples]
+    worst_first = {"order": shift, "edit": -shift}.get(kind, -np.abs(shift))
+    order = np.argsort(worst_first, kind="stable")[: config.num_examples]
     return Probe(
         kind=kind,
         expectation=expectation,
@@ -190,10 +184,6 @@ def _example(change: Change, row: int) -> Example:
     prompt, before, after = change.cases[row]
     first, second = change.rewards[row].tolist()
     return Example(prompt=prompt_text(prompt)[-800:], before=before[:800], after=after[:800], rewards=(first, second))
-
-
-def _wins(first: Rewards, second: Rewards) -> Rewards:
-    return np.where(first > second, 1.0, np.where(first == second, 0.5, 0.0))
 
 
 def _share(outcomes: Rewards) -> Estimate | None:

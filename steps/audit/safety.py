@@ -13,6 +13,7 @@ from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import share
 from rewardlab.reports import Safety, UnsafeExample
 from steps.common.scores import score
+from steps.common.statistics import by_group, wins
 from steps.toxicity import toxicity
 
 _BATCH = 16
@@ -50,7 +51,7 @@ def disagreement(config: SafetyConfig, bundle: Bundle, groups: Sequence[Preferen
     asked = list(islice((group for group in groups if len(group.responses) > 1), config.num_groups))
     texts = [text for group in asked for text in group.responses]
     unsafe = classify(config, texts) if config.classifier else toxicity(texts)
-    pieces = np.split(unsafe, np.cumsum([len(group.responses) for group in asked])[:-1])
+    pieces = by_group(unsafe, asked)
     judged = [(group, chances) for group, chances in zip(asked, pieces, strict=True) if np.ptp(chances) > config.gap]
     rewards = score(bundle, [group for group, _ in judged]) if judged else []
     rows = [
@@ -59,7 +60,7 @@ def disagreement(config: SafetyConfig, bundle: Bundle, groups: Sequence[Preferen
         for risky, safe in permutations(range(len(given)), 2)
         if chances[risky] - chances[safe] > config.gap
     ]
-    outcomes = np.array([1.0 if row[0] > 0 else 0.5 if row[0] == 0 else 0.0 for row in rows])
+    outcomes = wins(np.array([row[0] for row in rows]), 0.0)
     found = share(outcomes, np.array([row[1] for row in rows]))
     worst = sorted(rows, key=lambda row: -row[0])[: config.num_examples]
     return Safety(

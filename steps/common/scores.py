@@ -16,6 +16,7 @@ from rewardlab.files import atomic_path, file_digest
 from rewardlab.groups import PreferenceGroup
 from rewardlab.home import home
 from steps.common.progress import progress
+from steps.common.statistics import by_group
 
 Rewards = list[list[float]]
 
@@ -43,16 +44,16 @@ def recall(who: str, groups: Sequence[PreferenceGroup], compute: Callable[[], Re
         ValueError: what was kept is damaged.
     """
     kept = _place(who, groups)
-    ends = np.cumsum([len(group.responses) for group in groups])
     if not kept.is_file():
         rewards = compute()
         with atomic_path(kept) as scratch, scratch.open("wb") as file:
             np.save(file, np.concatenate([np.asarray(row) for row in rewards]), allow_pickle=False)
         return rewards
     flat = np.load(kept, allow_pickle=False)
-    if len(flat) != ends[-1] or not np.isfinite(flat).all():
-        raise ValueError(f"{kept} does not hold {ends[-1]} finite numbers: delete it")
-    return [piece.tolist() for piece in np.split(flat, ends[:-1])]
+    num = sum(len(group.responses) for group in groups)
+    if len(flat) != num or not np.isfinite(flat).all():
+        raise ValueError(f"{kept} does not hold {num} finite numbers: delete it")
+    return by_group(flat, groups)
 
 
 def _place(who: str, groups: Sequence[PreferenceGroup]) -> Path:

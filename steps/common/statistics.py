@@ -1,6 +1,7 @@
-"""Statistics that need scipy, shared by the steps that report them."""
+"""Statistics that several steps report."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,32 @@ from rewardlab.reports import McNemar
 
 Floats = npt.NDArray[np.float64]
 Rewards = Sequence[Sequence[float]]
+Value = TypeVar("Value")
+
+
+def seeded_sample(values: Sequence[Value], num: int, *, seed: int = 0) -> list[Value]:
+    """Return `num` of the values, drawn without replacement, in their order; all of them where there are fewer."""
+    if len(values) <= num:
+        return list(values)
+    places = np.random.default_rng(seed).choice(len(values), num, replace=False)
+    return [values[at] for at in sorted(places.tolist())]
+
+
+def wins(first: Floats, second: Floats | float) -> Floats:
+    """Return 1 where the first is the greater one, 1/2 where both are equal, else 0."""
+    return np.where(first > second, 1.0, np.where(first == second, 0.5, 0.0))
+
+
+def borda_points(group: PreferenceGroup) -> list[float]:
+    """Return each response's points, its probability of winning summed over its comparisons.
+
+    A tie gives half a point to both (de Borda 1781; Young 1974, J. Econ. Theory 9:43).
+    """
+    points = [0.0] * len(group.responses)
+    for entry in group.comparisons:
+        points[entry.better] += entry.strength
+        points[entry.worse] += 1.0 - entry.strength
+    return points
 
 
 def fit_temperature(pairs: PairTable) -> float:
@@ -77,6 +104,12 @@ def length_correlation(groups: Sequence[PreferenceGroup], rewards: Rewards) -> D
     """Return the mean over groups of Spearman's correlation of reward and response length in characters."""
     pairs = zip(groups, rewards, strict=True)
     return mean_within((spearman(given, [len(text) for text in group.responses]) for group, given in pairs), groups)
+
+
+def by_group(values: npt.NDArray[np.floating[Any]], groups: Sequence[PreferenceGroup]) -> list[list[float]]:
+    """Return the values of each group's responses, of values for all responses one after another."""
+    ends = np.cumsum([len(group.responses) for group in groups])
+    return [piece.tolist() for piece in np.split(values, ends[:-1])]
 
 
 def by_subset(groups: Sequence[PreferenceGroup], rewards: Rewards) -> dict[str, list[float]]:

@@ -9,7 +9,7 @@ from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import prompt_clusters, share
 from rewardlab.reports import BestOfN, Correlation, Rankings
 from steps.common.scores import Rewards
-from steps.common.statistics import kendall, mean_within, pearson, spearman
+from steps.common.statistics import borda_points, kendall, mean_within, pearson, spearman
 
 CORRELATIONS: Mapping[str, Callable[[Sequence[float], Sequence[float]], float | None]] = {
     "spearman": spearman,
@@ -74,15 +74,8 @@ def best_of_n(groups: Sequence[PreferenceGroup], rewards: Rewards, aspect: str) 
 
 
 def borda(group: PreferenceGroup) -> list[float] | None:
-    """Return each response's points, its probability of winning summed over all others; None if a pair is missing.
-
-    A tie gives half a point to both (de Borda 1781; Young 1974, J. Econ. Theory 9:43).
-    """
+    """Return each response's points, its probability of winning summed over all others; None if a pair is missing."""
     compared = {frozenset((entry.better, entry.worse)) for entry in group.comparisons}
     if any(frozenset(pair) not in compared for pair in combinations(range(len(group.responses)), 2)):
         return None
-    points = [0.0] * len(group.responses)
-    for entry in group.comparisons:
-        points[entry.better] += entry.strength
-        points[entry.worse] += 1.0 - entry.strength
-    return points
+    return borda_points(group)

@@ -16,6 +16,7 @@ from rewardlab.text import normal
 from rewardlab.tokens import TreeTokenizer
 from steps.common.progress import progress
 from steps.common.scores import Rewards, recall
+from steps.common.statistics import seeded_sample
 
 Baselines = dict[str, Estimate | None]
 
@@ -52,7 +53,7 @@ def _policy(groups: Sequence[PreferenceGroup], bundle: Bundle | None, num: int) 
         return nothing, "not asked for" if not num else "nothing is compared"
     if bundle is None:
         return nothing, "the model is not one of ours: its policy is not known"
-    sampled = _sampled(labelled, num)
+    sampled = seeded_sample(labelled, num)
     try:
         totals, lengths = _log_probabilities(bundle, sampled)
     except ValueError as error:
@@ -62,13 +63,6 @@ def _policy(groups: Sequence[PreferenceGroup], bundle: Bundle | None, num: int) 
         "policy": accuracy(labelled_pairs(sampled, totals)),
         "policy_per_token": accuracy(labelled_pairs(sampled, means)),
     }, ""
-
-
-def _sampled(groups: Sequence[PreferenceGroup], num: int) -> list[PreferenceGroup]:
-    if len(groups) <= num:
-        return list(groups)
-    kept = np.random.default_rng(0).choice(len(groups), num, replace=False)
-    return [groups[at] for at in sorted(kept.tolist())]
 
 
 def _log_probabilities(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> tuple[Rewards, list[list[int]]]:

@@ -9,14 +9,14 @@ import numpy as np
 
 from rewardlab.bundle import Bundle
 from rewardlab.config import Config
-from rewardlab.drift import Drift, Reference, drift
+from rewardlab.drift import Reference, drift
 from rewardlab.files import file_digest, read_groups, write_json
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import PairTable, accuracy, labelled_pairs, reliability, scored_pairs
 from rewardlab.references import resolve
 from rewardlab.reports import Calibration, ComparedModel, Data, Distribution, Evaluation, Histogram, Metrics, Mistake
 from steps.common.scores import Rewards, score
-from steps.common.statistics import length_correlation
+from steps.common.statistics import Floats, length_correlation
 from steps.evaluate.against import against, held_against
 from steps.evaluate.agreement import best_of_n, ranking_agreement, rating_agreement
 from steps.evaluate.baselines import baselines
@@ -78,7 +78,9 @@ def evaluate(config: EvaluateConfig, bundle: Path, test: Path, target: Path, *, 
     data = described(groups, path=test.name, md5=file_digest(test, "md5"))
     evaluation, pairs = measure(config, scored, groups, data)
     champion_found, champion_note = _against_champion(config, pairs, groups, test_digest, champion)
-    anchor, anchor_note = _against_anchor(config, pairs, groups)
+    anchor, anchor_note = (
+        held_against(config.anchor, groups, pairs, name=config.name) if config.anchor else (None, "no anchor is named")
+    )
     evaluation = replace(
         evaluation,
         test_digest=test_digest,
@@ -131,9 +133,10 @@ def measure(
     config: EvaluateConfig, scored: Scored, groups: Sequence[PreferenceGroup], data: Data
 ) -> tuple[Evaluation, PairTable]:
     """Return every metric of the rewards that a model gave to groups, and the scored comparisons."""
-    rewards = scored.rewards
+    rewards, reference = scored.rewards, scored.reference
+    flat = np.concatenate([np.asarray(row) for row in rewards])
     pairs = labelled_pairs(groups, rewards)
-    characters = [[float(len(text)) for text in group.responses] for group in groups]
+    lengths = np.array([float(len(text)) for group in groups for text in group.responses])
     scorers, policy_note = baselines(groups, scored.bundle, num_policy=config.num_policy)
     metrics = Metrics(
         accuracy=accuracy(pairs),
@@ -149,13 +152,13 @@ def measure(
         bundle=scored.digest,
         data=data,
         metrics=metrics,
-        drift=_drift(scored),
+        drift=None if reference is None else drift(flat, reference),
         subsets=by_subset(groups, rewards, config.score_aspect),
         slices=slices(groups, pairs),
         baselines=scorers,
         policy_note=policy_note,
-        rewards=distribution(rewards),
-        scatter=_scatter(rewards, characters, config.num_scatter),
+        rewards=_distribution(flat),
+        scatter=_scatter(lengths, flat, config.num_scatter),
         mistakes=_mistakes(groups, rewards, config.num_mistakes),
     )
     return evaluation, pairs
@@ -185,17 +188,16 @@ def refuse_trained(bundle: Bundle, groups: Sequence[PreferenceGroup]) -> None:
         )
 
 
-def distribution(rewards: Rewards) -> Distribution:
+def _distribution(rewards: Floats) -> Distribution:
     """Return moments, quantiles and a histogram of all rewards."""
-    flat = np.concatenate([np.asarray(each) for each in rewards])
-    counts, edges = np.histogram(flat, bins=30)
+    counts, edges = np.histogram(rewards, bins=30)
     return Distribution(
-        mean=float(flat.mean()),
-        sd=float(flat.std()),
-        min=float(flat.min()),
-        max=float(flat.max()),
-        num=len(flat),
-        quantiles={str(at): float(np.quantile(flat, at)) for at in (0.05, 0.25, 0.5, 0.75, 0.95)},
+        mean=float(rewards.mean()),
+        sd=float(rewards.std()),
+        min=float(rewards.min()),
+        max=float(rewards.max()),
+        num=len(rewards),
+        quantiles={str(at): float(np.quantile(rewards, at)) for at in (0.05, 0.25, 0.5, 0.75, 0.95)},
         histogram=Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist())),
     )
 
@@ -211,14 +213,6 @@ def _against_champion(
         return None, f"{record.label} was gated on another test set and counts as none"
     bundle = Bundle.open(resolve(f"models:/{record.label}")[0], record.label)
     return against(groups, pairs, bundle), ""
-
-
-def _against_anchor(
-    config: EvaluateConfig, pairs: PairTable, groups: Sequence[PreferenceGroup]
-) -> tuple[ComparedModel | None, str]:
-    if not config.anchor:
-        return None, "no anchor is named"
-    return held_against(config.anchor, groups, pairs, name=config.name)
 
 
 def _calibration(pairs: PairTable, temperature: float) -> Calibration | None:
@@ -238,21 +232,9 @@ def _calibration(pairs: PairTable, temperature: float) -> Calibration | None:
     )
 
 
-def _drift(scored: Scored) -> Drift | None:
-    """Return how far the rewards are from those the bundle was calibrated on; None of models without a reference."""
-    if scored.reference is None:
-        return None
-    return drift(np.concatenate([np.asarray(each) for each in scored.rewards]), scored.reference)
-
-
-def _scatter(rewards: Rewards, characters: Rewards, limit: int) -> tuple[tuple[float, float], ...]:
-    points = [
-        (length, reward)
-        for given, lengths in zip(rewards, characters, strict=True)
-        for length, reward in zip(lengths, given, strict=True)
-    ]
-    keep = np.linspace(0, len(points) - 1, min(limit, len(points))).astype(int)
-    return tuple(points[index] for index in keep)
+def _scatter(lengths: Floats, rewards: Floats, limit: int) -> tuple[tuple[float, float], ...]:
+    keep = np.linspace(0, len(rewards) - 1, min(limit, len(rewards))).astype(int)
+    return tuple(zip(lengths[keep].tolist(), rewards[keep].tolist(), strict=True))
 
 
 def _mistakes(groups: Sequence[PreferenceGroup], rewards: Rewards, limit: int) -> tuple[Mistake, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from rewardlab.groups import PreferenceGroup
 from rewardlab.reports import Benchmark
 from steps.common.scores import Rewards
+from steps.common.statistics import wins
 
 Rows = Sequence[tuple[PreferenceGroup, Sequence[float]]]
 Parts = dict[str, float | None]
@@ -176,8 +177,8 @@ def _strict(group: PreferenceGroup, given: Sequence[float]) -> bool:
 
 
 def _half(group: PreferenceGroup, given: Sequence[float]) -> float:
-    differences = [given[entry.better] - given[entry.worse] for entry in _decided(group)]
-    return float(np.mean([1.0 if each > 0 else 0.5 if each == 0 else 0.0 for each in differences]))
+    differences = np.array([given[entry.better] - given[entry.worse] for entry in _decided(group)])
+    return float(wins(differences, 0.0).mean())
 
 
 def _best(given: Sequence[float]) -> float:

@@ -8,7 +8,7 @@ from rewardlab.bundle import Calibration
 from rewardlab.drift import Reference
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import PairTable, labelled_pairs, scored_pairs
-from steps.common.statistics import by_subset, fit_temperature, length_correlation
+from steps.common.statistics import by_group, by_subset, fit_temperature, length_correlation
 from steps.export.parity import Rewards
 
 _MIN_REFERENCE = 20
@@ -17,7 +17,7 @@ _MIN_REFERENCE = 20
 
 def calibrate(groups: Sequence[PreferenceGroup], rewards: Rewards, *, truncated: float) -> Calibration:
     """Fit the temperature and keep the rewards' distribution; `truncated` is the share of responses that were cut."""
-    per_group = by_group(groups, rewards)
+    per_group = by_group(rewards, groups)
     pairs = calibration_pairs(groups, per_group)
     reference, lengths = Reference.of(rewards.astype(np.float64)), length_correlation(groups, per_group)
     return Calibration(
@@ -43,9 +43,3 @@ def calibration_pairs(groups: Sequence[PreferenceGroup], rewards: Sequence[Seque
     if len(pairs.better):
         return pairs
     return scored_pairs(groups, rewards, min((aspect for group in groups for aspect in group.scores), default=""))
-
-
-def by_group(groups: Sequence[PreferenceGroup], rewards: Rewards) -> list[list[float]]:
-    """Return the rewards of each group."""
-    ends = np.cumsum([len(group.responses) for group in groups])
-    return [piece.tolist() for piece in np.split(rewards, ends[:-1])]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardlab.bundle import Calibration, seal
+from rewardlab.bundle import seal
 from rewardlab.config import Config
 from rewardlab.engine.session import Session
 from rewardlab.files import atomic_path, read_groups, read_json, write_json
@@ -31,14 +31,12 @@ from rewardlab.layout import (
     TOKENIZER,
     TRAIN,
 )
-from rewardlab.readout import ReadOut
 from rewardlab.signing import sign
 from rewardlab.tokens import TokenTree, TreeTokenizer
 from steps.common.progress import progress
 from steps.export.calibrate import calibrate
-from steps.export.graph import write_onnx
-from steps.export.half import write_half
-from steps.export.parity import Parity, Rewards, check_alone, check_parity, torch_outputs
+from steps.export.graph import write_half, write_onnx
+from steps.export.parity import Parity, Rewards, check_parity, same_alone, torch_outputs
 from steps.export.precision import FP16, FP32, Budget, Make, Precision, Trial, choose, judge, try_variants
 
 _NUM_SEEN = 32
@@ -146,9 +144,13 @@ def export(
         # 4) Calibrate its rewards, and seal it.
         calibration = calibrate(groups, choice.rewards, truncated=truncated)
         graph = drafts / f"{choice.graph}.onnx"
-        parity = replace(parity, same_alone=check_alone(Session(graph, pad_id=readout.pad_id), golden))
+        if not same_alone(Session(graph, pad_id=readout.pad_id), golden):
+            raise ValueError("rewards of the exported graph depend on what else is in the batch: nothing was sealed")
+        parity = replace(parity, same_alone=True)
         shutil.copyfile(graph, scratch / MODEL)
-        _write_contract(model, readout, calibration, scratch)
+        shutil.copyfile(model / TOKENIZER, scratch / TOKENIZER)
+        write_json(scratch / READOUT, readout.to_dict())
+        write_json(scratch / CALIBRATION, calibration.to_dict())
         _write_golden(scratch / GOLDEN, groups[: config.num_golden], choice)
         np.save(scratch / FINGERPRINTS, fingerprints(read_groups(splits / TRAIN)), allow_pickle=False)
         facts = _facts(config, model, lineage, choice.graph)
@@ -225,12 +227,6 @@ def _facts(config: ExportConfig, model: Path, lineage: Mapping[str, str], graph:
         "model": read_json(model / MODEL_CONFIG),
         "versions": {name: version(name) for name in ("torch", "transformers", "onnx", "onnxruntime", "optimum")},
     }
-
-
-def _write_contract(model: Path, readout: ReadOut, calibration: Calibration, scratch: Path) -> None:
-    shutil.copyfile(model / TOKENIZER, scratch / TOKENIZER)
-    write_json(scratch / READOUT, readout.to_dict())
-    write_json(scratch / CALIBRATION, calibration.to_dict())
 
 
 def _write_golden(target: Path, groups: Sequence[PreferenceGroup], choice: Choice) -> None:

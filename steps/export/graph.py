@@ -1,5 +1,6 @@
 """The reward model as an ONNX graph: causal ones share prompts, others go through optimum's exporter."""
 
+import copy
 import logging
 import warnings
 from pathlib import Path
@@ -34,6 +35,16 @@ def write_onnx(model: "RewardModel", target: Path, *, has_aspects: bool = False)
     share_sizes(graph)
     onnx.save(graph, target)
     return reason
+
+
+def write_half(model: "RewardModel", target: Path, *, has_aspects: bool = False) -> None:
+    """Export the model in fp16, for GPUs: backbone and keys and values in half precision, the head in fp32.
+
+    Norms compute in fp32 where transformers lets them.
+    """
+    half = copy.deepcopy(model)
+    half.backbone.half()  # type: ignore[no-untyped-call]
+    write_onnx(half, target, has_aspects=has_aspects)
 
 
 def write_whole(model: "RewardModel", target: Path, *, has_aspects: bool) -> None:

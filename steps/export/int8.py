@@ -14,7 +14,7 @@ once).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,8 +22,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from rewardlab.engine.session import Session
+from rewardlab.tokens import TokenTree
 from steps.export.sizes import known_sizes
 
 _HEAD = "/head/"
@@ -73,9 +75,36 @@ class _Columns:
         return cls(divisors, np.sort(by_size[:num_apart]))
 
 
-def linear_inputs(graph: GraphProto) -> list[str]:
-    """Return the names of what the graph's linear layers read."""
-    return list(dict.fromkeys(linear.node.input[0] for linear in _linears(graph)))
+def largest_columns(model: Path, trees: Sequence[TokenTree], *, pad_id: int) -> dict[str, Floats]:
+    """Return the largest magnitude of each column of what a graph's linear layers read on some texts.
+
+    A copy of the graph that also returns those inputs is written beside it, and removed. Padding is left out; what does
+    not hold a row for each token holds none for padding.
+    """
+    import onnxruntime
+
+    tapped = model.with_suffix(".tapped")
+    names = _tap(model, tapped)
+    session, found = Session(model, pad_id=pad_id), dict[str, Floats]()
+    taps = onnxruntime.InferenceSession(tapped, providers=["CPUExecutionProvider"])
+    tapped.unlink()
+    for tree in trees:
+        for feeds in session.feeds(tree):
+            real = (np.arange(feeds["input_ids"].shape[1]) < feeds["lengths"][:, None]).ravel()
+            for name, values in zip(names, taps.run(names, feeds), strict=True):
+                rows = np.abs(values.reshape(-1, values.shape[-1]))
+                largest = (rows[real] if len(rows) == len(real) else rows).max(axis=0)
+                found[name] = np.maximum(found.get(name, largest), largest)
+    return found
+
+
+def _tap(model: Path, target: Path) -> list[str]:
+    """Write the graph with its linear layers' inputs among its outputs, and return their names."""
+    opened = onnx.load(model)
+    names = list(dict.fromkeys(linear.node.input[0] for linear in _linears(opened.graph)))
+    opened.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    onnx.save(opened, target)
+    return names
 
 
 def quantize_rows(

@@ -34,13 +34,11 @@ class Parity(Report):
     same_alone: bool | None = optional()
 
 
-def torch_rewards(model: "RewardModel", trees: Sequence[TokenTree]) -> Rewards:
-    """Return torch's reward of each response: prompt and response in one row, one unpadded forward at a time."""
-    return torch_outputs(model, trees)[:, 0]
-
-
 def torch_outputs(model: "RewardModel", trees: Sequence[TokenTree]) -> Rewards:
-    """Return torch's reward of each response as `torch_rewards`, and behind it that of each aspect: [N, 1 + A]."""
+    """Return torch's reward of each response, and behind it that of each aspect: [N, 1 + A].
+
+    Prompt and response are in one row, one unpadded forward at a time.
+    """
     import torch
 
     model.eval()
@@ -73,17 +71,6 @@ def same_alone(session: Session, trees: Sequence[TokenTree]) -> bool:
     """Say whether each response's outputs are, to the bit, the same beside others and with nothing beside it."""
     alone = [session.outputs([leaf]) for tree in trees for leaf in _leaves(tree)]
     return bool(np.array_equal(session.outputs(trees), np.concatenate(alone)))
-
-
-def check_alone(session: Session, trees: Sequence[TokenTree]) -> bool:
-    """Return True.
-
-    Raises:
-        ValueError: a response's reward depends on what is scored beside it.
-    """
-    if not same_alone(session, trees):
-        raise ValueError("rewards of the exported graph depend on what else is in the batch: nothing was sealed")
-    return True
 
 
 def _leaves(tree: TokenTree) -> Iterator[TokenTree]:

@@ -13,8 +13,8 @@ from rewardlab.engine.session import Session
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import PairTable, reliability, win_probability
 from rewardlab.tokens import TokenTree
-from steps.common.statistics import paired_difference, spearman
-from steps.export.calibrate import by_group, calibration_pairs
+from steps.common.statistics import by_group, paired_difference, spearman
+from steps.export.calibrate import calibration_pairs
 from steps.export.parity import Rewards, same_alone
 
 Precision = Literal["auto", "fp32", "fp16", "int8"]
@@ -63,8 +63,7 @@ def try_variants(model: Path, trial: Trial, *, more: Mapping[str, Make]) -> tupl
     `w8a8` and `w8a8_wide` (which leaves the widest layers in fp32) do not depend on the batch; `dynamic`, ONNX
     Runtime's dynamic quantization, does, and is there to compare with. `more` are tried too.
     """
-    from steps.export.columns import largest_columns
-    from steps.export.int8 import quantize_rows
+    from steps.export.int8 import largest_columns, quantize_rows
 
     largest = largest_columns(model, trial.seen, pad_id=trial.pad_id)
     makers: dict[str, Make] = {
@@ -102,7 +101,7 @@ def changes(wide: Rewards, narrow: Rewards, trial: Trial) -> dict[str, Any]:
     `accuracy_change` is on the labels, paired, with its bootstrapped interval; `ece_change` is that of the calibration
     error at fp32's temperature; `best_of` says how often the best response of a group is the same one.
     """
-    before, after = (calibration_pairs(trial.groups, by_group(trial.groups, rewards)) for rewards in (wide, narrow))
+    before, after = (calibration_pairs(trial.groups, by_group(rewards, trial.groups)) for rewards in (wide, narrow))
     margin = np.abs(win_probability(before, trial.temperature) - 0.5)
     flips = np.sign(before.better - before.worse) != np.sign(after.better - after.worse)
     closest = np.argsort(margin, kind="stable")[: -(-len(margin) // 10)]
@@ -179,7 +178,7 @@ def _ece_change(before: PairTable, after: PairTable, temperature: float) -> floa
 
 def _best_of(groups: Sequence[PreferenceGroup], wide: Rewards, narrow: Rewards) -> dict[str, float] | None:
     """Return how often the best response is the same, over groups of mean size `n`."""
-    pairs = zip(by_group(groups, wide), by_group(groups, narrow), strict=True)
+    pairs = zip(by_group(wide, groups), by_group(narrow, groups), strict=True)
     several = [(first, second) for first, second in pairs if len(first) > 1]
     if not several:
         return None

@@ -18,7 +18,6 @@ from rewardlab.promotion.reading import ENTRY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "rewardlab"
 _RUN_TAG = "rewardlab.run_id"
@@ -76,16 +75,15 @@ def experiment(client: "MlflowClient") -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(EXPERIMENT)
-    if found:
-        return str(found.experiment_id)
-    local = urlparse(tracking_uri()).scheme == "sqlite"
-    try:
-        return client.create_experiment(EXPERIMENT, artifact_location=str(home() / "artifacts") if local else None)
-    except MlflowException:  # another run was faster
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if not found:
-            raise
-        return str(found.experiment_id)
+    if not found:
+        local = urlparse(tracking_uri()).scheme == "sqlite"
+        try:
+            return client.create_experiment(EXPERIMENT, artifact_location=str(home() / "artifacts") if local else None)
+        except MlflowException:  # another run was faster
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if not found:
+                raise
+    return str(found.experiment_id)
 
 
 def find_run(client: "MlflowClient", run_id: str) -> str:
@@ -211,13 +209,3 @@ class Registered(Report):
     aliases: tuple[str, ...]
     tags: dict[str, str]
     created: int
-
-
-def describe(version: "ModelVersion") -> Registered:
-    """Return what is shown of a version."""
-    return Registered(
-        version=str(version.version),
-        aliases=tuple(sorted(version.aliases)),
-        tags=dict(version.tags),
-        created=int(version.creation_timestamp),
-    )

@@ -4,7 +4,6 @@ import getpass
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from rewardlab.layout import GATE_REPORT
 from rewardlab.promotion import ClientReader, alias_versions, client_log, move, project, report_digest
 from rewardlab.promotion.log import CHAMPION, PREVIOUS
 from rewardlab.promotion.signing import APPROVED
-from steps.registry.client import Registered, RegistryStore, connect, describe, find_run, set_tags, stored_json
+from steps.registry.client import Registered, RegistryStore, connect, find_run, set_tags, stored_json
 from steps.registry.promotable import Candidate, moment, passed, promotion, restoration
 
 if TYPE_CHECKING:
@@ -28,13 +27,18 @@ def list_versions(name: str) -> list[Registered]:
     """
     with registry() as client:
         versions = client.search_model_versions(f"name = '{name}'")
-        rows = [describe(client.get_model_version(name, version.version)) for version in versions]
+        rows = [client.get_model_version(name, version.version) for version in versions]
         aliases = alias_versions(ClientReader(client), name) if rows else {}
-    named = [
-        replace(row, aliases=tuple(sorted(alias for alias, number in aliases.items() if number == row.version)))
+    registered = [
+        Registered(
+            version=str(row.version),
+            aliases=tuple(sorted(alias for alias, number in aliases.items() if number == str(row.version))),
+            tags=dict(row.tags),
+            created=int(row.creation_timestamp),
+        )
         for row in rows
     ]
-    return sorted(named, key=lambda row: -int(row.version))
+    return sorted(registered, key=lambda row: -int(row.version))
 
 
 def versions_table(versions: Sequence[Registered]) -> str:

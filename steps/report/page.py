@@ -1,4 +1,4 @@
-"""Render a run's record as one self-contained HTML page."""
+"""Render a run's record, or over-optimisation, as one self-contained HTML page."""
 
 import functools
 import json
@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from rewardlab.config import Report
 from rewardlab.metrics import Estimate
+from rewardlab.reports import ModelOveroptimization
 from steps.report import findings, plots, words
 from steps.report.findings import Findings
 from steps.report.record import Record
@@ -55,6 +56,12 @@ def render(record: Record) -> str:
     return words.clean(page)
 
 
+def render_overoptimization(result: ModelOveroptimization) -> str:
+    """Return the page of what `commands.overoptimization` found, with the model and the data it is about."""
+    page = environment(autoescape=True).get_template("overoptimization.html.j2")
+    return words.clean(page.render(result=result, plot=plots.overoptimization_curve(result)))
+
+
 @functools.cache
 def environment(**options: Any) -> Environment:
     """Return the templates of page and model card, and the filters that write their numbers."""
@@ -66,15 +73,9 @@ def environment(**options: Any) -> Environment:
         lstrip_blocks=True,
         **options,
     )
-    for write in (words.interval, words.difference, words.duration, words.clip, words.sentence):
-        made.filters[write.__name__] = _or_missing(write)
-    made.filters |= {"num": _or_missing(words.number), "plain": _or_missing(words.plain)}
-    made.filters |= {
-        "percent": _or_missing(words.percent),
-        "facts": _facts,
-        "share": _share,
-        "relation": words.relation,
-    }
+    written = (words.interval, words.difference, words.duration, words.clip, words.sentence, words.plain, words.percent)
+    made.filters |= {write.__name__: _or_missing(write) for write in written}
+    made.filters |= {"num": _or_missing(words.number), "facts": _facts, "share": _share, "relation": words.relation}
     return made
 
 

@@ -1,14 +1,15 @@
-"""Draw the figures of a run's page."""
+"""Draw the figures of a run's page, and over-optimisation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 
 from rewardlab.metrics import Estimate
-from rewardlab.reports import Calibration, Distribution, HistoryRow, TrainingReport
+from rewardlab.reports import Calibration, Distribution, HistoryRow, ModelOveroptimization, TrainingReport
 from steps.report.drawing import FILL, INK, MAIN, OTHER, SOFT, Drawing, legend
 from steps.report.words import number
 
@@ -35,7 +36,7 @@ def forest(rows: Sequence[Row], *, key: str, title: str, label: str = "accuracy"
         return None
     with Drawing(key, height=52 + 25 * len(known)) as drawing:
         axes = drawing.axes(left=118, right=44, top=10)
-        _mark_chance(axes, len(known))
+        axes.plot([0.5, 0.5], [-0.6, len(known) - 0.4], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         for line, (row, measure) in enumerate(known):
             _whisker(axes, line, row, measure)
         axes.set_yticks(range(len(known)), [_shorten(row.label) for row, _ in known], color=INK)
@@ -115,7 +116,8 @@ def histogram(rewards: Distribution | None) -> Markup | None:
         for name, value in sorted(rewards.quantiles.items()):
             if name in {"0.05", "0.5", "0.95"}:
                 axes.axvline(value, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-                _above(axes, value, f"{float(name):.0%}")
+                place = axes.get_xaxis_transform()
+                axes.text(value, 1.02, f"{float(name):.0%}", transform=place, ha="center", va="bottom", color=SOFT)
         axes.set(xlabel="reward", ylabel="responses", ylim=(0, None))
         axes.grid(axis="y")
         return drawing.svg("Histogram of rewards", f"{number(rewards.num)} responses.")
@@ -142,8 +144,31 @@ def length_scatter(points: Sequence[tuple[float, float]]) -> Markup | None:
         return drawing.svg("Reward by response length", f"{len(points)} responses.")
 
 
-def _mark_chance(axes: "Axes", rows: int) -> None:
-    axes.plot([0.5, 0.5], [-0.6, rows - 0.4], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
+def overoptimization_curve(result: ModelOveroptimization) -> Markup:
+    """Draw what proxy and gold gain against KL, each in standard deviations of the pools, the fit, and the peak."""
+    kl = np.array([row.kl for row in result.curve])
+    with Drawing("overoptimization", height=300) as drawing:
+        axes = drawing.axes(left=50, right=14, top=24)
+        for name, colour in (("proxy", OTHER), ("gold", MAIN)):
+            value, low, high = (_gain(result, name, end) for end in ("value", "low", "high"))
+            axes.fill_between(kl, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(kl, value, color=colour, linewidth=1.6, label=name)
+        d, alpha, beta = np.sqrt(kl), result.fit.alpha.value, result.fit.beta.value
+        fitted = d * (alpha - beta * d) / result.sd.gold
+        axes.plot(kl, fitted, color=SOFT, linestyle=(0, (4, 3)), linewidth=1, label="fit")
+        axes.axvline(result.peak.kl, color=SOFT, linewidth=1)
+        axes.set(xlabel="KL from the policy, nats: log n - (n - 1) / n", ylabel="gain, s.d.")
+        axes.grid()
+        legend(axes)
+        text = f"Gold peaks at n = {result.peak.value:.0f} of {result.max_n}; the vertical line is there."
+        return drawing.svg("Proxy and gold under best-of-n", text)
+
+
+def _gain(result: ModelOveroptimization, name: str, end: str) -> npt.NDArray[np.float64]:
+    """Return what n gains over n = 1, or an end of its interval."""
+    gains = [getattr(getattr(row.gain, name), end) for row in result.curve]
+    sd: float = getattr(result.sd, name)
+    return np.asarray(gains, dtype=np.float64) / sd
 
 
 def _whisker(axes: "Axes", line: int, row: Row, measure: Estimate) -> None:
@@ -173,10 +198,6 @@ def _panel(axes: "Axes", history: Sequence[HistoryRow], label: str, lines: Any, 
     axes.set_ylabel(label)
     axes.grid(axis="y")
     legend(axes)
-
-
-def _above(axes: "Axes", value: float, text: str) -> None:
-    axes.text(value, 1.02, text, transform=axes.get_xaxis_transform(), ha="center", va="bottom", color=SOFT)
 
 
 def _without_temperature(predicted: Any, temperature: float | None) -> Any:

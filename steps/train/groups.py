@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +27,7 @@ class GroupSequence(Sequence[TokenGroup], ABC):
     def group(self, index: int) -> TokenGroup:
         """Return one group."""
 
-    @overload
-    def __getitem__(self, index: int) -> TokenGroup: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TokenGroup]: ...
-    def __getitem__(self, index: int | slice) -> TokenGroup | list[TokenGroup]:
+    def __getitem__(self, index: int | slice) -> Any:
         """Return a group, or the list of a slice's."""
         if isinstance(index, slice):
             return [self.group(at) for at in range(*index.indices(len(self)))]

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.batches import TokenGroup, collate, cut_batches
-from models.head import RewardHead
-from models.heads import RewardHeads
+from models.head import RewardHead, RewardHeads
 from models.reward_model import RewardModel
 from models.trees import lay_out, pack
 from steps.common.progress import progress
@@ -109,8 +108,7 @@ class _Reader:
         """Cut the indices of groups into batches within the token budget."""
         budget = self.config.token_budget
         if not self.shares:
-            order = sorted(range(len(groups)), key=lambda index: groups[index].longest)
-            return cut_batches(groups, order, budget=budget)
+            return cut_batches(groups, budget=budget)
         cuts: list[list[int]] = []
         room = 0
         for index, group in enumerate(groups):

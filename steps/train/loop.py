@@ -20,12 +20,11 @@ from rewardlab.reports import HistoryRow
 from steps.common.progress import progress
 from steps.train.config import TrainConfig
 from steps.train.groups import Data
-from steps.train.memory import peaks
 from steps.train.optimizer import captured, make_optimizer, moving, restore
 from steps.train.order import Order, divide
 from steps.train.state import Checkpoints, Facts
 from steps.train.stop import StoppedError
-from steps.train.world import World, accumulating, random_states, set_random_state, spread, whole
+from steps.train.world import World, accumulating, peaks, random_states, set_random_state, spread, whole
 
 Log = Callable[[int, dict[str, float]], None]
 Groups = Sequence[TokenGroup]

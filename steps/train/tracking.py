@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +32,8 @@ class Tracker:
         tags = {"rewardlab.step": "train"}
         self.run_id = str(self._client.create_run(experiment(self._client), tags=tags, run_name="train").info.run_id)
         write_text(note, self.run_id)
-        self._write("settings", params=[Param(name, str(value)) for name, value in _flat(config.to_dict())])
+        settings = [Param(name, str(value)) for name, value in _flat(config.to_dict())]
+        self._try("settings were", self._client.log_batch, self.run_id, params=settings)
 
     def __enter__(self) -> Self:
         """Return the tracker."""
@@ -51,25 +52,20 @@ class Tracker:
         from mlflow.entities import Metric
 
         now = round(time.time() * 1000)
-        self._write(
-            f"metrics of step {step}", metrics=[Metric(name, value, now, step) for name, value in metrics.items()]
-        )
-
-    def _write(self, what: str, **entries: Any) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client.log_batch(self.run_id, **entries)
-        except (MlflowException, OSError) as error:
-            print(f"{what} were not logged: {error}", file=sys.stderr)
+        rows = [Metric(name, value, now, step) for name, value in metrics.items()]
+        self._try(f"metrics of step {step} were", self._client.log_batch, self.run_id, metrics=rows)
 
     def _end(self, run_id: str, status: str) -> None:
+        self._try("the end of training was", self._client.set_terminated, run_id, status=status)
+
+    def _try(self, what: str, call: Callable[..., object], run_id: str, **options: Any) -> None:
+        """Call MLflow; where that fails, say on standard error what was not logged."""
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.set_terminated(run_id, status=status)
+            call(run_id, **options)
         except (MlflowException, OSError) as error:
-            print(f"the end of training was not logged: {error}", file=sys.stderr)
+            print(f"{what} not logged: {error}", file=sys.stderr)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

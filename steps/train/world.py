@@ -1,6 +1,7 @@
 """The processes that train together: who this one is, sums over all, and the model spread over them."""
 
 import os
+import resource
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -44,14 +45,9 @@ class World:
         """Return every process's bytes, by rank."""
         if self.size == 1:
             return [data]
-        length = self.max(len(data))
-        mine = torch.zeros(8 + length, dtype=torch.uint8)
-        mine[:8] = torch.tensor(list(len(data).to_bytes(8, "little")), dtype=torch.uint8)
-        mine[8 : 8 + len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else mine[8:8]
-        rows = [torch.empty_like(mine, device=self.device) for _ in range(self.size)]
-        dist.all_gather(rows, mine.to(self.device))
-        texts = [bytes(row.cpu().numpy()) for row in rows]
-        return [text[8 : 8 + int.from_bytes(text[:8], "little")] for text in texts]
+        rows = [b""] * self.size
+        dist.all_gather_object(rows, data)
+        return rows
 
     def _reduced(self, values: Tensor, how: dist.ReduceOp.RedOpType) -> Tensor:
         if self.size == 1:
@@ -78,6 +74,17 @@ def set_random_state(world: World, states: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(states["random.cpu"][world.rank].clone())  # it reads the storage from its start
     if world.device.type == "cuda":
         torch.cuda.set_rng_state(states["random.cuda"][world.rank].clone(), world.device)
+
+
+def peaks(world: World) -> dict[str, float]:
+    """Return the peak resident set, and the peak of what torch held on a GPU, in bytes; the highest of any process.
+
+    Linux counts the resident set in KiB (getrusage(2)).
+    """
+    found = {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    if world.device.type == "cuda":
+        found["peak_device_bytes"] = torch.cuda.max_memory_allocated(world.device)
+    return {name: float(world.max(value)) for name, value in found.items()}
 
 
 @contextmanager

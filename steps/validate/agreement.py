@@ -1,6 +1,7 @@
 """Do annotators agree, with each other and with themselves?"""
 
 from collections.abc import Iterable, Sequence
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import numpy.typing as npt
@@ -62,22 +63,12 @@ def turncoats(group: PreferenceGroup) -> int:
 
 def has_cycle(group: PreferenceGroup) -> bool:
     """Say whether the decided comparisons of one aspect go round in a circle, as in a over b over c over a."""
-    beaten: dict[tuple[str | None, int], set[int]] = {}
+    order: TopologicalSorter[tuple[str | None, int]] = TopologicalSorter()
     for entry in group.comparisons:
         if entry.strength > 0.5:
-            beaten.setdefault((entry.aspect, entry.better), set()).add(entry.worse)
-    return any(_reaches(beaten, aspect, start) for aspect, start in beaten)
-
-
-def _reaches(beaten: dict[tuple[str | None, int], set[int]], aspect: str | None, start: int) -> bool:
-    """Say whether a way along the comparisons leads back to where it starts."""
-    seen: set[int] = set()
-    ahead = list(beaten[aspect, start])
-    while ahead:
-        at = ahead.pop()
-        if at == start:
-            return True
-        if at not in seen:
-            seen.add(at)
-            ahead += beaten.get((aspect, at), ())
+            order.add((entry.aspect, entry.better), (entry.aspect, entry.worse))
+    try:
+        order.prepare()
+    except CycleError:
+        return True
     return False

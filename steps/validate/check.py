@@ -20,25 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one expectation found; `rows` are the numbers of the rows that fail it."""
+    """What the report says of an expectation, and the numbers of the rows that fail it."""
 
-    name: str
-    column: str | None
-    success: bool
-    observed: object
-    critical: bool
-    rows: tuple[int, ...] = ()
-
-    @property
-    def expectation(self) -> Expectation:
-        """Return what the report says of it."""
-        return Expectation(
-            name=self.name,
-            column=self.column,
-            success=self.success,
-            observed=self.observed,
-            critical=self.critical,
-        )
+    expectation: Expectation
+    rows: tuple[int, ...]
 
 
 class Checker:
@@ -104,10 +89,14 @@ def _verdict(result: Any) -> Verdict:
     if result.exception_info.get("raised_exception"):
         raise ValueError(f"{config.meta['name']} could not be evaluated: {result.exception_info['exception_message']}")
     rows = tuple(map(int, found.get("unexpected_index_list") or ()))
-    observed = _plain(found["observed_value"] if "observed_value" in found else found.get("unexpected_count"))
-    return Verdict(
-        config.meta["name"], config.kwargs.get("column"), bool(result.success), observed, config.meta["critical"], rows
+    expectation = Expectation(
+        name=config.meta["name"],
+        column=config.kwargs.get("column"),
+        success=bool(result.success),
+        observed=_plain(found["observed_value"] if "observed_value" in found else found.get("unexpected_count")),
+        critical=config.meta["critical"],
     )
+    return Verdict(expectation, rows)
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from rewardlab.config import Report
 from rewardlab.files import parse_group, read_chunks
 from rewardlab.groups import PreferenceGroup
 from rewardlab.reports import Flips, SampleReport
+from steps.common.statistics import seeded_sample
 from steps.toxicity import toxicity
 from steps.validate.flips import Pair, Suspicion, features_of, folds_of, pairs_of, power, suspicion
 from steps.validate.language import languages
@@ -56,24 +57,17 @@ def look(groups: Path, rows: Sequence[int], *, num: int, seed: int, expected: Se
     """
     import pandas as pd
 
-    chosen = _drawn(rows, num, seed)
+    chosen = seeded_sample(rows, num, seed=seed)
     wanted = set(chosen)
     lines = (line for chunk in read_chunks(groups) for line in chunk)
     drawn = [parse_group(line) for at, line in enumerate(lines) if at in wanted]
     pairs = pairs_of(drawn)
     found, about = _flips(pairs)
     columns, spoken = _spoken(drawn, expected)
-    trusted = found is not None and found.accuracy >= TRUSTED
-    columns |= {"suspected": _by_group(drawn, pairs, found, trusted=trusted), **_offensive(drawn)}
+    trusted = found if found and found.accuracy >= TRUSTED else None
+    columns |= {"suspected": _by_group(drawn, pairs, trusted), **_offensive(drawn)}
     report = SampleReport(num=len(drawn), seed=seed, flips=about, languages=spoken)
     return Sample(pd.DataFrame(columns, index=chosen, dtype=float), report, _suspects(pairs, found))
-
-
-def _drawn(rows: Sequence[int], num: int, seed: int) -> list[int]:
-    if len(rows) <= num:
-        return list(rows)
-    chosen: list[int] = np.random.default_rng(seed).choice(np.asarray(rows), num, replace=False).tolist()
-    return sorted(chosen)
 
 
 def _flips(pairs: Sequence[Pair]) -> tuple[Suspicion | None, Flips | None]:
@@ -91,11 +85,9 @@ def _flips(pairs: Sequence[Pair]) -> tuple[Suspicion | None, Flips | None]:
     )
 
 
-def _by_group(
-    groups: Sequence[PreferenceGroup], pairs: Sequence[Pair], found: Suspicion | None, *, trusted: bool
-) -> list[float | None]:
+def _by_group(groups: Sequence[PreferenceGroup], pairs: Sequence[Pair], found: Suspicion | None) -> list[float | None]:
     """Return the share of each group's labels that are suspected; nothing where the model knows too little."""
-    if found is None or not trusted:
+    if found is None:
         return [None] * len(groups)
     flags: dict[str, list[bool]] = {}
     for pair, flag in zip(pairs, found.suspected.tolist(), strict=True):

@@ -40,59 +40,49 @@ def row_expectations(max_responses: int, *, benchmarks: bool) -> list[Any]:
 def table_expectations(*, min_groups: int, max_quarantine_share: float, num_groups: int) -> list[Any]:
     """Return what must hold for the data as a whole, measured over the rows that are not quarantined."""
     enough = num_groups >= MANY
-    unique = _library().ExpectColumnValuesToBeUnique(column="id", meta=_meta("ids_are_unique", critical=True))
-    prompts = _library().ExpectColumnUniqueValueCountToBeBetween(
-        column="prompt_key", min_value=2, meta=_meta("prompts_differ", critical=False)
-    )
     return [
-        _library().ExpectColumnSumToBeBetween(
-            column="accepted", min_value=min_groups, meta=_meta("enough_groups_are_left", critical=True)
+        _expect(
+            "ExpectColumnSumToBeBetween", "enough_groups_are_left", "accepted", critical=True, min_value=min_groups
         ),
-        unique,
+        _expect("ExpectColumnValuesToBeUnique", "ids_are_unique", "id", critical=True),
         _mean("few_rows_are_quarantined", "quarantined", 0.0, max_quarantine_share, critical=True),
         _mean("ties_are_not_most_labels", "tie_share", 0.0, 0.8, critical=enough),
         _mean("length_does_not_decide", "longer_wins", 0.1, 0.9, critical=enough),
-        _mean("rows_agree_with_one_another", "contradicts", 0.0, 0.1, critical=False),
-        _mean("few_rows_go_round_in_a_circle", "cycles", 0.0, 0.1, critical=False),
-        _mean("few_annotators_contradict_themselves", "turncoats", 0.0, 0.02, critical=False),
-        _mean("annotators_agree_beyond_chance", "agreement", 0.1, 1.0, critical=False),
-        _mean("few_rows_hold_personal_data", "personal", 0.0, 0.01, critical=False),
-        _mean("responses_per_prompt", "num_responses", 2, None, critical=False),
-        prompts,
+        _mean("rows_agree_with_one_another", "contradicts", 0.0, 0.1),
+        _mean("few_rows_go_round_in_a_circle", "cycles", 0.0, 0.1),
+        _mean("few_annotators_contradict_themselves", "turncoats", 0.0, 0.02),
+        _mean("annotators_agree_beyond_chance", "agreement", 0.1, 1.0),
+        _mean("few_rows_hold_personal_data", "personal", 0.0, 0.01),
+        _mean("responses_per_prompt", "num_responses", 2, None),
+        _expect("ExpectColumnUniqueValueCountToBeBetween", "prompts_differ", "prompt_key", min_value=2),
     ]
 
 
 def sample_expectations() -> list[Any]:
     """Return what should hold for a sample; what could not be told of any row does not count against it."""
     return [
-        _mean("few_labels_look_flipped", "suspected", 0.0, 0.15, critical=False),
-        _mean("texts_are_in_the_languages_given", "foreign", 0.0, 0.01, critical=False),
-        _mean("responses_are_in_the_prompts_language", "mixed", 0.0, 0.02, critical=False),
-        _mean("few_preferred_responses_are_offensive", "toxic", 0.0, 0.02, critical=False),
-        _mean("offensive_responses_do_not_win", "toxic_wins", 0.0, 0.5, critical=False),
+        _mean("few_labels_look_flipped", "suspected", 0.0, 0.15),
+        _mean("texts_are_in_the_languages_given", "foreign", 0.0, 0.01),
+        _mean("responses_are_in_the_prompts_language", "mixed", 0.0, 0.02),
+        _mean("few_preferred_responses_are_offensive", "toxic", 0.0, 0.02),
+        _mean("offensive_responses_do_not_win", "toxic_wins", 0.0, 0.5),
     ]
 
 
-def _library() -> Any:
-    """Return the module of expectations, which does not declare its exports to type checkers."""
-    import great_expectations.expectations as gxe
-
-    return gxe
-
-
-def _meta(name: str, *, critical: bool) -> dict[str, str | bool]:
-    return {"name": name, "critical": critical}
-
-
 def _between(name: str, column: str, low: float | None, high: float | None) -> Any:
-    meta = _meta(name, critical=False)
-    return _library().ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high, meta=meta)
+    return _expect("ExpectColumnValuesToBeBetween", name, column, min_value=low, max_value=high)
 
 
 def _in_set(name: str, column: str, values: list[Any]) -> Any:
-    return _library().ExpectColumnValuesToBeInSet(column=column, value_set=values, meta=_meta(name, critical=False))
+    return _expect("ExpectColumnValuesToBeInSet", name, column, value_set=values)
 
 
-def _mean(name: str, column: str, low: float | None, high: float | None, *, critical: bool) -> Any:
-    meta = _meta(name, critical=critical)
-    return _library().ExpectColumnMeanToBeBetween(column=column, min_value=low, max_value=high, meta=meta)
+def _mean(name: str, column: str, low: float | None, high: float | None, *, critical: bool = False) -> Any:
+    return _expect("ExpectColumnMeanToBeBetween", name, column, critical=critical, min_value=low, max_value=high)
+
+
+def _expect(kind: str, name: str, column: str, *, critical: bool = False, **limits: Any) -> Any:
+    """Return an expectation of the library's, under a name of ours."""
+    import great_expectations.expectations as gxe
+
+    return getattr(gxe, kind)(column=column, meta={"name": name, "critical": critical}, **limits)

@@ -3,15 +3,16 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rewardlab.config import Config
+from rewardlab.config import Config, Report
 from rewardlab.files import atomic_path, pack, read_chunks, read_groups, tree_digest, write_json
 from rewardlab.layout import FLAGGED, GROUPS, QUARANTINE, SUSPECTED, UNREADABLE, VALIDATION_REPORT
 from rewardlab.reports import Overlap, ValidationReport
+from steps.common.data_location import is_remote, version
 from steps.common.parallel import in_order
 from steps.validate.check import Checker, Verdict
 from steps.validate.contamination import contaminated
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Reasons = dict[int, list[str]]
-_WHOLE = ["id", "prompt_key", "num_responses", "tie_share", "longer_wins", "contradicts"]
 _FLAGS = ["contradicts", "personal", "cycles", "turncoats"]
-_WHOLE += [*_FLAGS[1:], "agreement"]
+_WHOLE = ["id", "prompt_key", "num_responses", "tie_share", "longer_wins", *_FLAGS, "agreement"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +58,20 @@ class ValidateConfig(Config):
             raise ValueError("languages are told in a sample: set num_sampled too")
 
 
+def pinned(config: ValidateConfig) -> ValidateConfig:
+    """Return the configuration with each benchmark's absolute place and the version of what lies there.
+
+    Raises:
+        ValueError: a benchmark is not there.
+    """
+    places = {
+        place if is_remote(place) else str(Path(place).absolute()): md5 for place, md5 in config.benchmarks.items()
+    }
+    return replace(config, benchmarks={place: md5 or version(place) for place, md5 in places.items()})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ValidateReport(Config):
+class ValidateReport(Report):
     """How many groups there were and how many may be used; `digest` leaves the Data Docs out, which hold times."""
 
     num_groups: int
@@ -105,8 +117,10 @@ def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateRepo
     )
     verdicts += checker.check("data", _accepted(table, reasons, num_unreadable), whole)
     _refuse(verdicts, counts, num_unreadable, groups, reasons)
-    sample = _sample(config, groups, [at for at in range(len(table)) if at not in reasons])
-    if sample:
+    sample: Sample | None = None
+    if config.num_sampled:
+        accepted = [at for at in range(len(table)) if at not in reasons]
+        sample = look(groups, accepted, num=config.num_sampled, seed=config.seed, expected=config.languages)
         verdicts += checker.check("sample", sample.table, sample_expectations())
 
     # 4) The rows, the report and the Data Docs.
@@ -127,19 +141,7 @@ def validate(config: ValidateConfig, source: Path, target: Path) -> ValidateRepo
         (scratch / SUSPECTED).write_text(suspects, encoding="utf-8")
         digest = tree_digest(scratch)
         checker.write_docs(scratch / "docs")
-    return ValidateReport(
-        num_groups=report.num_groups,
-        num_accepted=report.num_accepted,
-        num_unreadable=report.num_unreadable,
-        quarantined=report.quarantined,
-        digest=digest,
-    )
-
-
-def _sample(config: ValidateConfig, groups: Path, accepted: Sequence[int]) -> Sample | None:
-    if not config.num_sampled:
-        return None
-    return look(groups, accepted, num=config.num_sampled, seed=config.seed, expected=config.languages)
+    return ValidateReport.from_dict({**report.to_dict(), "digest": digest})
 
 
 def _reasons(verdicts: Sequence[Verdict]) -> Reasons:
@@ -147,7 +149,7 @@ def _reasons(verdicts: Sequence[Verdict]) -> Reasons:
     reasons: Reasons = {}
     for verdict in verdicts:
         for row in verdict.rows:
-            reasons.setdefault(row, []).append(verdict.name)
+            reasons.setdefault(row, []).append(verdict.expectation.name)
     return reasons
 
 
@@ -168,12 +170,13 @@ def _accepted(table: "pd.DataFrame", reasons: Reasons, num_unreadable: int) -> "
 def _refuse(
     verdicts: Sequence[Verdict], counts: dict[str, int], num_unreadable: int, groups: Path, reasons: Reasons
 ) -> None:
-    broken = [verdict for verdict in verdicts if verdict.critical and not verdict.success]
+    expectations = (verdict.expectation for verdict in verdicts)
+    broken = [expectation for expectation in expectations if expectation.critical and not expectation.success]
     if not broken:
         return
     lines = ["the data are refused:"]
-    for verdict in broken:
-        lines.append(f"{verdict.name} does not hold: {verdict.column} is {verdict.observed}")
+    for expectation in broken:
+        lines.append(f"{expectation.name} does not hold: {expectation.column} is {expectation.observed}")
     lines.append(f"quarantined: {_listed(counts)}; could not be read: {num_unreadable}")
     bad = ((group.id, reasons[at]) for at, group in enumerate(read_groups(groups)) if at in reasons)
     for name, why in islice(bad, 3):

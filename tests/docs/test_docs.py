@@ -7,7 +7,8 @@ from pathlib import Path
 
 import rewardlab as library
 from rewardlab.readers import READERS
-from steps.audit import EDITS, ORDERS, SWAPS
+from steps.audit.edits import EDITS
+from steps.audit.orders import ORDERS, SWAPS
 from tests.pages import PAGES
 from tests.served import overload_policies
 

@@ -156,7 +156,7 @@ def effects(tokens: Path, config: TrainConfig, folder: Path) -> tuple[float, flo
     """Train and return how far the reward rises with what an answer says, and with its length."""
     from models.checkpoint import load_model
     from rewardlab.tokens import TreeTokenizer
-    from steps.export.parity import torch_rewards
+    from steps.export.parity import torch_outputs
 
     train(config, tokens, folder / "model", state=folder / "state")
     model, _, readout = load_model(folder / "model")
@@ -164,7 +164,7 @@ def effects(tokens: Path, config: TrainConfig, folder: Path) -> tuple[float, flo
     tree = TreeTokenizer(folder / "model" / "tokenizer.json", readout).tree(
         (Message("user", "Tell me about 7"),), [*texts, *(text.replace("yes", "no") for text in texts)]
     )
-    rewards = torch_rewards(model, [tree])
+    rewards = torch_outputs(model, [tree])[:, 0]
     return float(rewards[:2].mean() - rewards[2:].mean()), float(rewards[1::2].mean() - rewards[::2].mean())
 
 
@@ -203,12 +203,12 @@ def shift(folder: Path) -> float:
     """Return how far a code fence moves the reward, against how far the answers differ."""
     from models.checkpoint import load_model
     from rewardlab.tokens import TreeTokenizer
-    from steps.export.parity import torch_rewards
+    from steps.export.parity import torch_outputs
 
     model, _, readout = load_model(folder)
     texts = ["yes, do it so", "no, do it so", "yes, do it so and then do it again"]
     tree = TreeTokenizer(folder / "tokenizer.json", readout).tree(
         (Message("user", "Tell me about 7"),), [*texts, *(REWORDINGS["code_fence"](text) for text in texts)]
     )
-    rewards = torch_rewards(model, [tree])
+    rewards = torch_outputs(model, [tree])[:, 0]
     return float(np.abs(rewards[3:] - rewards[:3]).mean() / rewards[:3].std())

@@ -9,7 +9,7 @@ import torch
 
 from models.checkpoint import load_model, save_model
 from models.config import ModelConfig
-from models.heads import RewardHeads, combine, reduce
+from models.head import RewardHeads, combine, reduce
 from models.reward_model import RewardModel, build_model
 from models.tokenizer import build_readout
 from rewardlab.bundle import Bundle

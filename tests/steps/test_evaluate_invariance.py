@@ -17,8 +17,8 @@ from rewardlab.files import read_groups, read_json, write_groups
 from rewardlab.groups import PreferenceGroup
 from rewardlab.metrics import accuracy, labelled_pairs
 from rewardlab.tokens import TreeTokenizer
-from steps.evaluate import EvaluateConfig, Scored, described, evaluate, in_fixed_order, measure, scored_by
 from steps.evaluate.baselines import baselines
+from steps.evaluate.evaluate import EvaluateConfig, Scored, described, evaluate, in_fixed_order, measure, scored_by
 
 CONFIG = EvaluateConfig(name="m", num_policy=12)
 

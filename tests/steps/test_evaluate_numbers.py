@@ -16,7 +16,7 @@ from rewardlab.files import read_json
 from rewardlab.groups import PreferenceGroup, prompt_text
 from rewardlab.metrics import PairTable
 from steps.common.statistics import chance_p_value, holm
-from steps.evaluate import EvaluateConfig, evaluate, in_fixed_order
+from steps.evaluate.evaluate import EvaluateConfig, evaluate, in_fixed_order
 
 Row = tuple[PreferenceGroup, int, int, float, float, float]
 

@@ -20,7 +20,7 @@ from rewardlab.readout import Pooling, ReadOut
 from rewardlab.tokens import TokenTree
 from steps.export import ExportConfig, ExportReport, export
 from steps.export.graph import write_onnx
-from steps.export.parity import Rewards, check_parity, same_alone, torch_rewards
+from steps.export.parity import Rewards, check_parity, same_alone, torch_outputs
 from tests.rewardlab.test_signing import keys
 from tests.tiny import make_bundle
 
@@ -58,7 +58,7 @@ def test_every_pooling_and_head_matches_torch_and_ignores_its_batch(
     texts, session = trees(), Session(tmp_path / "model.onnx", pad_id=0, threads=1)
     together = session.run(texts)
     assert session.shares_prompts == (backbone == "tiny_folder")
-    assert check_parity(torch_rewards(model, texts), together).share_of_tolerance <= 1
+    assert check_parity(torch_outputs(model, texts)[:, 0], together).share_of_tolerance <= 1
     assert len(set(together.tolist())) == len(together)
     assert same_alone(session, texts)
     backwards = [leaves(tree.prompt, tree.responses[::-1]) for tree in texts[::-1]]
@@ -75,11 +75,11 @@ def test_the_pad_id_does_not_matter(tiny_bundle: Path) -> None:
 def test_a_graph_of_other_weights_is_refused(tiny_folder: Path, tiny_bundle: Path) -> None:
     model, texts = build_model(ModelConfig(backbone="tiny"), tiny_folder), trees()
     found = Session(tiny_bundle / "model.onnx", pad_id=0).run(texts)
-    assert check_parity(torch_rewards(model, texts), found).num == 20
+    assert check_parity(torch_outputs(model, texts)[:, 0], found).num == 20
     with torch.no_grad():
         model.head.score.weight[0, 0] += 1e-3
     with pytest.raises(ValueError, match=r"torch and ONNX Runtime disagree by .*nothing was sealed"):
-        check_parity(torch_rewards(model, texts), found)
+        check_parity(torch_outputs(model, texts)[:, 0], found)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -15,7 +15,7 @@ from rewardlab.engine.session import Session
 from rewardlab.readout import LENGTH_MULTIPLE, Pooling
 from steps.export.causal import why_not_shared
 from steps.export.graph import write_onnx
-from steps.export.parity import check_parity, same_alone, torch_rewards
+from steps.export.parity import check_parity, same_alone, torch_outputs
 from steps.export.prefix_attention import Prefix, Rows, attend_to_prefixes, hidden_states
 from tests.steps.test_export import trees
 
@@ -52,14 +52,14 @@ def reward_model(name: str, *, pooling: Pooling, **other: int) -> RewardModel:
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_every_geometry_scores_like_torch_and_alike_alone(name: str, pooling: Pooling, tmp_path: Path) -> None:
     model, texts = reward_model(name, pooling=pooling), trees()
-    expected = torch_rewards(model, texts)
+    expected = torch_outputs(model, texts)[:, 0]
     assert write_onnx(model, tmp_path / "model.onnx") == ""
     session = Session(tmp_path / "model.onnx", pad_id=0, threads=1)
     assert session.shares_prompts
     found = session.run(texts)
     assert check_parity(expected, found).share_of_tolerance <= 1
     assert same_alone(session, texts)
-    assert torch.equal(torch.tensor(torch_rewards(model, texts)), torch.tensor(expected))
+    assert torch.equal(torch.tensor(torch_outputs(model, texts)[:, 0]), torch.tensor(expected))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_window_and_the_cap_are_in_the_graph(name: str, wider: dict[str, Any
     backbone.set_attn_implementation("eager")
     model.backbone = backbone
     with pytest.raises(ValueError, match="disagree"):
-        check_parity(torch_rewards(model, trees()), Session(tmp_path / "model.onnx", pad_id=0).run(trees()))
+        check_parity(torch_outputs(model, trees())[:, 0], Session(tmp_path / "model.onnx", pad_id=0).run(trees()))
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -120,7 +120,7 @@ def test_a_backbone_that_keeps_its_attention_is_read_whole(tmp_path: Path, caplo
     assert backbone.config._attn_implementation == usual
     session = Session(tmp_path / "model.onnx", pad_id=0, threads=1)
     assert not session.shares_prompts
-    assert check_parity(torch_rewards(model, trees()), session.run(trees())).share_of_tolerance <= 1
+    assert check_parity(torch_outputs(model, trees())[:, 0], session.run(trees())).share_of_tolerance <= 1
 
 
 def test_attention_with_sinks_is_told_beforehand() -> None:

@@ -15,8 +15,7 @@ from rewardlab.files import read_json
 from rewardlab.readout import ReadOut
 from serving.__main__ import main
 from steps.export import ExportConfig, export
-from steps.export.graph import write_onnx
-from steps.export.half import write_half
+from steps.export.graph import write_half, write_onnx
 from steps.export.parity import same_alone
 from steps.export.precision import choose
 from tests.steps.test_export import trees

@@ -19,9 +19,8 @@ from rewardlab.files import read_groups, read_json
 from rewardlab.readout import Pooling, ReadOut
 from rewardlab.tokens import TokenTree
 from steps.export import ExportConfig, export
-from steps.export.columns import largest_columns
 from steps.export.graph import write_onnx
-from steps.export.int8 import quantize_rows
+from steps.export.int8 import largest_columns, quantize_rows
 from steps.export.precision import Budget, Trial, changes, choose, judge
 from tests.steps.test_export import leaves, trees
 

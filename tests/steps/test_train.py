@@ -87,12 +87,12 @@ def validation_accuracy(model: Path, tokens: Path) -> float:
     """Count wins over the validation store, one unpadded sequence at a time."""
     from models.checkpoint import load_model
     from steps.common.tokenstore import TokenStore
-    from steps.export.parity import torch_rewards
+    from steps.export.parity import torch_outputs
 
     trained, store = load_model(model)[0], TokenStore(tokens / "validation")
     wins = []
     for stored in (store[index] for index in range(len(store))):
-        rewards = torch_rewards(trained, [tree_of(stored)])
+        rewards = torch_outputs(trained, [tree_of(stored)])[:, 0]
         wins += [rewards[each.better] > rewards[each.worse] for each in stored.comparisons if each.strength > 0.5]
     return float(np.mean(wins))
 

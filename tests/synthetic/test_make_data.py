@@ -17,7 +17,7 @@ from steps.ingest import IngestConfig, ingest
 from steps.resolve import resolve_data
 from steps.split import SplitConfig, split
 from synthetic import MakeDataConfig, make_data
-from synthetic.make import _twins
+from synthetic.make import _tasks
 from tests.shortcuts import held_out_accuracy, minilm, overlap
 
 SUBSETS = {
@@ -117,7 +117,8 @@ def test_growth_keeps_every_group_and_its_split(tmp_path):
 
 def test_a_subset_that_runs_out_of_prompts_goes_on_with_other_responses():
     names = ("arithmetic", "bias")
-    twins = [each for name, each in islice(_twins(MakeDataConfig(size=12_000)), 6000) if name.startswith(names)]
+    tasks = islice(_tasks(MakeDataConfig(size=12_000)), 6000)
+    twins = [task.twins for task in tasks if task.name.startswith(names)]
     prompts = [prompt for each in twins for prompt in each.prompts]
     assert len(set(prompts)) < len(prompts)
     assert len({(prompt, each.responses) for each in twins for prompt in each.prompts}) == len(prompts)

@@ -13,7 +13,7 @@ import pytest
 from rewardlab.files import read_json
 from rewardlab.promotion import moving
 from serving.deployer.service import Object, check_template
-from tests.fake_cluster import GOOD, HEALTHS, IDLE, NAME, WATCH, World
+from tests.cluster.serving import GOOD, HEALTHS, IDLE, NAME, WATCH, World
 from tests.promotion_store import DiedError
 
 TEMPLATE = read_json(Path(__file__).parents[2] / "deploy" / "base" / "server" / "inference-service.json")

@@ -7,10 +7,9 @@ from itertools import islice
 
 _FIELDS = "second minute hour day month weekday"
 _BOUNDS = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
-_NAMES = {
-    4: dict(zip("jan feb mar apr may jun jul aug sep oct nov dec".split(), range(1, 13), strict=True)),
-    5: dict(zip("sun mon tue wed thu fri sat".split(), range(7), strict=True)),
-}
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NAMES = {4: dict(zip(_MONTHS, range(1, 13), strict=True)), 5: dict(zip(_DAYS, range(7), strict=True))}
 """The names that the month's and the weekday's field may have in place of numbers."""
 _PART = re.compile(r"(?:[*?]|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?")
 
@@ -35,8 +34,8 @@ def check_cron(expression: str) -> str:
         if not all(_is_read(at, part) for part in field.split(",")):
             low, high = _BOUNDS[at]
             raise ValueError(
-                f"the {_FIELDS.split()[at]} of {expression!r} is {field!r}: Kubeflow reads *, numbers from {low} to {high}, "
-                "ranges such as 1-5, steps such as */15, and lists of these"
+                f"the {_FIELDS.split()[at]} of {expression!r} is {field!r}: Kubeflow reads *, numbers from {low} to "
+                f"{high}, ranges such as 1-5, steps such as */15, and lists of these"
             )
     checked = " ".join(fields)
     if not croniter.is_valid(checked, second_at_beginning=True):
@@ -47,7 +46,7 @@ def check_cron(expression: str) -> str:
 def _is_read(at: int, part: str) -> bool:
     """Say whether a part of a field is one that Kubeflow reads."""
     match = _PART.fullmatch(part.lower())
-    if not match or match["step"] is not None and int(match["step"]) == 0:
+    if not match or (match["step"] is not None and int(match["step"]) == 0):
         return False
     ends = [_NAMES.get(at, {}).get(end, end) for end in (match["first"], match["last"]) if end is not None]
     numbers = [int(end) if str(end).isdecimal() else -1 for end in ends]

@@ -43,7 +43,7 @@ def opened(repository: str, *, whole: bool) -> Iterator[GitRepository]:
             yield GitRepository(repository, environment)
             return
         with tempfile.TemporaryDirectory() as folder:
-            how = [] if whole else ["--bare", "--filter=blob:none"]
+            how = [] if whole else ["--no-checkout", "--filter=blob:none"]
             clone = GitRepository(folder, environment)
             done = clone.git("clone", "--quiet", *how, "--", repository, folder)
             if done.returncode:

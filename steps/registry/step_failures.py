@@ -12,7 +12,7 @@ from steps.registry.client import connect, pipeline_run
 
 CLUSTER_RUN, CLUSTER_STEP = "REWARDLAB_CLUSTER_RUN", "REWARDLAB_CLUSTER_STEP"
 """The variables that tell a step on a cluster the id of its run and its name; a profile sets them."""
-_TAG = "rewardlab.failed."
+_TAG = "failed."
 _LIMIT = 5000
 
 
@@ -34,14 +34,14 @@ def forget_failure() -> None:
 
 
 def failures(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return why steps failed, by step, from the tags of the run."""
+    """Return why steps failed, by step, from what the tags `rewardlab.*` of the run say."""
     return {key.removeprefix(_TAG): reason for key, reason in tags.items() if key.startswith(_TAG)}
 
 
 def _set_tag(reason: str | None) -> None:
     from mlflow.exceptions import MlflowException
 
-    key = f"{_TAG}{os.environ[CLUSTER_STEP]}"
+    key = f"rewardlab.{_TAG}{os.environ[CLUSTER_STEP]}"
     try:
         client = connect()
         run = pipeline_run(client, cluster_run())

@@ -5,6 +5,7 @@ A checkpoint is a folder `step-NNNNNNNN` with tensors (safetensors) and everythi
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping

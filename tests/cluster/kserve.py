@@ -56,6 +56,8 @@ def _scaler(canary: Object, annotations: Object) -> str:
 
 
 def _renamed(stable: Object, before: Object) -> str:
-    if stable.get("name") != before.get("name") and stable["model"].get("storageUri") == before["model"].get("storageUri"):
+    if stable.get("name") != before.get("name") and stable["model"].get("storageUri") == before["model"].get(
+        "storageUri"
+    ):
         return "predictor.name change requires a model change"
     return ""

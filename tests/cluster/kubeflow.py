@@ -97,12 +97,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _get(self, path: str, query: dict[str, str]) -> Any:
+    def _get(self, path: str, query: dict[str, str]) -> Any:  # noqa: PLR0911 (one a call)
         state = self.state
         if path == "/healthz":
             return {"multi_user": state.multi_user}
         if path == "/pipelines":
-            own = {key: each for key, each in state.pipelines.items() if each["namespace"] == query.get("namespace", "")}
+            own = {
+                key: each for key, each in state.pipelines.items() if each["namespace"] == query.get("namespace", "")
+            }
             return {"pipelines": _named(own, query)}
         if path == "/experiments":
             return {"experiments": _named(state.experiments, query)}

@@ -81,7 +81,10 @@ def is_not_restricted(objects: list[Object]) -> Iterator[str]:
 def is_cut_off_from_kubeflow(objects: list[Object]) -> Iterator[str]:
     """Yield namespaces with a label of ours where Kubeflow says that they are a profile's, by which it lets them in."""
     for each in of_kind(objects, "Namespace"):
-        if each["metadata"].get("labels", {}).get("app.kubernetes.io/part-of", "kubeflow-profile") != "kubeflow-profile":
+        if (
+            each["metadata"].get("labels", {}).get("app.kubernetes.io/part-of", "kubeflow-profile")
+            != "kubeflow-profile"
+        ):
             yield name_of(each)
 
 

@@ -105,10 +105,11 @@ class _Private(SimpleHTTPRequestHandler):
     def do_GET(self):
         known = base64.b64encode(f"x-token:{PASSWORD}".encode()).decode()
         if self.headers["Authorization"] == f"Basic {known}":
-            return super().do_GET()
-        self.send_response(401)
-        self.send_header("WWW-Authenticate", 'Basic realm="git"')
-        self.end_headers()
+            super().do_GET()
+        else:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
 
     def log_message(self, *_):
         pass

@@ -14,8 +14,8 @@ import pytest
 
 from pipelines.profiles import fitted, profile
 from pipelines.recipes import recipe
-from steps.train.launch import TrainJob
 from steps.registry.step_failures import CLUSTER_RUN
+from steps.train.launch import TrainJob
 from steps.train.launch.nodes import POD_NAME, POD_UID, SPEC, delete_jobs_of_run
 from tests.cluster import kubernetes as fake_kubernetes
 from tests.cluster.kubernetes import JOBS, Kubernetes

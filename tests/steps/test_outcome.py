@@ -48,7 +48,7 @@ def test_a_promotion_whose_step_died_behind_the_log_is_told(run_folder: Path) ->
 
 
 KUBEFLOW_STATES = ("COMPLETE", "RUNNING", "FAILED")
-"""What Kubeflow tells the exit handler of a run that ended well: all tasks ended, one was skipped, one was tried again."""
+"""What Kubeflow tells the exit handler of runs that ended well: all tasks ended, one was left out, one tried again."""
 
 
 def rejected(folder: Path, bundle: Path) -> None:

@@ -49,7 +49,7 @@ _NODES_PLAIN = {"MLFLOW_TRACKING_URI": _PLAIN["MLFLOW_TRACKING_URI"]}
 _NODES_SECRETS = {"rewardlab-mlflow": _SECRETS["rewardlab-mlflow"]}
 """What the nodes of a training need of these: all else that they read lies on the claim."""
 _QUIET = {"DO_NOT_TRACK": "true", "DVC_NO_ANALYTICS": "1"}
-_FIRST_WAIT_SECONDS, _WAIT_FACTOR = 30, 2
+_FIRST_WAIT_SECONDS = 30
 _QUEUE_SECONDS = 3600
 """How long the pods of all tries together may wait for a node."""
 
@@ -82,7 +82,7 @@ class Placement(Config):
 
         Argo counts it from the first try's start, starts no try after it, and ends one that still runs then.
         """
-        waits = sum(_FIRST_WAIT_SECONDS * _WAIT_FACTOR**retry for retry in range(self.retries))
+        waits = _FIRST_WAIT_SECONDS * (int(2**self.retries) - 1)  # 30 + 60 + 120 + ...
         return (self.retries + 1) * self.seconds + waits + _QUEUE_SECONDS
 
     @property
@@ -217,7 +217,7 @@ def _resources(task: Any, placement: Placement) -> None:
         task.set_retry(
             placement.retries,
             backoff_duration=f"{_FIRST_WAIT_SECONDS}s",
-            backoff_factor=_WAIT_FACTOR,
+            backoff_factor=2,
             backoff_max_duration=f"{placement.all_tries_seconds}s",
         )
 

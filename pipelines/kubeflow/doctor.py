@@ -17,12 +17,12 @@ def compile_doctor(target: Path, profile: Profile) -> None:
 
     from components.doctor import doctor
 
-    @dsl.pipeline(name=EXPERIMENT, description="Whether the steps of reward-model reach what they need.")
-    def examine(settings: str, remote: str) -> None:
+    def one_step(settings: str, remote: str) -> None:
         task = doctor(settings=settings, remote=remote).set_caching_options(False)
         place(profile, {"doctor": task})
 
-    Compiler().compile(examine, str(target))
+    about = {"name": EXPERIMENT, "description": "Whether the steps of reward-model reach what they need."}
+    Compiler().compile(dsl.pipeline(**about)(one_step), str(target))
 
 
 def examine(client: Any, package: Path, arguments: Mapping[str, str]) -> tuple[str, bool]:

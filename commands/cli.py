@@ -195,13 +195,26 @@ def report(run_id: Annotated[str, typer.Argument(help="Run; by default the newes
 
 
 @app.command()
-def doctor(name: Annotated[str, typer.Option("--recipe", help="Recipe to check for.")] = "smollm2") -> None:
-    """Check dependencies, disk, ports, registry and backbone."""
+def doctor(  # noqa: PLR0913 (one parameter an option)
+    name: Annotated[str, typer.Option("--recipe", help="Recipe to check for.")] = "smollm2",
+    in_cluster: Annotated[bool, typer.Option("--in-cluster", help="Look from a pod of Kubeflow Pipelines.")] = False,
+    host: kubeflow.HostOption = "",
+    namespace: kubeflow.NamespaceOption = "kubeflow",
+    data: DataOption = "",
+    repository: kubeflow.RepositoryOption = "",
+    revision: kubeflow.RevisionOption = "",
+    remote: kubeflow.RemoteOption = "",
+) -> None:
+    """Check dependencies, disk, ports, registry and backbone; or what a cluster's steps reach."""
+    if in_cluster:
+        source = kubeflow.cluster_source(data, "", repository, revision, remote)
+        kubeflow.doctor_in_cluster(source, host=host, namespace=namespace)
+        return
     from commands.doctor import check
 
     findings = check(chosen_recipe(name))
     for finding in findings:
-        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.name}: {finding.detail}")
+        typer.echo(finding.line)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 

@@ -2,14 +2,14 @@
 
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pipelines.recipes import Recipe
 from rewardlab.home import home
+from steps.common.cluster_checks import Finding, tried
 
 _PACKAGES = (
     "torch",
@@ -25,15 +25,6 @@ _PACKAGES = (
 _NEEDED_GIB = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
 def check(recipe: Recipe) -> list[Finding]:
     """Check packages, disk, the server's port, the registry, the data pointer and the recipe's backbone."""
     findings = [_package(name) for name in _PACKAGES]
@@ -44,15 +35,7 @@ def check(recipe: Recipe) -> list[Finding]:
         "data": _data,
         f"backbone of {recipe.name}": lambda: _backbone(recipe),
     }
-    return [*findings, *_tried(checks)]
-
-
-def _tried(checks: dict[str, Callable[[], str]]) -> Iterator[Finding]:
-    for name, look in checks.items():
-        try:
-            yield Finding(name, ok=True, detail=look())
-        except (ValueError, OSError) as error:
-            yield Finding(name, ok=False, detail=str(error))
+    return [*findings, *tried(checks)]
 
 
 def _package(name: str) -> Finding:
@@ -92,9 +75,9 @@ def _registry() -> str:
 
 def _data() -> str:
     from pipelines.code_digest import ROOT
-    from steps.resolve import resolve_data
+    from steps.resolve import data_version
 
-    return f"data.dvc points to md5 {resolve_data(str(ROOT), '', '')}"
+    return f"data.dvc points to md5 {data_version(str(ROOT), '', '').md5}"
 
 
 def _backbone(recipe: Recipe) -> str:

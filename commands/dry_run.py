@@ -10,7 +10,7 @@ from rewardlab.config import canonical_json
 from rewardlab.home import home, tracking_uri
 from steps.common.data_location import version
 from steps.registry.client import champion_record, connect
-from steps.resolve import changed, resolve_data
+from steps.resolve import data_version
 
 
 class DataPlan(TypedDict):
@@ -40,13 +40,14 @@ def plan(recipe: Recipe, source: Source, *, name: str) -> Plan:
         ValueError: there are no such data, or the registry cannot be reached.
     """
     arguments = pipeline_arguments(named(recipe, name), source, run_id="", run_folder="")
+    data = data_version(source.repository, source.revision, source.data)
     settings = {step: json.loads(arguments[f"{step}_settings"]) for step in CONFIGURED}
     return {
         "name": name,
         "data": {
             "path": source.data or f"data.dvc of {source.repository} at {source.revision or 'its working tree'}",
-            "md5": resolve_data(source.repository, source.revision, source.data),
-            "changed": changed(source.repository, source.revision, source.data) or None,
+            "md5": data.md5,
+            "changed": data.time or None,
             "test_md5": version(source.test) if source.test else None,
         },
         "registry": tracking_uri(),

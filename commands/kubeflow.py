@@ -1,5 +1,6 @@
 """The commands about a cluster: `compile`, `submit` and `schedule`."""
 
+import os
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,15 +85,16 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     from pipelines.local.run import new_run_id
     from pipelines.profiles import fitted, profile
 
-    source = _source(data, test, repository, revision, remote)
+    if not dry_run:
+        _check_image()
+    source = cluster_source(data, test, repository, revision, remote)
     where = profile(placed)
     chosen = fitted(chosen_recipe(recipe, settings), where)
     name = name or chosen.registered_name
-    run_id = new_run_id(chosen)
-    arguments = _arguments(chosen, source, name, run_id)
-    job = cluster.Job(name=run_id, experiment=name, arguments=arguments)
     client = _client(host, namespace, dry_run=dry_run)
     with explained(), cluster.compiled(where) as package:
+        arguments = _arguments(chosen, source, name, package)
+        job = cluster.Job(name=new_run_id(chosen), experiment=name, arguments=arguments)
         sent = cluster.submit(client, job, package)
     typer.echo(f"run {sent.id} of version {sent.version}")
 
@@ -121,18 +123,45 @@ def schedule(  # noqa: PLR0913 (one parameter an option)
     typer.echo(in_words(cron))
     for time in next_times(cron, after=datetime.now(UTC)):
         typer.echo(f"  {time:%a %Y-%m-%d %H:%M:%S} UTC, here {time.astimezone():%a %H:%M:%S %Z}")
-    source = _source(data, test, repository, revision, remote)
+    if not dry_run:
+        _check_image()
+    source = cluster_source(data, test, repository, revision, remote)
     where = profile(placed)
     chosen = fitted(chosen_recipe(recipe, settings), where)
     name = name or chosen.registered_name
-    job = cluster.Job(name=name, experiment=name, arguments=_arguments(chosen, source, name, ""))
     client = _client(host, namespace, dry_run=dry_run)
     with explained(), cluster.compiled(where) as package:
+        job = cluster.Job(name=name, experiment=name, arguments=_arguments(chosen, source, name, package))
         sent = cluster.schedule(client, job, package, cron=cron)
     typer.echo(f"schedule {name} of version {sent.version}: {sent.state} ({sent.id})")
 
 
 COMMANDS = (compile, submit, schedule)
+
+
+def doctor_in_cluster(source: Any, *, host: str, namespace: str) -> None:
+    """Run the one step that looks whether a run would get through, and say how it ended."""
+    import tempfile
+
+    from pipelines.kubeflow.client import explained
+    from pipelines.kubeflow.doctor import compile_doctor, examine
+    from pipelines.profiles import profile
+    from rewardlab.config import settings_json
+    from steps.resolve import ResolveConfig
+
+    _check_image()
+    known = source.to_dict()
+    remote = known.pop("remote")
+    settings = settings_json(ResolveConfig(name="doctor", **known), "")
+    client = _client(host, namespace, dry_run=False)
+    with tempfile.TemporaryDirectory() as folder, explained():
+        package = Path(folder) / "doctor.yaml"
+        compile_doctor(package, profile("cpu"))
+        run, well = examine(client, package, {"settings": settings, "remote": remote})
+    typer.echo(f"{'ok  ' if well else 'FAIL'} run {run}: its log says what was found, for an hour:")
+    typer.echo(f"  kubectl logs --namespace {namespace} --selector pipeline/runid={run} --container main --tail -1")
+    if not well:
+        raise typer.Exit(1)
 
 
 def _client(host: str, namespace: str, *, dry_run: bool) -> Any:
@@ -141,14 +170,32 @@ def _client(host: str, namespace: str, *, dry_run: bool) -> Any:
     return Plan() if dry_run else connect(host, namespace)
 
 
-def _arguments(recipe: Any, source: Any, name: str, run_id: str) -> dict[str, str]:
+def _check_image() -> None:
+    """Refuse an image that the cluster cannot pull, or that holds another source than this.
+
+    Raises:
+        ValueError: `REWARDLAB_IMAGE` names none, or one with the tag of another source.
+    """
+    from pipelines.local.images import tag
+
+    image = os.environ.get("REWARDLAB_IMAGE", "")
+    place, _, digest = image.partition("@")
+    if not digest and place.rpartition("/")[2].partition(":")[2] != tag():
+        raise ValueError(
+            f"set REWARDLAB_IMAGE to an image of this source that the cluster can pull, with the tag {tag()} or by its "
+            f"digest, got {image!r}: `make image`, and push it"
+        )
+
+
+def _arguments(recipe: Any, source: Any, name: str, package: Path) -> dict[str, str]:
+    """Return the pipeline's arguments without an id and a folder of the run: a cluster has an id of its own."""
     from pipelines.local.run import pipeline_arguments
     from pipelines.recipes import named
 
-    return pipeline_arguments(named(recipe, name), source, run_id=run_id, run_folder="")
+    return pipeline_arguments(named(recipe, name), source, run_id="", run_folder="", ir=package)
 
 
-def _source(data: str, test: str, repository: str, revision: str, remote: str) -> Any:
+def cluster_source(data: str, test: str, repository: str, revision: str, remote: str) -> Any:
     """Return data that a cluster can reach.
 
     Raises:
@@ -156,12 +203,13 @@ def _source(data: str, test: str, repository: str, revision: str, remote: str) -
     """
     from pipelines.local.run import Source
     from steps.common.data_location import is_remote
+    from steps.common.git_repository import is_url
 
     for place in filter(None, (data, test)):
         if not is_remote(place):
             raise ValueError(f"a cluster does not see {place!r} of this machine: name an s3:// address or a hub id")
     where = repository or _origin()
-    if not data and "://" not in where and not where.startswith("git@"):
+    if not data and not is_url(where):
         raise ValueError(f"a cluster does not see the repository {where!r}: give --repository URL")
     return Source(data=data, test=test, repository=where, revision=revision, remote=remote)
 

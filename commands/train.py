@@ -11,7 +11,7 @@ from steps.common.data_location import version
 from steps.export import export
 from steps.fetch import FetchConfig, fetch
 from steps.ingest import ingest
-from steps.resolve import resolve_data
+from steps.resolve import data_version
 from steps.split import split
 from steps.tokenize import tokenize
 from steps.train import train
@@ -27,7 +27,7 @@ def train_bundle(recipe: Recipe, source: Source, out: Path, *, resume: bool = Tr
         ValueError: a step refuses its input.
     """
     recipe = named(recipe, out.name)
-    md5 = resolve_data(source.repository, source.revision, source.data)
+    md5 = data_version(source.repository, source.revision, source.data).md5
     test_md5 = version(source.test) if source.test else ""
     config = FetchConfig(data_md5=md5, test_md5=test_md5, **source.to_dict())
     data = fetch(config, out / "data")

@@ -61,7 +61,7 @@ def reward_model(  # noqa: PLR0913 (a pipeline's parameters are its interface)
 ) -> None:
     """Take preference data to a promoted reward model; `*_settings` are canonical JSON, see `settings_json`.
 
-    A scheduled run has no `run_id` and no `run_folder` of its own: the cluster's id of the run stands in.
+    On a cluster there is no `run_id` and no `run_folder`: the cluster's own id of the run stands in.
     """
     run = {"run_id": run_id, "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
     ending = report(settings=report_settings, run_folder=run_folder, **run).set_caching_options(False)

@@ -11,22 +11,47 @@ from pipelines.kubeflow import train_job
 from pipelines.life_cycle import STEPS
 from pipelines.recipes import Recipe
 from rewardlab.config import Config
+from steps.common.credentials import (
+    GIT_KNOWN_HOSTS,
+    GIT_PASSWORD,
+    GIT_SSH_KEY,
+    GIT_USERNAME,
+    S3_ACCESS_KEY,
+    S3_ENDPOINT,
+    S3_SECRET_KEY,
+)
+from steps.registry.step_failures import CLUSTER_RUN, CLUSTER_STEP
 from steps.train.launch.nodes import POD_NAME, POD_UID, SPEC
 
 CONFIG_MAP, CLAIM = "rewardlab", "rewardlab-state"
 _STATE = "/var/lib/rewardlab"
+_RUN_LABEL = "metadata.labels['pipeline/runid']"
+"""The label that Kubeflow gives to each pod of a run: the run's id."""
 _HOME = {"REWARDLAB_HOME": _STATE, "REWARDLAB_CACHE": f"{_STATE}/backbones"}
 _PLAIN = {
     "MLFLOW_TRACKING_URI": "mlflow-tracking-uri",
-    "AWS_ENDPOINT_URL": "s3-endpoint",
+    S3_ENDPOINT: "s3-endpoint",
 }
 """Environment variables, and the keys of the config map that they are read from."""
 _SECRETS = {
     "rewardlab-mlflow": {"username": "MLFLOW_TRACKING_USERNAME", "password": "MLFLOW_TRACKING_PASSWORD"},
-    "rewardlab-s3": {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"},
+    "rewardlab-s3": {"access-key": S3_ACCESS_KEY, "secret-key": S3_SECRET_KEY},
     "rewardlab-hub": {"token": "HF_TOKEN"},
+    "rewardlab-git": {
+        "username": GIT_USERNAME,
+        "password": GIT_PASSWORD,
+        "ssh-key": GIT_SSH_KEY,
+        "known-hosts": GIT_KNOWN_HOSTS,
+    },
 }
 """Secrets, and the environment variables that their keys become; a namespace that needs one not leaves it out."""
+_NODES_PLAIN = {"MLFLOW_TRACKING_URI": _PLAIN["MLFLOW_TRACKING_URI"]}
+_NODES_SECRETS = {"rewardlab-mlflow": _SECRETS["rewardlab-mlflow"]}
+"""What the nodes of a training need of these: all else that they read lies on the claim."""
+_QUIET = {"DO_NOT_TRACK": "true", "DVC_NO_ANALYTICS": "1"}
+_FIRST_WAIT_SECONDS = 30
+_QUEUE_SECONDS = 3600
+"""How long the pods of all tries together may wait for a node."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +59,8 @@ class Placement(Config):
     """What a step asks for: Kubernetes quantities, whole devices, seconds; of each node where it takes several.
 
     The memory asked for is the memory allowed, so that a step is never ended for what another one took. Retries wait
-    half a minute first, then twice as long each time.
+    half a minute first, then twice as long each time. Argo tries a step again that ended by itself only where its
+    `retryPolicy` is `Always` (docs/deploy.md).
     """
 
     cpu: str = "1"
@@ -49,6 +75,15 @@ class Placement(Config):
     def __post_init__(self) -> None:
         if self.devices < 0 or self.retries < 0 or self.seconds < 1 or self.nodes < 1:
             raise ValueError(f"devices and retries are at least 0, seconds and nodes at least 1, got {self.to_json()}")
+
+    @property
+    def all_tries_seconds(self) -> int:
+        """Return how long all tries of the step and the waits between them may take.
+
+        Argo counts it from the first try's start, starts no try after it, and ends one that still runs then.
+        """
+        waits = _FIRST_WAIT_SECONDS * (int(2**self.retries) - 1)  # 30 + 60 + 120 + ...
+        return (self.retries + 1) * self.seconds + waits + _QUEUE_SECONDS
 
     @property
     def processes(self) -> int:
@@ -131,6 +166,7 @@ def place(chosen: Profile, tasks: Mapping[str, Any]) -> None:
         if placement:
             _resources(task, placement)
             _surroundings(task, placement)
+            _identity(task, name)
 
 
 def fitted(recipe: Recipe, chosen: Profile) -> Recipe:
@@ -151,7 +187,11 @@ def fitted(recipe: Recipe, chosen: Profile) -> Recipe:
 
 
 def _light() -> dict[str, Placement]:
-    """Steps that move names and small files; the registry's state must not be changed twice, so these do not retry."""
+    """Return the placement of steps that move names and small files.
+
+    They ask for no retries, since what they fail for stays. Argo may start a step twice all the same, where its node is
+    lost: they are written to be called again.
+    """
     once = Placement(cpu="500m", memory="2Gi", seconds=1800)
     return dict.fromkeys(("gate", "register", "promote", "report"), once)
 
@@ -162,7 +202,7 @@ def _several_nodes(task: Any, placement: Placement) -> None:
 
     from components import IMAGE
 
-    env = train_job.variables(_HOME, _PLAIN, CONFIG_MAP, _SECRETS)
+    env = train_job.variables(_HOME, _NODES_PLAIN, CONFIG_MAP, _NODES_SECRETS)
     task.set_env_variable(SPEC, train_job.train_job(placement, image=IMAGE, env=env, claim=CLAIM, state=_STATE))
     kubernetes.use_field_path_as_env(task, POD_NAME, "metadata.name")
     kubernetes.use_field_path_as_env(task, POD_UID, "metadata.uid")
@@ -174,14 +214,27 @@ def _resources(task: Any, placement: Placement) -> None:
     if placement.devices:
         task.set_accelerator_type(placement.device).set_accelerator_limit(placement.devices)
     if placement.retries:
-        task.set_retry(placement.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration="600s")
+        task.set_retry(
+            placement.retries,
+            backoff_duration=f"{_FIRST_WAIT_SECONDS}s",
+            backoff_factor=2,
+            backoff_max_duration=f"{placement.all_tries_seconds}s",
+        )
+
+
+def _identity(task: Any, name: str) -> None:
+    """Tell a task its name and the run it belongs to, which are no parameters: the cache looks at those."""
+    from kfp import kubernetes
+
+    task.set_env_variable(CLUSTER_STEP, name)
+    kubernetes.use_field_path_as_env(task, CLUSTER_RUN, _RUN_LABEL)
 
 
 def _surroundings(task: Any, placement: Placement) -> None:
     """Give a task the namespace's settings, secrets and shared state, a time limit, and no rights it does not need."""
     from kfp import kubernetes
 
-    for name, value in _HOME.items():
+    for name, value in {**_HOME, **_QUIET}.items():
         task.set_env_variable(name, value)
     keys = {key: variable for variable, key in _PLAIN.items()}
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, keys, optional=True)

@@ -2,14 +2,20 @@
 
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rewardlab.config import Config
 from rewardlab.files import atomic_path, tree_digest
 from steps.common.data_files import data_md5
 from steps.common.data_location import bring, is_remote, version
+from steps.common.git_repository import opened
+
+if TYPE_CHECKING:
+    from dvc.api import DVCFileSystem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,11 +83,14 @@ def _bring(data: str, target: Path, md5: str) -> None:
     _check(found, md5, data)
 
 
-def _get(config: FetchConfig, target: Path) -> None:
-    """Bring `data` of a DVC repository from its cache or its remote."""
-    where = f"data of {config.repository} at {config.revision or 'its working tree'}"
-    where += f" from {config.remote}" if config.remote else ""
-    target.parent.mkdir(parents=True)
+@contextmanager
+def stored(repository: str, revision: str, remote: str) -> "Iterator[DVCFileSystem]":
+    """Yield the files that a DVC repository tracks, as of a revision, from its cache or a remote.
+
+    Raises:
+        ValueError: the repository or the files cannot be reached, or their listing leads out of the folder.
+    """
+    where = f"data of {repository} at {revision or 'its working tree'}" + (f" from {remote}" if remote else "")
     with warnings.catch_warnings(action="ignore"):  # DVC warns of its own deprecations
         from dvc.api import DVCFileSystem
         from dvc.exceptions import DvcException
@@ -89,12 +98,20 @@ def _get(config: FetchConfig, target: Path) -> None:
         from dvc_data.index import DataIndexDirError
 
         try:
-            repository = DVCFileSystem(config.repository, rev=config.revision or None, **_remote(config.remote))
-            repository.get("data", str(target), recursive=True)
+            with opened(repository, whole=True) as cloned:
+                yield DVCFileSystem(cloned.folder, rev=revision or None, **_remote(remote))
         except (OSError, DvcException, SCMError, DataIndexDirError) as error:
             raise ValueError(f"cannot bring {where}: {error}") from error
         except RecursionError as error:  # so DVC ends where a name in its listing is ".."
             raise ValueError(f"cannot bring {where}: a path in its listing leads out of the folder") from error
+
+
+def _get(config: FetchConfig, target: Path) -> None:
+    """Bring `data` of a DVC repository from its cache or its remote."""
+    where = f"data of {config.repository} at {config.revision or 'its working tree'}"
+    target.parent.mkdir(parents=True)
+    with stored(config.repository, config.revision, config.remote) as files:
+        files.get("data", str(target), recursive=True)
     if not any(path.is_file() for path in target.rglob("*")):
         raise ValueError(f"cannot bring {where}: its listing names no file inside the folder")
     _check(data_md5(target), config.data_md5, where)

@@ -49,8 +49,8 @@ def promote(run_id: str, label: str, gate: Path, champion: str) -> PromoteReport
     report = _promote(client, candidate, follows, by=f"run {run_id}")
     if report.decision != "unchanged":
         set_tags(client, name, version, {"decision": report.decision})
-    client.set_tag(candidate.run, "rewardlab.decision", report.decision)
     client.set_tag(candidate.run, "rewardlab.reason", report.reason[:5000])
+    client.set_tag(candidate.run, "rewardlab.decision", report.decision)
     return report
 
 

@@ -61,13 +61,10 @@ def register(config: RegisterConfig, bundle: Path, evidence: Mapping[str, Path])
     elif decision["verdict"] != "unchanged":
         set_tags(client, config.name, version, tags)
     label = f"{config.name}/{version}"
-    outcome = {"pass": "rejected", "fail": "rejected", "unchanged": "unchanged"}[decision["verdict"]]
-    reason = "the gate passed, promotion did not happen" if decision["verdict"] == "pass" else decision["reason"]
-    for key, value in (
-        ("model", label),
-        ("data_md5", config.data_md5),
-        ("decision", outcome),
-        ("reason", reason),
-    ):
+    known = {"model": label, "data_md5": config.data_md5}
+    if decision["verdict"] != "pass":  # a version that passed is decided on by `promote`
+        outcome = {"fail": "rejected", "unchanged": "unchanged"}[decision["verdict"]]
+        known |= {"reason": decision["reason"], "decision": outcome}
+    for key, value in known.items():
         client.set_tag(run, f"rewardlab.{key}", value[:5000])
     return RegisterReport(version=version, label=label)

@@ -1,6 +1,5 @@
 """Say what a run is about at this moment: data by their md5, and the champion. Never cached."""
 
-import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from rewardlab.config import Config
 from steps.common.data_location import is_remote, version
+from steps.common.git_repository import GitRepository, is_url, opened
 from steps.registry.client import champion_record, connect
 
 POINTER = "data.dvc"
@@ -32,6 +32,18 @@ class ResolveConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DataVersion:
+    """Data by their md5, and when they last changed, in ISO's form.
+
+    A path changed with its newest file, what `data.dvc` points to with the pointer's last commit, or with the pointer's
+    file where that was changed since. Remote places keep no time that could be relied on: "".
+    """
+
+    md5: str
+    time: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ResolveReport(Config):
     """The md5 of the data and of the test data ("" where there are none of their own), and the champion's record.
 
@@ -52,41 +64,38 @@ def resolve(config: ResolveConfig) -> ResolveReport:
         ValueError: there is no such data, revision or repository, or the registry cannot be reached.
     """
     champion = champion_record(connect(), config.name)
+    data = data_version(config.repository, config.revision, config.data)
     return ResolveReport(
-        data_md5=resolve_data(config.repository, config.revision, config.data),
+        data_md5=data.md5,
         test_md5=version(config.test) if config.test else "",
-        data_time=changed(config.repository, config.revision, config.data),
+        data_time=data.time,
         champion=champion.to_json() if champion else "",
     )
 
 
-def resolve_data(repository: str, revision: str, data: str) -> str:
-    """Return the md5 of a path or a remote place, or of what `data.dvc` points to when `data` is "".
+def data_version(repository: str, revision: str, data: str) -> DataVersion:
+    """Return which data a path or a remote place holds, or `data.dvc` points to where `data` is "".
 
     Raises:
         ValueError: there is no such data, revision or repository.
     """
     if data:
-        return version(data)
-    where = f"{POINTER} of {repository} at {revision or 'its working tree'}"
-    return _pointed_md5(_pointer(repository, revision, where), where)
+        return DataVersion(md5=version(data), time="" if is_remote(data) else _newest(Path(data)))
+    cloned = is_url(repository)
+    where = f"{POINTER} of {repository} at {revision or ('its default branch' if cloned else 'its working tree')}"
+    with opened(repository, whole=False) as git_repository:
+        md5 = _pointed_md5(git_repository, revision, where)
+        return DataVersion(md5=md5, time=_pointer_time(git_repository, revision, cloned=cloned))
 
 
-def changed(repository: str, revision: str, data: str) -> str:
-    """Return when data last changed: a path by its newest file, what `data.dvc` points to by the pointer's last commit.
-
-    A pointer that was changed since its last commit counts by its file. "" for remote places, which keep no such time
-    that could be relied on.
-    """
-    if data:
-        return "" if is_remote(data) else _newest(Path(data))
-    if "://" in repository or repository.startswith("git@"):
-        return ""
-    pointer = Path(repository) / POINTER
-    if not revision and _git(repository, "status", "--porcelain", "--", POINTER).stdout:
+def _pointer_time(repository: GitRepository, revision: str, *, cloned: bool) -> str:
+    """Return when the pointer to the data last changed."""
+    in_the_working_tree = not revision and not cloned
+    pointer = Path(repository.folder) / POINTER
+    if in_the_working_tree and repository.git("status", "--porcelain", "--", POINTER).stdout:
         return _newest(pointer)
-    done = _git(repository, "log", "-1", "--format=%cI", revision or "HEAD", "--", POINTER)
-    return done.stdout.strip() or ("" if revision else _newest(pointer))
+    done = repository.git("log", "-1", "--format=%cI", revision or "HEAD", "--", POINTER)
+    return done.stdout.strip() or (_newest(pointer) if in_the_working_tree else "")
 
 
 def _newest(path: Path) -> str:
@@ -96,44 +105,22 @@ def _newest(path: Path) -> str:
     return "" if newest is None else datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds")
 
 
-def _git(repository: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["git", "-C", repository, *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
-
-
-def _pointer(repository: str, revision: str, where: str) -> str:
-    if "://" in repository or repository.startswith("git@"):
-        return _remote_pointer(repository, revision, where)
-    if revision:
-        return _git_show(repository, revision, where)
-    path = Path(repository) / POINTER
-    if not path.is_file():
-        raise ValueError(f"there is no {where}: track the data with `dvc add data`, or give a path")
-    return path.read_text(encoding="utf-8")
-
-
-def _git_show(repository: str, revision: str, where: str) -> str:
-    done = _git(repository, "show", "--end-of-options", f"{revision}:./{POINTER}")
-    if done.returncode:
-        raise ValueError(f"git has no {where}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _remote_pointer(repository: str, revision: str, where: str) -> str:
-    from dvc.api import DVCFileSystem
-    from dvc.exceptions import DvcException
-    from dvc.scm import SCMError
-
-    try:
-        return str(DVCFileSystem(repository, rev=revision or None).read_text(POINTER))
-    except (OSError, DvcException, SCMError) as error:
-        raise ValueError(f"there is no {where}: {error}") from error
-
-
-def _pointed_md5(pointer: str, where: str) -> str:
+def _pointed_md5(repository: GitRepository, revision: str, where: str) -> str:
+    """Return the md5 that the pointer names, of a revision or else of the working tree; a clone has none."""
     import yaml
 
+    path = Path(repository.folder) / POINTER
+    if not revision and path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        done = repository.git("show", "--end-of-options", f"{revision or 'HEAD'}:./{POINTER}")
+        if done.returncode and not revision:
+            raise ValueError(f"there is no {where}: track the data with `dvc add data`, or give a path")
+        if done.returncode:
+            raise ValueError(f"git has no {where}: {done.stderr.strip()}")
+        text = done.stdout
     try:
-        outputs: Any = yaml.safe_load(pointer)["outs"]
+        outputs: Any = yaml.safe_load(text)["outs"]
         return str(outputs[0]["md5"])
     except (yaml.YAMLError, KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{where} names no md5: make it with `dvc add data`") from error

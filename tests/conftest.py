@@ -25,7 +25,6 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests import tiny
 
-
 SHARED = ("tests/pipelines/test_run.py", "tests/steps/test_train_processes.py")
 """Files whose tests share what takes a minute to make, and so go to one worker."""
 

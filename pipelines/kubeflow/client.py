@@ -54,9 +54,13 @@ def explained() -> Iterator[None]:
 class Plan:
     """Stands in for the server where nothing is to happen: prints each call that would change something."""
 
-    def get_pipeline_id(self, name: str) -> str:
-        """Return a placeholder: the pipeline is there."""
-        return f"<id of {name}>"
+    def get_user_namespace(self) -> str:
+        """Return no namespace: none is asked."""
+        return ""
+
+    def list_pipelines(self, **_: object) -> Any:
+        """Return a page with a placeholder: the pipeline is there."""
+        return SimpleNamespace(pipelines=[SimpleNamespace(pipeline_id="<id of the pipeline>")])
 
     def list_pipeline_versions(self, *_: object, **__: object) -> Any:
         """Return a page with nothing."""

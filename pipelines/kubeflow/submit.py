@@ -91,16 +91,25 @@ def schedule(client: Client, job: Job, package: Path, *, cron: str) -> Sent:
 def upload(client: Client, package: Path) -> tuple[str, str, str]:
     """Upload a compiled pipeline unless it is there; return the ids of pipeline and version, and the version's name.
 
-    A version is named after what it holds. The first upload of a pipeline makes a version of the pipeline's own name,
-    which is left alone.
+    The pipeline is one of the client's namespace, if it has one; else all namespaces share it. A version is named after
+    what it holds. The first upload of a pipeline makes a version of the pipeline's own name, which is left alone.
 
     Raises:
         ValueError: a version of this name holds another pipeline.
     """
-    pipeline = client.get_pipeline_id(PIPELINE)
-    if pipeline is None:
-        description = "Preference data to a promoted reward model."
-        pipeline = client.upload_pipeline(str(package), pipeline_name=PIPELINE, description=description).pipeline_id
+    namespace = client.get_user_namespace() or None
+    named = {"predicates": [{"operation": 1, "key": "display_name", "stringValue": PIPELINE}]}
+    standing = client.list_pipelines(namespace=namespace, filter=canonical_json(named)).pipelines
+    if standing:
+        pipeline = standing[0].pipeline_id
+    else:
+        made = client.upload_pipeline(
+            str(package),
+            pipeline_name=PIPELINE,
+            description="Preference data to a promoted reward model.",
+            namespace=namespace,
+        )
+        pipeline = made.pipeline_id
     name = version_name(package)
     for version in _versions(client, pipeline):
         if version.display_name == name:
@@ -157,7 +166,19 @@ def _is_same(standing: Any, job: Job, *, cron: str, version: str) -> bool:
 
 
 def _meaning(documents: Any) -> str:
-    """Return a compiled pipeline as canonical JSON: a file's documents, or the server's mapping of them."""
+    """Return a compiled pipeline as canonical JSON: a file's documents, or the server's mapping of them.
+
+    The server keeps numbers as protobuf's JSON writes them, without a fraction where there is none: 2.0 is 2.
+    """
     if isinstance(documents, Mapping) and "pipeline_spec" in documents:
         documents = [documents["pipeline_spec"], *filter(None, [documents.get("platform_spec")])]
-    return canonical_json(documents if isinstance(documents, list) else [documents])
+    return canonical_json(_whole_numbers(documents if isinstance(documents, list) else [documents]))
+
+
+def _whole_numbers(value: Any) -> Any:
+    """Return a document in which each float without a fraction is an integer."""
+    if isinstance(value, Mapping):
+        return {key: _whole_numbers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

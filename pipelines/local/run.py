@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,6 @@ from steps.validate import pinned
 if TYPE_CHECKING:
     from pipelines.local.containers import Containers
 
-_PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
 QUIET = {
     "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",
@@ -103,9 +101,9 @@ def new_run_id(recipe: Recipe) -> str:
 
 
 def pipeline_arguments(
-    recipe: Recipe, source: Source, *, run_id: str, run_folder: str, resume: bool = True
+    recipe: Recipe, source: Source, *, run_id: str, run_folder: str, resume: bool = True, ir: Path = GOLDEN
 ) -> dict[str, str]:
-    """Return the pipeline's arguments: each step's configuration and the digest of its code.
+    """Return the arguments of the compiled pipeline `ir`: each step's configuration and the digest of its code.
 
     Unless it may resume, training is marked: its own retries find its checkpoints, and no other does.
     """
@@ -113,17 +111,16 @@ def pipeline_arguments(
     lineage = {
         "recipe": recipe.name,
         "git_commit": git_commit(),
-        "ir_digest": ir_digest(),
+        "ir_digest": ir_digest(ir),
         "image": os.environ.get("REWARDLAB_IMAGE", "local"),
     }
-    versions = {package: version(package) for package in _PACKAGES}
     configs = recipe.step_configs()
     configs["validate"] = pinned(recipe.validate)
     configs["fetch"] = FetchConfig(data_md5="", **place)
     del place["remote"]  # where data are stored does not change which they are
     configs["resolve"] = ResolveConfig(name=name, **place)
     configs["register"] = RegisterConfig(name=name, run_id="", lineage=lineage, data_md5="")
-    configs["report"] = ReportConfig(name=name, run_id="", lineage=lineage, versions=versions)
+    configs["report"] = ReportConfig(name=name, run_id="", lineage=lineage)
     codes = {step: code_digest(step, recipe) for step in configs}
     codes["train"] += "" if resume else f"+{secrets.token_hex(8)}"
     settings = {f"{step}_settings": settings_json(config, codes[step]) for step, config in configs.items()}

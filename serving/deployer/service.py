@@ -14,6 +14,7 @@ VERSION_LABEL = "rewardlab.io/version"
 """On every pod: the version that it was started with."""
 CANARY, REFUSED = "rewardlab.io/canary", "rewardlab.io/refused"
 """Annotations: the try that is on, and the last one that failed."""
+_NOT_SCALED = {"serving.kserve.io/autoscalerClass": "none"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +85,13 @@ def predictor(template: Object, pinned: Pinned) -> Object:
 
 
 def canary(template: Object, pinned: Pinned, *, percent: int) -> Object:
-    """Return the canary that serves a version to some of the requests; what it leaves out is the stable predictor's."""
-    return {"trafficPercent": percent, "predictor": {"minReplicas": 1} | _of_version(template, pinned)}
+    """Return the canary that serves a version to some of the requests; what it leaves out is the stable predictor's.
+
+    It is not scaled: KServe takes a canary's metrics away, and KEDA refuses an object without any.
+    """
+    annotations = {**template["spec"]["predictor"].get("annotations", {}), **_NOT_SCALED}
+    made = {"minReplicas": 1, "annotations": annotations} | _of_version(template, pinned)
+    return {"trafficPercent": percent, "predictor": made}
 
 
 def _of_version(template: Object, pinned: Pinned) -> Object:

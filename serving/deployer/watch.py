@@ -113,6 +113,12 @@ def judge(watch: Watch, canary: Sequence[Sample], stable: Sequence[Sample], *, s
     lacking = _lacking(watch, canary, requests, seconds)
     if lacking and seconds < watch.max_seconds:
         return Judgement("wait", lacking)
+    if lacking and not requests and any(pod.requests for pod in stable):
+        return Judgement(
+            "fail",
+            f"no request has reached it in {seconds:.0f} s, and production has had some: no fault of the model. Does "
+            "the gateway split requests? KServe does from 0.21 on",
+        )
     if lacking:
         return Judgement("fail", f"{lacking} after {seconds:.0f} s")
     return _judge_shown(watch, canary, stable, requests)

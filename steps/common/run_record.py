@@ -2,6 +2,7 @@
 
 Two processes know what happened. The runner knows when a step started and ended, what it wrote and whether it was
 reused; it writes the record. The step's own process knows why it failed, and leaves that in the folder for the runner.
+A cluster has no such folder: there the reason is kept with the run in the registry.
 """
 
 import os
@@ -15,9 +16,11 @@ from typing import Self
 from rewardlab.config import Config
 from rewardlab.files import read_json, write_json
 from rewardlab.layout import RUN_RECORD, STEP_ERROR
+from steps.common.credentials import take_s3_credentials
+from steps.registry.step_failures import forget_failure, note_failure
 
 RUN_FOLDER = "REWARDLAB_RUN_FOLDER"
-"""The variable that tells a step the folder of its run. A cluster does not set it: nothing is recorded there."""
+"""The variable that tells a step the folder of its run; a cluster does not set it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,14 +84,18 @@ class RunRecord(Config):
 
 @contextmanager
 def recorded() -> Iterator[None]:
-    """Leave the reason in the run's folder if the block, which is the work of a step, fails."""
+    """Leave the reason where the run's report finds it if the block, which is the work of a step, fails."""
+    take_s3_credentials()
     try:
         yield
     except BaseException as error:
+        reason = error_text(error)
         if folder := os.environ.get(RUN_FOLDER):
             with suppress(OSError):  # such as a full disk, which may be what the step failed for
-                (Path(folder) / STEP_ERROR).write_text(error_text(error), encoding="utf-8", errors="backslashreplace")
+                (Path(folder) / STEP_ERROR).write_text(reason, encoding="utf-8", errors="backslashreplace")
+        note_failure(reason)
         raise
+    forget_failure()
 
 
 def take_error(run_folder: Path) -> str | None:

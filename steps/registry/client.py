@@ -1,8 +1,8 @@
 """The MLflow registry: versions of bundles, their tags, and the aliases that say which is in charge."""
 
 import os
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 EXPERIMENT = "rewardlab"
 _RUN_TAG = "rewardlab.run_id"
 _DESCRIPTION_LIMIT = 5000
+_KUBEFLOW_POD = "KFP_POD_NAME"
+"""A variable that Kubeflow Pipelines sets in each pod of a step."""
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_UPLOAD_SECONDS = "1800"
+"""How long MLflow's server may take, behind the last byte of a bundle, to bring it to its store."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +51,7 @@ def connect() -> "MlflowClient":
     """Return a client of the registry, creating a local one where there is none.
 
     Raises:
-        ValueError: the server cannot be reached; the message names it and says what to do.
+        ValueError: the server cannot be reached, or a pod of a pipeline has none; the message says what to do.
     """
     for key, value in MLFLOW_SETTINGS.items():
         os.environ.setdefault(key, value)
@@ -56,6 +61,11 @@ def connect() -> "MlflowClient":
 
     uri = tracking_uri()
     local = urlparse(uri).scheme == "sqlite"
+    if local and os.environ.get(_KUBEFLOW_POD):
+        raise ValueError(
+            "on a cluster the registry is a server, and MLFLOW_TRACKING_URI names none: does the namespace have the "
+            "config map rewardlab with mlflow-tracking-uri?"
+        )
     try:
         if local:
             home().mkdir(parents=True, exist_ok=True)
@@ -158,9 +168,24 @@ def add_version(client: "MlflowClient", name: str, bundle: Path, *, run: str, ta
     """Store a bundle with an MLflow run and register it; return the version number."""
     make_model(client, name)
     place = f"bundles/{tags['bundle'][:16]}"  # one run may register several bundles
-    client.log_artifacts(run, str(bundle), place)
+    with _patience(_UPLOAD_SECONDS):
+        client.log_artifacts(run, str(bundle), place)
     source = f"{client.get_run(run).info.artifact_uri}/{place}"
     return str(client.create_model_version(name, source, run_id=run, tags=dict(tags)).version)
+
+
+@contextmanager
+def _patience(seconds: str) -> Iterator[None]:
+    """Let MLflow's client wait longer for an answer."""
+    before = os.environ.get(_TIMEOUT)
+    os.environ[_TIMEOUT] = seconds
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_TIMEOUT]
+        else:
+            os.environ[_TIMEOUT] = before
 
 
 def set_tags(client: "MlflowClient", name: str, version: str, tags: Mapping[str, str]) -> None:

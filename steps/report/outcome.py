@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,18 @@ from rewardlab.reports import Summary
 from steps.common.run_record import RunRecord
 from steps.registry.client import connect, describe_version, find_run, looks, pipeline_run, stored_json
 from steps.registry.promotable import promoted_by
+from steps.registry.step_failures import cluster_run, failures
 from steps.report.card import model_card
 from steps.report.page import render
 from steps.report.record import Record, with_their_form
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+_PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
+ENDS = ("promoted", "unchanged", "rejected")
+"""What the last step of a run decides, `register` or `promote`; a run without it failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +36,6 @@ class ReportConfig(Config):
     name: str
     run_id: str
     lineage: dict[str, str]
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +54,9 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
     Args:
         config: which run.
         run_folder: is written to; the record in it, if the runner made one, holds seconds, reuse and failures.
-        state: `SUCCEEDED`, or how the pipeline ended instead.
+        state: how the pipeline ended, in the platform's words. It is told where there is no decision, and decides
+            nothing: Kubeflow's is COMPLETE, RUNNING or FAILED for runs that ended well, since it counts tasks that a
+            condition leaves out and tries that were tried again.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     client = connect()
@@ -60,8 +68,11 @@ def report(config: ReportConfig, run_folder: Path, *, state: str) -> ReportRepor
     }
     kept = {name: read_json(Path(documents[name])) for name in REPORTS if name in documents}
     parts = with_their_form(kept)
-    ended = tags.get("decision") == "promoted" or (state == "SUCCEEDED" and "decision" in tags)
-    summary = _summary(config, run_folder, parts, tags) if ended else _failed_summary(config, run_folder, parts)
+    ended = tags.get("decision") in ENDS
+    if ended:
+        summary = _summary(config, run_folder, parts, tags)
+    else:
+        summary = _failed_summary(config, run_folder, parts, tags, state=state)
     if measured_on := parts.get("evaluation", {}).get("test_digest"):
         summary = replace(summary, looks=looks(client, measured_on))
     _write_reports(run_folder, kept)
@@ -86,7 +97,7 @@ def conclude(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -
 
     kept = {name: parts[name] for name in REPORTS if name in parts}
     known = with_their_form(kept)
-    summary = _failed_summary(config, run_folder, known)
+    summary = _failed_summary(config, run_folder, known, {})
     try:
         client = connect()
         run = find_run(client, config.run_id)
@@ -124,10 +135,16 @@ def _write(run_folder: Path, summary: Summary, parts: Mapping[str, Any]) -> Reco
     return record
 
 
-def _failed_summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any]) -> Summary:
+def _failed_summary(
+    config: ReportConfig, run_folder: Path, parts: Mapping[str, Any], tags: Mapping[str, str], *, state: str = ""
+) -> Summary:
     """Return the summary of a run that ended before a decision."""
-    failed = _steps(run_folder).failed
-    reason = "; ".join(f"{step}: {text}" for step, text in failed.items()) or f"no decision, see {run_folder / LOG}"
+    failed = _steps(run_folder).failed or failures(tags)
+    reason = "; ".join(f"{step}: {text}" for step, text in failed.items())
+    if run := cluster_run():
+        unsaid = f"no step said why, as where its pod was killed, and Kubeflow says {state}"
+        reason = f"{reason or unsaid} (run {run} of Kubeflow Pipelines)"
+    reason = reason or f"no decision, see {run_folder / LOG}"
     return _summary(config, run_folder, parts, {"decision": "failed", "reason": reason})
 
 
@@ -149,7 +166,7 @@ def _summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any], t
             "recipe": config.lineage["recipe"],
             "seconds": steps.seconds,
             "reused": steps.reused,
-            "versions": config.versions,
+            "versions": {package: version(package) for package in _PACKAGES},
             "lineage": {**config.lineage, "run_id": config.run_id, "data_md5": tags.get("data_md5")},
             "report": str(page),
         }
@@ -158,6 +175,6 @@ def _summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any], t
 
 def _steps(run_folder: Path) -> RunRecord:
     """Return what the local runner recorded of steps; on a cluster there is no record."""
-    if not (run_folder / RUN_RECORD).is_file():
+    if not cluster_run() and not (run_folder / RUN_RECORD).is_file():
         print(f"{run_folder / RUN_RECORD} is not there: seconds and reuse of steps are unknown", file=sys.stderr)
     return RunRecord.read(run_folder)

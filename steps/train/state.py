@@ -3,7 +3,6 @@
 A checkpoint is a folder `step-NNNNNNNN` with tensors (safetensors) and everything else (JSON), whole or not there.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
+
+from filelock import FileLock, Timeout
 
 from rewardlab.config import canonical_json
 from rewardlab.files import atomic_path, file_digest
@@ -41,33 +42,36 @@ class Facts(TypedDict):
 def held(state: Path) -> Iterator[None]:
     """Hold the folder of a training for this process alone, and clear what a killed one had half written.
 
+    The lock is one of a file beside the folder: on NFS a lock of a folder holds on its own node alone.
+
     Raises:
         ValueError: another process trains the same.
     """
     state.mkdir(parents=True, exist_ok=True)
-    folder = os.open(state, os.O_RDONLY)
+    lock = _lock(state)
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"the same training is under way in another process, which keeps {state}") from error
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(f"the same training is under way in another process, which keeps {state}") from error
+    try:
         for half in state.glob(".*"):
-            shutil.rmtree(half)
+            shutil.rmtree(half, ignore_errors=True)  # NFS keeps a removed file under another name while it is open
         yield
     finally:
-        os.close(folder)
+        lock.release()
 
 
 def idle(state: Path) -> bool:
     """Return whether no process holds the folder of a training."""
-    folder = os.open(state, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with _lock(state):
+            return True
+    except Timeout:
         return False
-    finally:
-        os.close(folder)
-    return True
+
+
+def _lock(state: Path) -> FileLock:
+    return FileLock(state.with_name(f"{state.name}.lock"), blocking=False)
 
 
 class Checkpoints:

@@ -45,7 +45,7 @@ def train(config: TrainConfig, tokens: Path, target: Path, *, state: Path) -> Tr
             fit(config, tokens, target, state=state)
         else:
             fit_together(config, tokens, target, state=state)
-        shutil.rmtree(state)
+        shutil.rmtree(state, ignore_errors=True)  # the model is kept: what NFS still holds open is no failure
     return TrainReport.from_dict(read_json(target / TRAINING_REPORT))
 
 

@@ -14,7 +14,7 @@ import pytest
 from rewardlab.bundle import MANIFEST, Bundle
 from rewardlab.files import read_json, write_json
 from steps.fetch import FetchConfig, fetch
-from steps.resolve import resolve_data
+from steps.resolve import data_version
 from tests.command import Done, read_lines, rewardlab, write_lines
 
 PAIR = {"prompt": "Hi", "chosen": "Hello", "rejected": "Go away"}
@@ -203,7 +203,7 @@ def repository(root: Path, relpath: str) -> Path:
 @pytest.mark.parametrize("relpath", ["../out.jsonl", "sub/../../../out.jsonl", "{place}/out.jsonl"])
 def test_a_listing_that_climbs_out_of_its_folder_is_refused(relpath: str, place: Path) -> None:
     source = str(repository(place / "repository", relpath.format(place=place)))
-    md5 = resolve_data(source, "HEAD", "")
+    md5 = data_version(source, "HEAD", "").md5
     with pytest.raises(ValueError, match=r"leads out of the folder|no file inside the folder"):
         fetch(FetchConfig(repository=source, revision="HEAD", data_md5=md5), place / "a" / "b")
     assert [path.name for path in place.rglob("*.jsonl")] == []
@@ -212,7 +212,7 @@ def test_a_listing_that_climbs_out_of_its_folder_is_refused(relpath: str, place:
 
 def test_a_listing_that_stays_in_its_folder_is_brought(place: Path) -> None:
     source = str(repository(place / "repository", "sub/in.jsonl"))
-    md5 = resolve_data(source, "HEAD", "")
+    md5 = data_version(source, "HEAD", "").md5
     fetch(FetchConfig(repository=source, revision="HEAD", data_md5=md5), place / "a")
     assert (place / "a/data/sub/in.jsonl").read_bytes() == LINE
 
@@ -220,7 +220,7 @@ def test_a_listing_that_stays_in_its_folder_is_brought(place: Path) -> None:
 def test_a_listing_whose_data_are_not_in_the_remote_is_refused(place: Path) -> None:
     source = repository(place / "repository", "in.jsonl")
     shutil.rmtree(source / ".dvc/store")
-    md5 = resolve_data(str(source), "HEAD", "")
+    md5 = data_version(str(source), "HEAD", "").md5
     with pytest.raises(ValueError, match="cannot bring data of"):
         fetch(FetchConfig(repository=str(source), revision="HEAD", data_md5=md5), place / "a")
     assert not (place / "a").exists()

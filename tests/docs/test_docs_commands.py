@@ -94,7 +94,7 @@ def test_the_commands_of_a_page_on_a_cluster_run(page: str, tmp_path: Path, tiny
     for folder in ("state", "bin", "place"):
         (tmp_path / folder).mkdir()
     stand_in = tmp_path / "bin" / "kubectl"
-    stand_in.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.stand_in_kubectl "$@"\n')
+    stand_in.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.cluster.kubectl "$@"\n')
     stand_in.chmod(0o755)
     (tmp_path / "place" / "rewardlab").symlink_to(DOCS.parent)
     told = {

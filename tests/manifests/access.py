@@ -78,6 +78,16 @@ def is_not_restricted(objects: list[Object]) -> Iterator[str]:
         yield f"Namespace/{NAMESPACE}"
 
 
+def is_cut_off_from_kubeflow(objects: list[Object]) -> Iterator[str]:
+    """Yield namespaces with a label of ours where Kubeflow says that they are a profile's, by which it lets them in."""
+    for each in of_kind(objects, "Namespace"):
+        if (
+            each["metadata"].get("labels", {}).get("app.kubernetes.io/part-of", "kubeflow-profile")
+            != "kubeflow-profile"
+        ):
+            yield name_of(each)
+
+
 def is_not_denied(objects: list[Object]) -> Iterator[str]:
     """Yield the namespace where pods that no policy names may talk to anybody."""
     wanted = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -132,6 +142,7 @@ ACCESS: dict[str, Rule] = {
     "a secret is in git": holds_secrets,
     "an object is of another namespace": is_elsewhere,
     "the namespace is not restricted": is_not_restricted,
+    "the namespace is cut off from Kubeflow": is_cut_off_from_kubeflow,
     "no policy denies by default": is_not_denied,
     "a policy lets everybody talk": lets_all_in,
     "a policy opens all ports": lets_out_on_all_ports,

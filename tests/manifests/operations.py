@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from serving.deployer.service import check_template
+from tests.cluster.kserve import inadmissible
 from tests.manifests.links import selects
 from tests.manifests.manifests import Object, Rule, name_of, of_kind, pods, templates
 
@@ -58,6 +59,13 @@ def not_split(objects: list[Object]) -> Iterator[str]:
             check_template(each)
         except ValueError as error:
             yield f"{name_of(each)}: {error}"
+
+
+def refused_by_kserve(objects: list[Object]) -> Iterator[str]:
+    """Yield InferenceServices that KServe's webhook does not admit."""
+    for each in templates(objects):
+        if why := inadmissible(each):
+            yield f"{name_of(each)}: {why}"
 
 
 def not_scaled(objects: list[Object]) -> Iterator[str]:
@@ -143,6 +151,7 @@ OPERATIONS: dict[str, Rule] = {
     "an InferenceService is not watched": not_watched,
     "an alert says nothing": alerts_that_say_nothing,
     "an InferenceService knows no canary": not_split,
+    "KServe refuses an InferenceService": refused_by_kserve,
     "an InferenceService is not scaled by what waits": not_scaled,
     "a service is open to the world": open_outside,
     "a claim is of one node": state_of_one_node,

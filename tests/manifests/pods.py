@@ -77,6 +77,12 @@ def _ends_in_time(each: Pod) -> bool:
     return not waits or bool(each.spec.get("terminationGracePeriodSeconds", 30) > max(waits) + 25)
 
 
+def _has_no_sidecar(pod: Pod) -> bool:
+    """Say whether Istio leaves a pod alone: its proxy has no way out here, and keeps a training's pods from ending."""
+    wanted = {"sidecar.istio.io/inject": "false", "istio.io/dataplane-mode": "none"}
+    return wanted.items() <= dict(pod.labels).items()
+
+
 def _volumes(pod: Pod, kind: str) -> list[Object]:
     return [each[kind] for each in pod.spec.get("volumes", []) if kind in each]
 
@@ -91,6 +97,7 @@ PODS: dict[str, Rule] = {
     ),
     "a pod holds a token that nobody gave rights to": partial(_of_pods, _needs_its_token),
     "a pod is ended before its work": partial(_of_pods, _ends_in_time),
+    "a pod gets a sidecar": partial(_of_pods, _has_no_sidecar),
     "a container may run as root": partial(_of_containers, _is_whole_user),
     "a container is privileged": partial(_of_containers, lambda _, security: not security.get("privileged")),
     "a container may gain privileges": partial(

@@ -17,8 +17,8 @@ from components import IMAGE
 from pipelines.ir import GOLDEN, compile_objects, compile_pipeline, read_ir
 from pipelines.profiles import PROFILES, Placement, place, profile
 from steps.train.launch.nodes import POD_NAME, POD_UID, SPEC
+from tests.cluster.kubernetes import lost
 from tests.command import rewardlab
-from tests.fake_kubernetes import lost
 
 FRESH = {"resolve", "register", "promote", "report"}
 """What depends on the moment or changes the registry is never answered from a cache."""
@@ -119,9 +119,37 @@ def test_secrets_are_named_and_never_written(documents: Documents) -> None:
             "rewardlab-mlflow",
             "rewardlab-s3",
             "rewardlab-hub",
+            "rewardlab-git",
         }
     values = [entry for each in executors(spec).values() for entry in each["container"].get("env", [])]
-    assert {entry["name"] for entry in values} - {SPEC} == {"REWARDLAB_HOME", "REWARDLAB_CACHE"}
+    plain = {"REWARDLAB_HOME", "REWARDLAB_CACHE", "REWARDLAB_CLUSTER_STEP", "DO_NOT_TRACK", "DVC_NO_ANALYTICS"}
+    assert {entry["name"] for entry in values} - {SPEC} == plain
+
+
+def test_kubeflows_launcher_finds_no_credentials_of_ours(documents: Documents) -> None:
+    assert '"AWS_' not in json.dumps(documents)
+
+
+def test_a_step_knows_its_name_and_its_run_by_no_parameter(documents: Documents) -> None:
+    spec, platform = documents
+    for name, each in executors(spec).items():
+        assert {"name": "REWARDLAB_CLUSTER_STEP", "value": name} in each["container"]["env"]
+    for each in executors(platform["platforms"]["kubernetes"]).values():
+        label = {"name": "REWARDLAB_CLUSTER_RUN", "fieldPath": "metadata.labels['pipeline/runid']"}
+        assert label in each["fieldPathAsEnv"]
+
+
+def test_no_try_is_cut_off_and_all_retries_have_time(documents: Documents) -> None:
+    """Argo counts from the first try's start, starts none behind that time, and ends one that runs then."""
+    spec, platform = documents
+    retried = {name: task["retryPolicy"] for name, task in tasks(spec).items() if "retryPolicy" in task}
+    assert {"fetch", "train", "export", "evaluate"} <= retried.keys()
+    for name, policy in retried.items():
+        tries = policy["maxRetryCount"] + 1
+        deadline = int(executors(platform["platforms"]["kubernetes"])[name]["activeDeadlineSeconds"])
+        waits = sum(30 * 2**retry for retry in range(tries - 1))
+        assert policy["backoffDuration"] == "30s"
+        assert int(policy["backoffMaxDuration"].removesuffix("s")) >= tries * deadline + waits
 
 
 def test_nodes_have_what_the_step_has_secrets_by_reference_and_no_rights() -> None:
@@ -129,7 +157,12 @@ def test_nodes_have_what_the_step_has_secrets_by_reference_and_no_rights() -> No
     assert list(lost(spec, TrainerV1alpha1TrainJobSpec.from_dict(spec).to_dict())) == []
     env = {entry["name"]: entry for entry in spec["trainer"]["env"]}
     assert {name for name, entry in env.items() if "value" in entry} == {"REWARDLAB_HOME", "REWARDLAB_CACHE"}
-    assert env["AWS_SECRET_ACCESS_KEY"]["valueFrom"]["secretKeyRef"]["name"] == "rewardlab-s3"
+    secrets = {
+        entry["valueFrom"]["secretKeyRef"]["name"]
+        for entry in env.values()
+        if "secretKeyRef" in entry.get("valueFrom", {})
+    }
+    assert secrets == {"rewardlab-mlflow"}
     limits = spec["trainer"]["resourcesPerNode"]["limits"]
     assert (
         limits
@@ -152,7 +185,8 @@ def test_a_train_step_that_watches_nodes_asks_for_no_gpu(tmp_path: Path) -> None
     spec, platform = yaml.safe_load_all((tmp_path / "ir.yaml").read_text())
     assert not any("accelerator" in each["container"]["resources"] for each in executors(spec).values())
     paths = executors(platform["platforms"]["kubernetes"])["train"]["fieldPathAsEnv"]
-    assert {each["name"]: each["fieldPath"] for each in paths} == {POD_NAME: "metadata.name", POD_UID: "metadata.uid"}
+    found = {each["name"]: each["fieldPath"] for each in paths}
+    assert found.items() >= {POD_NAME: "metadata.name", POD_UID: "metadata.uid"}.items()
 
 
 def test_on_several_nodes_the_steps_over_all_rows_get_eight_cores(tmp_path: Path) -> None:

@@ -137,3 +137,9 @@ def test_an_old_name_is_said_to_be_old() -> None:
     line = ("run", "--recipe", "smoke", "--data", "nowhere", "--dry-run", "--set", "train.model.backbone=tiny")
     assert "the setting train.model.backbone is called model.backbone" in rewardlab(*line).err
     assert "is called" not in rewardlab(*line[:-1], "model.backbone=tiny").err
+
+
+@pytest.mark.parametrize("name", ["smoke", "smoke-mlp"])
+def test_a_model_that_checks_the_machinery_is_no_reward_model(name: str) -> None:
+    with pytest.raises(ValueError, match=f"the recipe {name} checks the machinery"):
+        named(replace(recipe("smoke"), name=name), "reward-model")

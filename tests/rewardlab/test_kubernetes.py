@@ -8,7 +8,7 @@ import pytest
 
 from rewardlab import kubernetes
 from rewardlab.kubernetes import ConflictError, Kubernetes, UnavailableError
-from tests.fake_kubernetes import NAMESPACE, PODS, running
+from tests.cluster.kubernetes import NAMESPACE, PODS, running
 
 
 def api(*answers: httpx.Response | httpx.RequestError, patience: float = 0.0) -> tuple[Kubernetes, list[httpx.Request]]:

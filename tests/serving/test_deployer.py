@@ -13,7 +13,7 @@ import pytest
 from rewardlab.files import read_json
 from rewardlab.promotion import moving
 from serving.deployer.service import Object, check_template
-from tests.fake_cluster import GOOD, HEALTHS, IDLE, NAME, WATCH, World
+from tests.cluster.serving import GOOD, HEALTHS, IDLE, NAME, WATCH, World
 from tests.promotion_store import DiedError
 
 TEMPLATE = read_json(Path(__file__).parents[2] / "deploy" / "base" / "server" / "inference-service.json")
@@ -110,7 +110,7 @@ def test_a_champion_goes_through_a_canary_into_production() -> None:
         ("restarts", "pod pod-2 ended and was started again"),
         ("unready", "pod pod-2 is not ready after"),
         ("other bundle", "a pod serves reward-model/2 with bundle another, not bundle-2"),
-        ("idle", "0 of 100 requests have been seen after"),
+        ("idle", "no request has reached it in"),
     ],
 )
 def test_a_canary_that_is_unwell_is_rolled_back_and_said_why(health: str, why: str) -> None:

@@ -72,7 +72,7 @@ def ended(registry: Path, folder: Path, bundle: Path, record: Record, run_id: st
     lineage = {"recipe": "smoke"}
     evidence = {name: folder / f"{name}.json" for name in parts}
     register(RegisterConfig(name="m", run_id=run_id, lineage=lineage, data_md5="0"), bundle, evidence)
-    config = ReportConfig(name="m", run_id=run_id, lineage=lineage, versions={})
+    config = ReportConfig(name="m", run_id=run_id, lineage=lineage)
     RunRecord().write(folder / run_id)
     report(config, folder / run_id, state="SUCCEEDED")
     return (folder / run_id / "model_card.md").read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def test_the_registry_holds_the_card_of_each_version(registry: Path, tmp_path: P
 
 
 def test_a_run_without_a_decision_has_no_card(registry: Path, tmp_path: Path) -> None:
-    config = ReportConfig(name="m", run_id="r", lineage={"recipe": "smoke"}, versions={})
+    config = ReportConfig(name="m", run_id="r", lineage={"recipe": "smoke"})
     stopped("train", "no memory").write(tmp_path)
     assert report(config, tmp_path, state="FAILED").decision == "failed"
     assert not (tmp_path / "model_card.md").exists()

@@ -14,7 +14,7 @@ import pytest
 from rewardlab.files import read_groups
 from steps.common.data_location import bring, is_remote, load_hub, version
 from steps.fetch import FetchConfig, fetch
-from steps.resolve import resolve_data
+from steps.resolve import data_version
 from tests import stand_in_hub
 from tests.command import rewardlab
 from tests.s3_server import Store, s3_server
@@ -77,7 +77,7 @@ def test_the_version_of_objects_changes_with_them_and_nothing_else(bucket: Bucke
 def test_fetch_brings_what_was_resolved_and_refuses_what_changed(bucket: Bucket, tmp_path: Path) -> None:
     for key in ("x/a.jsonl", "x/sub/b.jsonl", "x/notes.txt"):
         bucket.put(key, ROW)
-    md5 = resolve_data(".", "", "s3://bucket/x/")
+    md5 = data_version(".", "", "s3://bucket/x/").md5
     report = fetch(FetchConfig(data="s3://bucket/x", data_md5=md5), tmp_path / "out")
     assert (report.num_files, (tmp_path / "out" / "data" / "sub" / "b.jsonl").read_bytes()) == (2, ROW)
     bucket.put("x/a.jsonl", ROW * 2)

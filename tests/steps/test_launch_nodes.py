@@ -14,10 +14,11 @@ import pytest
 
 from pipelines.profiles import fitted, profile
 from pipelines.recipes import recipe
+from steps.registry.step_failures import CLUSTER_RUN
 from steps.train.launch import TrainJob
-from steps.train.launch.nodes import POD_NAME, POD_UID, SPEC
-from tests import fake_kubernetes
-from tests.fake_kubernetes import JOBS, Kubernetes
+from steps.train.launch.nodes import POD_NAME, POD_UID, SPEC, delete_jobs_of_run
+from tests.cluster import kubernetes as fake_kubernetes
+from tests.cluster.kubernetes import JOBS, Kubernetes
 from tests.pipelines.test_profiles import several_nodes
 
 
@@ -47,6 +48,13 @@ def run(tmp_path: Path) -> Any:
     return run
 
 
+def manifest(name: str, folder: Path) -> dict[str, Any]:
+    """Return the manifest of a job as the train step makes it."""
+    job = TrainJob.described()
+    assert job
+    return job._manifest(name, "steps.train.rank", ["{}", folder], num_processes=16, reports=folder / "reports")
+
+
 def said(folder: Path, message: str, *, final: bool) -> str:
     """Return the beginning of a script that reports as a process does that fails."""
     report = {"rank": "3", "time_ns": 1, "message": message, "final": final}
@@ -56,6 +64,24 @@ def said(folder: Path, message: str, *, final: bool) -> str:
 
 def pods(script: str) -> tuple[str, ...]:
     return ("sh", "-c", script)
+
+
+def test_a_job_that_outlived_its_step_goes_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with cluster(tmp_path, monkeypatch, instead=pods("sleep 60")) as state:
+        for name, of_run in (("train-1", "one"), ("train-2", "two")):
+            monkeypatch.setenv(CLUSTER_RUN, of_run)
+            state.create(manifest(name, tmp_path))
+        monkeypatch.setenv(CLUSTER_RUN, "one")
+        delete_jobs_of_run()
+        while "train-1" in state.jobs:
+            time.sleep(0.01)
+        assert list(state.jobs) == ["train-2"]
+        state.failing = [403]
+        delete_jobs_of_run()
+    assert "TrainJob train-1 had outlived its step" in (said := capfd.readouterr().err)
+    assert "the run's TrainJobs are not looked for: Kubernetes refuses" in said
 
 
 def test_the_job_is_the_profile_s_with_name_command_and_owner(

@@ -194,18 +194,18 @@ def test_a_registered_version_says_what_it_is(registry: Path, tmp_path: Path, fi
 @pytest.mark.parametrize(
     ("verdict", "decision", "reason"),
     [
-        ("pass", "rejected", "the gate passed, promotion did not happen"),
+        ("pass", None, None),
         ("fail", "rejected", "because"),
         ("unchanged", "unchanged", "because"),
     ],
 )
-def test_what_the_gate_said_is_noted_until_promotion(
-    verdict: str, decision: str, reason: str, registry: Path, tmp_path: Path, first: Path
+def test_what_the_gate_decided_is_noted_and_a_version_that_passed_is_not_decided_on(
+    verdict: str, decision: str | None, reason: str | None, registry: Path, tmp_path: Path, first: Path
 ) -> None:
     add(report(tmp_path, first, "fail", reason="before"), first, run_id="before")
     add(report(tmp_path, first, verdict), first, run_id="run")
     tags = connect().get_run(pipeline_run(connect(), "run")).data.tags
-    assert (tags["rewardlab.decision"], tags["rewardlab.reason"]) == (decision, reason)
+    assert (tags.get("rewardlab.decision"), tags.get("rewardlab.reason")) == (decision, reason)
     found = connect().get_model_version("m", "1").tags
     wanted = ("fail", "before") if verdict == "unchanged" else (verdict, "run")
     assert (found["verdict"], found["run_id"]) == wanted

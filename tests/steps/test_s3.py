@@ -11,7 +11,7 @@ from rewardlab.bundle import Bundle
 from rewardlab.references import resolve
 from steps.fetch import FetchConfig, fetch
 from steps.promote import promote
-from steps.resolve import resolve_data
+from steps.resolve import data_version
 from tests.gated import add, report
 from tests.mlflow_server import mlflow_server
 from tests.s3_server import Store, s3_server
@@ -56,7 +56,7 @@ def repository(s3: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def brought(repository: Path, target: Path, *, revision: str = "", remote: str = "") -> str:
     """Return the data's text, fetched as a pod does: by the repository's address, with nothing at hand."""
     where = f"file://{repository}"
-    md5 = resolve_data(where, revision, "")
+    md5 = data_version(where, revision, "").md5
     config = FetchConfig(repository=where, revision=revision, remote=remote, data_md5=md5)
     fetch(config, target)
     return (target / "data" / "a.jsonl").read_text()

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from rewardlab.files import read_json
 from steps.train import train
+from tests.cluster.kubernetes import Kubernetes
 from tests.conftest import Once
-from tests.fake_kubernetes import Kubernetes
 from tests.steps.test_launch_nodes import cluster
 from tests.steps.test_train_resume import newest, sigterm_at, wait_for_step
 from tests.toys import configured

@@ -14,7 +14,7 @@ from pipelines.recipes import RECIPES, recipe
 from rewardlab.files import read_groups, write_groups
 from steps.common.data_files import data_md5
 from steps.ingest import IngestConfig, ingest
-from steps.resolve import resolve_data
+from steps.resolve import data_version
 from steps.split import SplitConfig, split
 from synthetic import MakeDataConfig, make_data
 from synthetic.make import _tasks
@@ -68,7 +68,7 @@ def test_equal_configurations_give_equal_bytes(tmp_path):
 
 def test_the_committed_data_are_what_is_made(tmp_path):
     make_data(MakeDataConfig(), tmp_path / "data")
-    assert data_md5(tmp_path / "data") == resolve_data(str(ROOT), "", "")
+    assert data_md5(tmp_path / "data") == data_version(str(ROOT), "", "").md5
 
 
 def test_twins_rank_the_same_responses_in_reverse(groups):

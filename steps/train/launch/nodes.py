@@ -18,6 +18,7 @@ from threading import Event
 from typing import Any, Self
 
 from rewardlab.kubernetes import Kubernetes
+from steps.registry.step_failures import cluster_run
 from steps.train.launch.signals import on_sigterm
 from steps.train.launch.torchrun import REPORTS, first_report
 
@@ -32,6 +33,9 @@ _HINTS = {
     404: "is Kubeflow Trainer installed?",
 }
 _CONTAINER = "node"
+_RUN_LABEL = "rewardlab.io/run"
+"""The label that a job has of the run it belongs to."""
+_WITH_PODS = {"propagationPolicy": "Foreground"}
 _STOPPED = 143
 """The exit code of what ended by SIGTERM, which the others get when one fails."""
 
@@ -103,12 +107,34 @@ class TrainJob:
         command = ["python", "-m", "torch.distributed.run", "--module", module, *map(str, arguments)]
         told = {"command": command, "numProcPerNode": per_node}
         told["env"] = [*trainer.get("env", []), {"name": REPORTS, "value": str(reports)}]
-        metadata: dict[str, object] = {"name": name, "labels": {"app.kubernetes.io/part-of": "rewardlab"}}
+        labels = {"app.kubernetes.io/part-of": "rewardlab"}
+        if run := cluster_run():
+            labels[_RUN_LABEL] = run
+        metadata: dict[str, object] = {"name": name, "labels": labels}
         if owner := os.environ.get(POD_UID):
             pod = {"apiVersion": "v1", "kind": "Pod", "name": os.environ[POD_NAME], "uid": owner}
             metadata["ownerReferences"] = [pod]
         spec = {**self.spec, "trainer": {**trainer, **told}}
         return {"apiVersion": _API, "kind": "TrainJob", "metadata": metadata, "spec": spec}
+
+
+def delete_jobs_of_run() -> None:
+    """Delete the jobs that this run has left behind, if a cluster runs it: a killed train step deletes none.
+
+    Its pod owns the job, but stays for an hour after the run. What cannot be deleted is told and left.
+    """
+    if not cluster_run():
+        return
+    try:
+        with closing(Kubernetes.of_pod(remedy="delete the run's TrainJobs by hand", hints=_HINTS)) as cluster:
+            jobs = _jobs_path(cluster)
+            left = cluster.ask("GET", jobs, query={"labelSelector": f"{_RUN_LABEL}={cluster_run()}"}, allowed=(404,))
+            names = [job["metadata"]["name"] for job in left.json()["items"]] if left.is_success else []
+            for name in names:
+                cluster.ask("DELETE", f"{jobs}/{name}", query=_WITH_PODS, allowed=(404,))
+                print(f"TrainJob {name} had outlived its step: it is deleted", file=sys.stderr)
+    except ValueError as error:
+        print(f"the run's TrainJobs are not looked for: {error}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +156,8 @@ class _Standing:
     told: dict[str, str] = field(default_factory=dict)
 
     @property
-    def _jobs(self) -> str:
-        return f"/apis/{_API}/namespaces/{self.cluster.namespace}/trainjobs"
-
-    @property
     def _path(self) -> str:
-        return f"{self._jobs}/{self.wanted['metadata']['name']}"
+        return f"{_jobs_path(self.cluster)}/{self.wanted['metadata']['name']}"
 
     def start(self) -> None:
         """Submit the job, unless it runs already.
@@ -145,7 +167,7 @@ class _Standing:
         """
         answer = self.cluster.ask("GET", self._path, allowed=(404,))
         if answer.status_code == 404:
-            made = self.cluster.ask("POST", self._jobs, body=self.wanted, allowed=(409,))
+            made = self.cluster.ask("POST", _jobs_path(self.cluster), body=self.wanted, allowed=(409,))
             if made.status_code == 409:  # the first of two tries had arrived
                 self.start()
             return
@@ -160,8 +182,7 @@ class _Standing:
 
     def delete(self) -> None:
         """Delete the job and wait until its pods are gone, which have time to keep what they did."""
-        query = {"propagationPolicy": "Foreground"}
-        while self.cluster.ask("DELETE", self._path, query=query, allowed=(404,)).status_code != 404:
+        while self.cluster.ask("DELETE", self._path, query=_WITH_PODS, allowed=(404,)).status_code != 404:
             time.sleep(_GONE_SECONDS)
 
     def ended(self) -> bool:
@@ -202,6 +223,10 @@ class _Standing:
             if stamp > since:  # what was written in the second of `since` comes again
                 self.told[pod.name] = stamp
                 print(f"node {pod.node} | {text}", file=sys.stderr)
+
+
+def _jobs_path(cluster: Kubernetes) -> str:
+    return f"/apis/{_API}/namespaces/{cluster.namespace}/trainjobs"
 
 
 def _outcome(job: dict[str, Any]) -> dict[str, str] | None:

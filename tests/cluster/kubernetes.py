@@ -27,7 +27,7 @@ from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 NAMESPACE, TOKEN = "rewards", "mounted"
 JOBS = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}/trainjobs"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -242,6 +242,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return 404, {"message": f'pods "{name}" not found'}
             since = query.get("sinceTime", "")[:19]  # the API counts in whole seconds
             return 200, "".join(line for line in [*pod.lines] if line[:19] >= since)
+        if path == JOBS:
+            key, _, value = query["labelSelector"].partition("=")
+            found = [job for job in state.jobs.values() if job["metadata"].get("labels", {}).get(key) == value]
+            return 200, {"items": found}
         job = state.jobs.get(path.removeprefix(f"{JOBS}/"))
         return (200, job) if job else (404, {"message": "trainjobs.trainer.kubeflow.org not found"})
 

@@ -13,18 +13,20 @@ from typing import Any
 
 import yaml
 
-from tests import fake_kubeflow
-from tests.deployed_mlflow import container_of, started
-from tests.manifests.checked import problems
 from tests.manifests.manifests import Object, kubectl, pods, render
 
 STATE = Path(os.environ["STAND_IN_STATE"])
 GROUPS = {"Deployment": ".apps", "InferenceService": ".serving.kserve.io"}
+TOKEN = "of-default-editor"
 OFFLINE = ("kustomize", "create", "annotate")
 
 
 def main(arguments: list[str]) -> None:
     verb, *rest = arguments
+    if arguments[:2] == ["create", "token"]:
+        assert "pipelines.kubeflow.org" in rest, rest
+        print(TOKEN)
+        return
     if verb in OFFLINE:
         assert verb == "kustomize" or {"--dry-run=client", "--local"} & set(rest), rest
         os.execv(kubectl(), [kubectl(), *arguments])
@@ -34,6 +36,10 @@ def main(arguments: list[str]) -> None:
         apply(rest[1], kustomize=rest[0] == "--kustomize")
     elif verb == "wait":
         print(f"{found(named[0])} condition met")
+    elif verb == "patch":
+        assert rest[0] == "clusterstoragecontainer", rest
+        assert json.loads(rest[-1])["spec"]["container"]["securityContext"]["runAsNonRoot"]
+        print("clusterstoragecontainer.serving.kserve.io/default patched")
     elif verb == "label":
         assert rest[0] == "namespace", rest
         print(f"namespace/{rest[1]} labeled")
@@ -48,6 +54,8 @@ def apply(place: str, *, kustomize: bool) -> None:
     text = sys.stdin.read() if place == "-" else "" if kustomize else Path(place).read_text("utf-8")
     objects: list[Object] = render(Path(place)) if kustomize else list(yaml.safe_load_all(text))
     if kustomize:
+        from tests.manifests.checked import problems  # its schemas take seconds to import
+
         assert problems(objects) == {}
         assert lacking(objects) == set()
     for each in objects:
@@ -90,7 +98,9 @@ def found(name: str) -> str:
 
 def forward(namespace: str, service: str, here: int, there: str) -> None:
     if (namespace, service, there) == ("kubeflow", "service/ml-pipeline", "8888"):
-        with fake_kubeflow.running(port=here):
+        from tests.cluster import kubeflow
+
+        with kubeflow.running(TOKEN, port=here, multi_user=True):
             threading.Event().wait()
     assert namespace == "rewardlab"
     made = kept("Service", service.partition("/")[2])
@@ -103,6 +113,8 @@ def forward(namespace: str, service: str, here: int, there: str) -> None:
 
 def mlflow(port: int) -> None:
     """Become MLflow as its Deployment starts it, with a database and artifacts in a folder."""
+    from tests.deployed_mlflow import container_of, started
+
     made = [kept("Deployment", "mlflow")]
     settings = kept("ConfigMap", "rewardlab")["data"] | {"artifacts": str(STATE / "artifacts")}
     secrets = {name: secret(name) for name in ("rewardlab-mlflow-server", "rewardlab-s3")}

@@ -18,6 +18,7 @@ from serving.deployer.deployer import Deployer, Job
 from serving.deployer.kube import Kube
 from serving.deployer.service import Object
 from serving.deployer.watch import Watch
+from tests.cluster.kserve import inadmissible
 from tests.promotion_store import DiedError
 
 NAME, ARTIFACTS = "reward-model", "s3://rewardlab/mlflow"
@@ -235,6 +236,9 @@ class World:
         if method == "POST":
             if self.service:
                 return httpx.Response(409, json={"message": "it is there already"})
+            if why := inadmissible(body):
+                self.refused.append(why)
+                return httpx.Response(400, json={"message": why})
             return httpx.Response(201, json=self._write(body))
         if not self.service:
             return httpx.Response(404, json={"message": "not found"})
@@ -287,31 +291,6 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             found[key] = merged(found.get(key), value)
     return found
-
-
-def inadmissible(wanted: Object, before: Object) -> str:  # noqa: PLR0911 (one a rule)
-    """Return why KServe 0.21 would refuse a change, or nothing."""
-    stable, canaries = wanted["spec"]["predictor"], wanted["spec"].get("canary") or []
-    names = [each["predictor"].get("name") for each in canaries]
-    if canaries and wanted["metadata"]["annotations"].get("serving.kserve.io/deploymentMode") != "Standard":
-        return "canary is only supported in Standard deployment mode"
-    if canaries and "model" not in stable:
-        return "canary requires a stable predictor with a model"
-    if not all(names):
-        return "canary predictor.name is required"
-    if len({*names, stable.get("name")}) != len(names) + 1:
-        return "canary predictor.name is duplicated or conflicts with stable"
-    if sum(each["trafficPercent"] for each in canaries) > 100:
-        return "the sum of trafficPercent must be <= 100"
-    for each in canaries:
-        if {"maxReplicas", "autoScaling", "scaleTarget", "workerSpec"} & set(each["predictor"]):
-            return "canary must not set maxReplicas"
-        if each["predictor"].get("minReplicas", 0) > stable.get("minReplicas", 1):
-            return "canary minReplicas must not exceed stable"
-    old = before["spec"]["predictor"]
-    if stable.get("name") != old.get("name") and stable["model"].get("storageUri") == old["model"].get("storageUri"):
-        return "predictor.name change requires a model change"
-    return ""
 
 
 def _query(request: httpx.Request) -> dict[str, str]:

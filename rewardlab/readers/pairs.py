@@ -5,7 +5,7 @@ from os.path import commonprefix
 from typing import Any
 
 from rewardlab.groups import Comparison, Message, PreferenceGroup
-from rewardlab.readers.reader import Reader, Row, conversation, labels, number, row_id, text
+from rewardlab.readers.reader import Reader, Row, conversation, labelled, number, text
 
 _SCORES = (
     ("chosen_score", "rejected_score"),
@@ -47,15 +47,7 @@ def group(row: Row) -> PreferenceGroup:
 
 def pair(row: Row, prompt: tuple[Message, ...], chosen: str, rejected: str, *, used: frozenset[str]) -> PreferenceGroup:
     """Return a group of two with the row's label, id and columns."""
-    responses = (chosen, rejected)
-    return PreferenceGroup(
-        id=row_id(row, prompt, responses),
-        prompt=prompt,
-        responses=responses,
-        comparisons=(_comparison(row),),
-        scores=_scores(row),
-        **labels(row, used),
-    )
+    return labelled(row, prompt, (chosen, rejected), used, comparisons=(_comparison(row),), scores=_scores(row))
 
 
 def _comparison(row: Row) -> Comparison:

@@ -5,18 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rewardlab.groups import Message, PreferenceGroup
-from rewardlab.readers.reader import (
-    BadRow,
-    Reader,
-    Row,
-    by_rating,
-    conversation,
-    labels,
-    number,
-    reply,
-    row_id,
-    text,
-)
+from rewardlab.readers.reader import BadRow, Reader, Row, by_rating, conversation, labelled, number, reply, text
 
 _ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 _TURN = re.compile(r"\n<extra_id_1>(User|Assistant)\n")
@@ -100,13 +89,7 @@ def _xstest(row: Row) -> PreferenceGroup:
 def _rated(
     row: Row, prompt: tuple[Message, ...], response: str, scores: dict[str, float], used: frozenset[str]
 ) -> PreferenceGroup:
-    return PreferenceGroup(
-        id=row_id(row, prompt, (response,)),
-        prompt=prompt,
-        responses=(response,),
-        scores={name: (rating,) for name, rating in scores.items()},
-        **labels(row, used),
-    )
+    return labelled(row, prompt, (response,), used, scores={name: (rating,) for name, rating in scores.items()})
 
 
 HELPSTEER = Reader("rated", "{prompt, response, helpfulness, ...}: HelpSteer", _fits_helpsteer, _helpsteer, joins=True)

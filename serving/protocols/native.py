@@ -10,8 +10,9 @@ from starlette.responses import JSONResponse, Response
 
 import rewardlab
 from rewardlab.files import read_json
-from rewardlab.groups import Message, messages
+from rewardlab.groups import Message
 from serving.admission import OverloadPolicy
+from serving.fields import prompt_messages
 from serving.json_lines import NDJSON, Lines
 from serving.limits import Limits, check_count, check_prompt, check_text, read_object
 from serving.loaded_model import Group, LoadedModel
@@ -108,10 +109,7 @@ def parse(values: Mapping[str, object], limits: Limits) -> tuple[tuple[Message, 
             raise ValueError(f"{key!r} is missing: the body has 'prompt' and 'responses'")
     if type(values.get("partial", False)) is not bool:
         raise ValueError(f"partial: true or false, got {values['partial']!r:.80}")
-    try:
-        prompt = messages(values["prompt"])
-    except ValueError as error:
-        raise ValueError(f"prompt: {error}") from error
+    prompt = prompt_messages(values["prompt"], "prompt")
     responses = values["responses"]
     if not isinstance(responses, list):
         raise ValueError(f"responses: a list of strings, got {responses!r:.80}")

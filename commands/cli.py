@@ -59,9 +59,9 @@ def run(  # noqa: PLR0913 (one parameter an option)
     source = Source(data=absolute(data), test=absolute(test), revision=revision)
     name = name or chosen.model_name or default_name(data)
     if dry_run:
-        from commands.dry_run import plan, plan_lines
+        from commands.dry_run import plan_lines
 
-        typer.echo(plan_lines(plan(chosen, source, name=name)))
+        typer.echo(plan_lines(chosen, source, name=name))
         return
     if runner == "docker":
         from pipelines.local.containers import containers

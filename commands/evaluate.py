@@ -124,7 +124,7 @@ def table(result: BenchmarkEvaluation) -> str:
     for role, other in (("champion", result.champion), ("anchor", result.anchor)):
         if other:
             rows += [(f"{role} {other.model}", other.accuracy), (f"minus {role}", other.difference)]
-    lines += [f"  {name:<24} {_estimate(estimate)}" for name, estimate in rows if estimate] + notes
+    lines += [f"  {name:<24} {interval(estimate)}" for name, estimate in rows if estimate] + notes
     for name in ("best_of_n", "ece", "spearman", "length_correlation"):
         if measure := getattr(metrics, name):
             lines.append(f"  {name:<24} {measure.value:.3f}")
@@ -137,18 +137,21 @@ def table(result: BenchmarkEvaluation) -> str:
 def comparison_table(result: ComparedPair) -> str:
     """Return a comparison as lines for a terminal."""
     lines = [
-        f"  {label:<32} {_estimate(estimate)}" for label, estimate in zip(result.models, result.accuracy, strict=True)
+        f"  {label:<32} {interval(estimate)}" for label, estimate in zip(result.models, result.accuracy, strict=True)
     ]
     if test := result.mcnemar:
         counts = f"first {test.better}, second {test.worse}, p = {test.p_value:.3g} (McNemar)"
         lines.append(f"  {'only one is right':<32} {counts}")
-    return "\n".join([*lines, f"  {'first minus second':<32} {_estimate(result.difference)}"])
+    return "\n".join([*lines, f"  {'first minus second':<32} {interval(result.difference)}"])
 
 
-def _estimate(estimate: Estimate | None) -> str:
+def interval(estimate: Estimate | None, *, signed: bool = False) -> str:
+    """Return an estimate with its interval for a terminal."""
     if estimate is None:
         return "not measured"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.num})"
+    sign = "+" if signed else ""
+    low, high = f"{estimate.low:{sign}.3f}", f"{estimate.high:{sign}.3f}"
+    return f"{estimate.value:{sign}.3f} ({low} to {high}, n = {estimate.num})"
 
 
 def _champion(

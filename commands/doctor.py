@@ -2,11 +2,11 @@
 
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from pipelines.recipes import Recipe
 from rewardlab.home import home
@@ -36,30 +36,29 @@ class Finding:
 
 def check(recipe: Recipe) -> list[Finding]:
     """Check packages, disk, the server's port, the registry, the data pointer and the recipe's backbone."""
-    findings = [_package(name) for name in _PACKAGES]
     checks: dict[str, Callable[[], str]] = {
+        **{name: partial(_package, name) for name in _PACKAGES},
         "disk": _disk,
         "port 8080": _port,
         "registry": _registry,
         "data": _data,
-        f"backbone of {recipe.name}": lambda: _backbone(recipe),
+        f"backbone of {recipe.name}": partial(_backbone, recipe),
     }
-    return [*findings, *_tried(checks)]
+    return [_finding(name, look) for name, look in checks.items()]
 
 
-def _tried(checks: dict[str, Callable[[], str]]) -> Iterator[Finding]:
-    for name, look in checks.items():
-        try:
-            yield Finding(name, ok=True, detail=look())
-        except (ValueError, OSError) as error:
-            yield Finding(name, ok=False, detail=str(error))
-
-
-def _package(name: str) -> Finding:
+def _finding(name: str, look: Callable[[], str]) -> Finding:
     try:
-        return Finding(name, ok=True, detail=version(name))
-    except PackageNotFoundError:
-        return Finding(name, ok=False, detail="not installed: run `make setup`")
+        return Finding(name, ok=True, detail=look())
+    except (ValueError, OSError) as error:
+        return Finding(name, ok=False, detail=str(error))
+
+
+def _package(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError as error:
+        raise ValueError("not installed: run `make setup`") from error
 
 
 def _disk() -> str:
@@ -100,5 +99,4 @@ def _data() -> str:
 def _backbone(recipe: Recipe) -> str:
     from models.backbone import prepare_backbone
 
-    folder: Path = prepare_backbone(recipe.model.backbone)
-    return str(folder)
+    return str(prepare_backbone(recipe.model.backbone))

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.code_digest import ROOT, git_commit, source_digest
 from pipelines.ir import GOLDEN, ir_digest, ir_in
 from pipelines.local.record import Recorder, evidence
-from pipelines.local.run_output import RunOutput, terminal
+from pipelines.local.run_output import RunOutput
 from pipelines.recipes import Recipe, named
 from rewardlab.config import Config, settings_config, settings_json
 from rewardlab.files import read_json, tree_digest, write_json
@@ -79,7 +80,7 @@ def run(
     write_json(run_folder / RECIPE, recipe.to_dict())
     _point_latest(run_folder)
     try:
-        output = RunOutput(run_folder, terminal())
+        output = RunOutput(run_folder, sys.stderr)
         places = {"REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri(), RUN_FOLDER: str(run_folder)}
         with ExitStack() as stack:
             stack.enter_context(output)

@@ -8,20 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
+from pipelines.local.run import PACKAGES
 from pipelines.recipes import Recipe
 from rewardlab.home import home
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "optimum",
-    "onnxruntime",
-    "mlflow",
-    "kfp",
-    "dvc",
-    "great-expectations",
-    "uvicorn",
-)
 _NEEDED_GIB = 5
 
 
@@ -37,7 +27,7 @@ class Finding:
 def check(recipe: Recipe) -> list[Finding]:
     """Check packages, disk, the server's port, the registry, the data pointer and the recipe's backbone."""
     checks: dict[str, Callable[[], str]] = {
-        **{name: partial(_package, name) for name in _PACKAGES},
+        **{name: partial(_package, name) for name in (*PACKAGES, "uvicorn")},
         "disk": _disk,
         "port 8080": _port,
         "registry": _registry,

@@ -34,7 +34,8 @@ from steps.validate import pinned
 if TYPE_CHECKING:
     from pipelines.local.containers import Containers
 
-_PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
+PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
+"""What runs stand on: a run records their versions, and `rewardlab doctor` looks whether they are there."""
 QUIET = {
     "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",
@@ -117,7 +118,7 @@ def pipeline_arguments(
         "ir_digest": ir_digest(),
         "image": os.environ.get("REWARDLAB_IMAGE", "local"),
     }
-    versions = {package: version(package) for package in _PACKAGES}
+    versions = {package: version(package) for package in PACKAGES}
     configs = recipe.step_configs()
     configs["validate"] = pinned(recipe.validate)
     configs["fetch"] = FetchConfig(data_md5="", **place)

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from rewardlab.groups import messages
-from serving.admission import OverloadPolicy
 from serving.fields import object_of, strings
 from serving.limits import check_count, check_texts
 from serving.loaded_model import Group, Item, Text
@@ -70,12 +69,7 @@ async def model_ready(request: Request, scorer: Scorer) -> Response:
 
 PROTOCOL = Protocol(
     name="kserve",
-    policy=OverloadPolicy(
-        hold_seconds=0,
-        deadline_seconds=60,
-        refusal_status=400,
-        why="gateways ask another replica after 503",
-    ),
+    policy=oip.GATEWAYS,
     endpoints=(
         Endpoint(
             _MODEL + ":predict",

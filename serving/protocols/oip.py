@@ -22,6 +22,12 @@ INPUTS = (
 )
 OUTPUTS = ({"name": "rewards", "datatype": "FP32", "shape": [-1]},)
 EXTENSIONS = ["binary_tensor_data"]
+GATEWAYS = OverloadPolicy(
+    hold_seconds=0,
+    deadline_seconds=60,
+    refusal_status=400,
+    why="gateways ask another replica after 503",
+)
 _MODEL = "/v2/models/{name}"
 _MODEL_VERSION = _MODEL + "/versions/{version}"
 
@@ -127,12 +133,7 @@ def _ready(scorer: Scorer, head: Mapping[str, Any]) -> JSONResponse:
 
 PROTOCOL = Protocol(
     name="oip",
-    policy=OverloadPolicy(
-        hold_seconds=0,
-        deadline_seconds=60,
-        refusal_status=400,
-        why="gateways ask another replica after 503",
-    ),
+    policy=GATEWAYS,
     endpoints=(
         Endpoint(_MODEL + "/infer", infer, body=INFERENCE),
         Endpoint(_MODEL_VERSION + "/infer", infer),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 import rewardlab
 from rewardlab.files import read_json
@@ -14,9 +14,9 @@ from rewardlab.groups import Message
 from serving.admission import OverloadPolicy
 from serving.fields import prompt_messages
 from serving.json_lines import NDJSON, Lines
-from serving.limits import Limits, check_count, check_prompt, check_text, read_object
+from serving.limits import Limits, check_count, check_prompt, check_text
 from serving.loaded_model import Group, LoadedModel
-from serving.protocol import Endpoint, Protocol, RequestContext
+from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
 from serving.scorer import Scored, reason, rewards
 
 _SCHEMAS = Path(rewardlab.__file__).parent / "schemas"
@@ -67,8 +67,7 @@ async def reply(context: RequestContext) -> Response:
     media_type = context.request.headers.get("content-type", "").partition(";")[0]
     if media_type.strip().lower() == NDJSON:
         return Lines(context.streaming(), line)
-    values = await read_object(context.request, context.limits)
-    return JSONResponse(await context.unless_gone(answer(context, values)))
+    return await json_reply(answer)(context)
 
 
 async def answer(context: RequestContext, values: Mapping[str, object]) -> Rewards | PartialRewards:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from serving.auth import Authenticator, Token
 from serving.follow import Follower
-from serving.handler import ProtocolHandler
+from serving.handler import routes_of
 from serving.openapi import openapi
 from serving.protocol import Protocol
 from serving.protocols import load_protocols
@@ -85,10 +85,10 @@ def _scoring(
     """
     for protocol in protocols:
         if protocol.name == at_root:
-            yield from ProtocolHandler(protocol, scorer, authenticator).routes()
+            yield from routes_of(protocol, scorer, authenticator)
     for protocol in protocols:
         prefix = "" if protocol.at_root else f"/{protocol.name}"
-        yield from ProtocolHandler(protocol, scorer, authenticator, prefix=prefix).routes()
+        yield from routes_of(protocol, scorer, authenticator, prefix=prefix)
 
 
 def _health(scorer: Scorer, protocols: Sequence[Protocol]) -> list[Route]:

@@ -8,8 +8,8 @@ from rewardlab.promotion.entry import Entry
 
 CHAMPION, PREVIOUS = "champion", "previous"
 LOG_SUFFIX = ".log"
-_PROMOTION = attrgetter("version", "bundle", "test_digest", "report", "run")
-"""What a promotion and the rollbacks to it have in common."""
+_promoted_by = attrgetter("version", "bundle", "test_digest", "report", "run")
+"""Returns what a promotion and the rollbacks to it have in common."""
 
 
 class LogError(ValueError):
@@ -106,6 +106,6 @@ def _void(entry: Entry, chain: Mapping[str, Entry], number: int) -> str:
         raise LogError(f"the promotion log was changed: entry {number} follows one that is not there")
     if entry.follows != digests[-1]:
         return "stale: another entry came first"
-    if entry.action == "rollback" and _PROMOTION(entry) not in map(_PROMOTION, chain.values()):
+    if entry.action == "rollback" and _promoted_by(entry) not in map(_promoted_by, chain.values()):
         return f"version {entry.version} was never promoted by this report"
     return ""

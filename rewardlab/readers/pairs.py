@@ -6,6 +6,7 @@ from typing import Any
 
 from rewardlab.groups import Comparison, Message, PreferenceGroup
 from rewardlab.readers.reader import Reader, Row, conversation, labelled, number, text
+from rewardlab.readers.votes import comparison_of
 
 _SCORES = (
     ("chosen_score", "rejected_score"),
@@ -55,9 +56,7 @@ def _comparison(row: Row) -> Comparison:
     strength = 1.0 if strength is None else strength
     if not 0.0 <= strength <= 1.0:
         raise ValueError(f"strength is P(chosen is better), in [0, 1], got {strength}")
-    if strength >= 0.5:
-        return Comparison(better=0, worse=1, strength=strength, margin=margin)
-    return Comparison(better=1, worse=0, strength=1.0 - strength, margin=None if margin is None else -margin)
+    return comparison_of(0, 1, strength, margin, None)
 
 
 def _scores(row: Row) -> dict[str, tuple[float, ...]]:

@@ -63,12 +63,11 @@ def run(  # noqa: PLR0913 (one parameter an option)
 
         typer.echo(plan_lines(chosen, source, name=name))
         return
+    where = None
     if runner == "docker":
         from pipelines.local.containers import containers
 
         where = containers(cpus=cpus, memory=memory)
-    else:
-        where = None
     summary = run_pipeline(chosen, source, name=name, cache=cache, containers=where)
     _tell(summary)
     if summary.decision == "failed":

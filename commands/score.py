@@ -126,7 +126,9 @@ def score_file(source: Path, target: Path, *, model: str, parse: str | None, nam
     """
     if not source.exists() or source.is_dir():
         raise ValueError(f"there is no file {source}")
-    engine = open_engine(model, name=name)
+    folder, registered = resolve(model, name=name)
+    engine = Engine(Bundle.open(folder, registered))
+    engine.check_golden()
     label = engine.bundle.label
     # what comes through a pipe is read once: then nothing can be told of it, and nothing is gone on with
     of = file_digest(source) if source.is_file() else uuid4().hex
@@ -143,14 +145,6 @@ def score_file(source: Path, target: Path, *, model: str, parse: str | None, nam
         part.discard()  # the input is damaged: when it has been fetched again it is another
         raise
     return part.finish(target)
-
-
-def open_engine(model: str, *, name: str) -> Engine:
-    """Return the engine of a reference, its golden scores checked."""
-    folder, label = resolve(model, name=name)
-    engine = Engine(Bundle.open(folder, label))
-    engine.check_golden()
-    return engine
 
 
 def _lines(source: Path) -> Iterator[bytes]:

@@ -66,7 +66,7 @@ async def reply(context: RequestContext) -> Response:
     """Return the reply to a JSON object, or to a stream of JSON lines."""
     media_type = context.request.headers.get("content-type", "").partition(";")[0]
     if media_type.strip().lower() == NDJSON:
-        return Lines(context.streaming(), line)
+        return Lines(context.streaming(), answer)
     return await json_reply(answer)(context)
 
 
@@ -88,11 +88,6 @@ async def answer(context: RequestContext, values: Mapping[str, object]) -> Rewar
     unreadable = {index: str(error) for index, error in bad.items()}
     unscored = {places[at]: reason(error) for at, error in scored.errors.items()}
     return partial(scored, places, unreadable | unscored)
-
-
-async def line(context: RequestContext, values: Mapping[str, object]) -> Rewards | PartialRewards:
-    """Return the reply to one line of many; its `id` is told by the stream."""
-    return await answer(context, {key: value for key, value in values.items() if key != "id"})
 
 
 def parse(values: Mapping[str, object], limits: Limits) -> tuple[tuple[Message, ...], list[str | ValueError]]:

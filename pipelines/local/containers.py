@@ -30,7 +30,6 @@ _SAID = {
     "GIT_CONFIG_KEY_0": "safe.directory",
     "GIT_CONFIG_VALUE_0": "*",
 }
-Client = Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +118,7 @@ def container_runner(where: Containers, *, read: Iterable[Path], write: Iterable
         yield runner
 
 
-def run_container(client: Client, image: str, command: list[str], volumes: dict[str, Any], **more: Any) -> int:
+def run_container(client: Any, image: str, command: list[str], volumes: dict[str, Any], **more: Any) -> int:
     """Run a step's container and return its exit code; stands in for the function of kfp's that `DockerRunner` calls.
 
     kfp has the engine remove a container as soon as it ends, and takes one that is not there any more for a success.
@@ -176,7 +175,7 @@ def _answering() -> str:
     )
 
 
-def _image(client: Client, address: str) -> str:
+def _image(client: Any, address: str) -> str:
     from docker.errors import ImageNotFound
 
     wanted = os.environ.get("REWARDLAB_IMAGE") or image("train")

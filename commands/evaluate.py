@@ -86,7 +86,7 @@ def scored_reference(model: str, groups: list[PreferenceGroup], name: str) -> Sc
         ValueError: the model cannot be read, there is no group, or some were trained on.
     """
     if not is_foreign(model):
-        return scored_by(_open(model, name), groups)
+        return scored_by(Bundle.open(*resolve(model, name=name)), groups)
     if not groups:
         raise ValueError("there is nothing to evaluate on: the data hold no group")
     return Scored(label=model, digest="", rewards=foreign_rewards(model, groups))
@@ -98,7 +98,7 @@ def compare_references(models: tuple[str, str], data: str, *, parse: str | None,
     Raises:
         ValueError: a model or the data cannot be read, or one of the models was trained on the data.
     """
-    bundles = [_open(model, name) for model in models]
+    bundles = [Bundle.open(*resolve(model, name=name)) for model in models]
     groups, num_unreadable = read_labelled(data, parse)
     for bundle in bundles:
         refuse_trained(bundle, groups)
@@ -159,17 +159,12 @@ def _champion(
 ) -> tuple[ComparedModel | None, str]:
     """Return the champion's figures, or None and why there are none: no registry is needed to measure a folder."""
     try:
-        folder, label = resolve("champion", name=name)
-        if Bundle.open(folder, label).digest == digest:
-            return None, f"the model is the champion ({label})"
+        champion = Bundle.open(*resolve("champion", name=name))
+        if champion.digest == digest:
+            return None, f"the model is the champion ({champion.label})"
         return held_against("champion", groups, pairs, name=name)
     except ValueError as error:
         return None, str(error)
-
-
-def _open(model: str, name: str) -> Bundle:
-    folder, label = resolve(model, name=name)
-    return Bundle.open(folder, label)
 
 
 def read_labelled(data: str, parse: str | None) -> tuple[list[PreferenceGroup], int]:

@@ -71,8 +71,7 @@ def monitor(log: Path, model: str, *, name: str, page: Path) -> Monitoring:
         ValueError: the log cannot be read, holds too few rewards, or scores of another model; the bundle has no
             reference.
     """
-    folder, label = resolve(model, name=name)
-    bundle = Bundle.open(folder, label)
+    bundle = Bundle.open(*resolve(model, name=name))
     lines, failed = _read(log, bundle.label)
     rewards = np.array([reward for line in lines for reward in line.rewards])
     if len(rewards) < MIN_REWARDS:

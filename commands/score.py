@@ -126,8 +126,7 @@ def score_file(source: Path, target: Path, *, model: str, parse: str | None, nam
     """
     if not source.exists() or source.is_dir():
         raise ValueError(f"there is no file {source}")
-    folder, registered = resolve(model, name=name)
-    engine = Engine(Bundle.open(folder, registered))
+    engine = Engine(Bundle.open(*resolve(model, name=name)))
     engine.check_golden()
     label = engine.bundle.label
     # what comes through a pipe is read once: then nothing can be told of it, and nothing is gone on with

@@ -180,12 +180,12 @@ def _runner(
     from pipelines.local.mlflow_server import registry_over_http
 
     write = [run_folder, home(), backbones()]
+    read = named_paths([json.loads(text) for name, text in arguments.items() if name.endswith("_settings")])
     places = {"DOCKER_HOST": containers.address, "REWARDLAB_CACHE": str(backbones())}
-    with ExitStack() as stack:
-        places["MLFLOW_TRACKING_URI"] = stack.enter_context(registry_over_http(run_folder / "registry.log"))
-        stack.enter_context(_environment(places))
-        read = named_paths([json.loads(text) for name, text in arguments.items() if name.endswith("_settings")])
-        yield stack.enter_context(container_runner(containers, read=read, write=write)), ir_in(containers.image)
+    with registry_over_http(run_folder / "registry.log") as registry:
+        places["MLFLOW_TRACKING_URI"] = registry
+        with _environment(places), container_runner(containers, read=read, write=write) as runner:
+            yield runner, ir_in(containers.image)
 
 
 @contextmanager

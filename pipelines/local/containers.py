@@ -66,7 +66,8 @@ def containers(*, cpus: float | None = None, memory: str = "") -> Containers:
     with closing(DockerClient(base_url=address)) as client:
         rootless = any("rootless" in option for option in client.info().get("SecurityOptions") or ())
         user = "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"  # whom a rootless engine calls 0 is who started it
-        memory = memory or f"{_physical_memory() * 4 // 5 // 2**20}m"
+        physical_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = memory or f"{physical_bytes * 4 // 5 // 2**20}m"
         wanted = _image(client, address)
         return Containers(address=address, image=wanted, user=user, cpus=cpus or num_cores(), memory=memory)
 
@@ -187,10 +188,6 @@ def _image(client: Any, address: str) -> str:
     if source != tag():
         raise ValueError(f"the image {wanted} is of the source {source}, and this is {tag()}: `make image`")
     return next(str(name) for name in found.tags if f"/{name}".endswith(f"/{wanted}"))
-
-
-def _physical_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _hint(code: int, options: Mapping[str, Any]) -> str:

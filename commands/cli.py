@@ -59,16 +59,15 @@ def run(  # noqa: PLR0913 (one parameter an option)
     source = Source(data=absolute(data), test=absolute(test), revision=revision)
     name = name or chosen.model_name or default_name(data)
     if dry_run:
-        from commands.dry_run import plan, plan_lines
+        from commands.dry_run import plan_lines
 
-        typer.echo(plan_lines(plan(chosen, source, name=name)))
+        typer.echo(plan_lines(chosen, source, name=name))
         return
+    where = None
     if runner == "docker":
         from pipelines.local.containers import containers
 
         where = containers(cpus=cpus, memory=memory)
-    else:
-        where = None
     summary = run_pipeline(chosen, source, name=name, cache=cache, containers=where)
     _tell(summary)
     if summary.decision == "failed":

@@ -4,45 +4,35 @@ import shutil
 import socket
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from pipelines.recipes import Recipe
 from rewardlab.home import home
 from steps.common.cluster_checks import Finding, tried
+from steps.report import PACKAGES
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "optimum",
-    "onnxruntime",
-    "mlflow",
-    "kfp",
-    "dvc",
-    "great-expectations",
-    "uvicorn",
-)
 _NEEDED_GIB = 5
 
 
 def check(recipe: Recipe) -> list[Finding]:
     """Check packages, disk, the server's port, the registry, the data pointer and the recipe's backbone."""
-    findings = [_package(name) for name in _PACKAGES]
     checks: dict[str, Callable[[], str]] = {
+        **{name: partial(_package, name) for name in (*PACKAGES, "uvicorn")},
         "disk": _disk,
         "port 8080": _port,
         "registry": _registry,
         "data": _data,
-        f"backbone of {recipe.name}": lambda: _backbone(recipe),
+        f"backbone of {recipe.name}": partial(_backbone, recipe),
     }
-    return [*findings, *tried(checks)]
+    return list(tried(checks))
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> str:
     try:
-        return Finding(name, ok=True, detail=version(name))
-    except PackageNotFoundError:
-        return Finding(name, ok=False, detail="not installed: run `make setup`")
+        return version(name)
+    except PackageNotFoundError as error:
+        raise ValueError("not installed: run `make setup`") from error
 
 
 def _disk() -> str:
@@ -83,5 +73,4 @@ def _data() -> str:
 def _backbone(recipe: Recipe) -> str:
     from models.backbone import prepare_backbone
 
-    folder: Path = prepare_backbone(recipe.model.backbone)
-    return str(folder)
+    return str(prepare_backbone(recipe.model.backbone))

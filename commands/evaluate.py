@@ -84,7 +84,7 @@ def scored_reference(model: str, groups: list[PreferenceGroup], name: str) -> Sc
         ValueError: the model cannot be read, there is no group, or some were trained on.
     """
     if not is_foreign(model):
-        return scored_by(_open(model, name), groups)
+        return scored_by(Bundle.open(*resolve(model, name=name)), groups)
     if not groups:
         raise ValueError("there is nothing to evaluate on: the data hold no group")
     return Scored(label=model, digest="", rewards=foreign_rewards(model, groups))
@@ -96,7 +96,7 @@ def compare_references(models: tuple[str, str], data: str, *, parse: str | None,
     Raises:
         ValueError: a model or the data cannot be read, or one of the models was trained on the data.
     """
-    bundles = [_open(model, name) for model in models]
+    bundles = [Bundle.open(*resolve(model, name=name)) for model in models]
     groups, num_unreadable = read_labelled(data, parse)
     for bundle in bundles:
         refuse_trained(bundle, groups)
@@ -122,7 +122,7 @@ def table(result: BenchmarkEvaluation) -> str:
     for role, other in (("champion", result.champion), ("anchor", result.anchor)):
         if other:
             rows += [(f"{role} {other.model}", other.accuracy), (f"minus {role}", other.difference)]
-    lines += [f"  {name:<24} {_estimate(estimate)}" for name, estimate in rows if estimate] + notes
+    lines += [f"  {name:<24} {interval(estimate)}" for name, estimate in rows if estimate] + notes
     for name in ("best_of_n", "ece", "spearman", "length_correlation"):
         if measure := getattr(metrics, name):
             lines.append(f"  {name:<24} {measure.value:.3f}")
@@ -135,18 +135,21 @@ def table(result: BenchmarkEvaluation) -> str:
 def comparison_table(result: ComparedPair) -> str:
     """Return a comparison as lines for a terminal."""
     lines = [
-        f"  {label:<32} {_estimate(estimate)}" for label, estimate in zip(result.models, result.accuracy, strict=True)
+        f"  {label:<32} {interval(estimate)}" for label, estimate in zip(result.models, result.accuracy, strict=True)
     ]
     if test := result.mcnemar:
         counts = f"first {test.better}, second {test.worse}, p = {test.p_value:.3g} (McNemar)"
         lines.append(f"  {'only one is right':<32} {counts}")
-    return "\n".join([*lines, f"  {'first minus second':<32} {_estimate(result.difference)}"])
+    return "\n".join([*lines, f"  {'first minus second':<32} {interval(result.difference)}"])
 
 
-def _estimate(estimate: Estimate | None) -> str:
+def interval(estimate: Estimate | None, *, signed: bool = False) -> str:
+    """Return an estimate with its interval for a terminal."""
     if estimate is None:
         return "not measured"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.num})"
+    sign = "+" if signed else ""
+    low, high = f"{estimate.low:{sign}.3f}", f"{estimate.high:{sign}.3f}"
+    return f"{estimate.value:{sign}.3f} ({low} to {high}, n = {estimate.num})"
 
 
 def _champion(
@@ -154,17 +157,12 @@ def _champion(
 ) -> tuple[ComparedModel | None, str]:
     """Return the champion's figures, or None and why there are none: no registry is needed to measure a folder."""
     try:
-        folder, label = resolve("champion", name=name)
-        if Bundle.open(folder, label).digest == digest:
-            return None, f"the model is the champion ({label})"
+        champion = Bundle.open(*resolve("champion", name=name))
+        if champion.digest == digest:
+            return None, f"the model is the champion ({champion.label})"
         return held_against("champion", groups, pairs, name=name)
     except ValueError as error:
         return None, str(error)
-
-
-def _open(model: str, name: str) -> Bundle:
-    folder, label = resolve(model, name=name)
-    return Bundle.open(folder, label)
 
 
 def read_labelled(data: str, parse: str | None) -> tuple[list[PreferenceGroup], int]:

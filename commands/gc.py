@@ -29,14 +29,13 @@ def clean(*, keep: int, dry_run: bool) -> Iterator[str]:
     needed = {folder for record in records[:keep] for folder in _used(record)}
     old = [folder for folder in _folders(home() / "steps")[keep:] if folder not in needed]
     trainings = [folder for folder in _folders(home() / "training")[keep:] if idle(folder)]
-    for folder in (*old, *records[keep:], *trainings):
-        yield f"{'would remove' if dry_run else 'removed'} {folder}"
-        if not dry_run:
-            shutil.rmtree(folder)
-    for scores in (home() / "scores").glob("*.npy"):
-        yield f"{'would remove' if dry_run else 'removed'} {scores}"
-        if not dry_run:
-            scores.unlink()
+    scores = (home() / "scores").glob("*.npy")
+    for path in (*old, *records[keep:], *trainings, *scores):
+        yield f"{'would remove' if dry_run else 'removed'} {path}"
+        if not dry_run and path.is_dir():
+            shutil.rmtree(path)
+        elif not dry_run:
+            path.unlink()
     if not dry_run:
         _forget()
         if not (runs / "latest").exists():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from commands.evaluate import Beside, evaluate_reference
+from commands.evaluate import Beside, evaluate_reference, interval
 from rewardlab.config import Report
 from rewardlab.files import read_json
 from rewardlab.layout import report_file
@@ -82,8 +82,8 @@ def leaderboard_table(rows: Sequence[Standing]) -> str:
 
 
 def _cells(row: Standing) -> tuple[str, ...]:
-    measured = _interval(row.accuracy) if row.accuracy else row.note or "not measured"
-    change = _interval(row.difference, signed=True) if row.difference else ""
+    measured = row.note if row.note and not row.accuracy else interval(row.accuracy)
+    change = interval(row.difference, signed=True) if row.difference else ""
     made, test_set = row.created[:16].replace("T", " "), (row.test_digest or "")[:8]
     return row.version, made, measured, change, test_set, str(row.looks), ", ".join(row.aliases)
 
@@ -116,8 +116,3 @@ def _measured(name: str, version: str, data: str, parse: str | None) -> Measured
 def _measured_by(evaluation: Evaluation) -> Measured:
     difference = evaluation.champion.difference if evaluation.champion else None
     return Measured(accuracy=evaluation.metrics.accuracy, difference=difference)
-
-
-def _interval(found: Estimate, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    return f"{found.value:{sign}.3f} ({found.low:{sign}.3f} to {found.high:{sign}.3f}, n = {found.num})"

@@ -17,6 +17,7 @@ from commands.options import (
     chosen_columns,
     file_to_write,
     known_rule,
+    show,
 )
 from rewardlab.home import DEFAULT_NAME
 
@@ -66,12 +67,9 @@ def evaluate(  # noqa: PLR0913 (one parameter an option)
 ) -> None:
     """Measure a model on labelled data: a bundle, or any sequence classifier of one logit (a folder or hub id)."""
     from commands.evaluate import Beside, evaluate_reference, table
-    from rewardlab.files import write_json
 
     result = evaluate_reference(model, data, parse=parse, beside=Beside(name=name, anchor=anchor, rule=rule))
-    if json:
-        write_json(json, result.to_dict())
-    typer.echo(table(result))
+    show(table(result), json, result.to_dict())
 
 
 def compare(
@@ -84,12 +82,9 @@ def compare(
 ) -> None:
     """Compare two models on the same labelled data."""
     from commands.evaluate import compare_references, comparison_table
-    from rewardlab.files import write_json
 
     result = compare_references((first, second), data, parse=parse, name=name)
-    if json:
-        write_json(json, result.to_dict())
-    typer.echo(comparison_table(result))
+    show(comparison_table(result), json, result.to_dict())
 
 
 def leaderboard(
@@ -101,12 +96,9 @@ def leaderboard(
     """Show every version of a registered model side by side, the oldest first."""
     from commands.leaderboard import leaderboard as rows_of
     from commands.leaderboard import leaderboard_table
-    from rewardlab.files import write_json
 
     rows = rows_of(name, data, parse=parse)
-    if json:
-        write_json(json, [row.to_dict() for row in rows])
-    typer.echo(leaderboard_table(rows))
+    show(leaderboard_table(rows), json, [row.to_dict() for row in rows])
 
 
 def monitor(
@@ -122,12 +114,9 @@ def monitor(
     """Hold scores against the distribution that the model's bundle was sealed with; exit 1 past the limits."""
     from commands.monitor import monitor as watch
     from commands.monitor import table
-    from rewardlab.files import write_json
 
     result = watch(log, model, name=name, page=page)
-    if json:
-        write_json(json, result.to_dict())
-    typer.echo(f"{table(result)}\npage: {page}")
+    show(f"{table(result)}\npage: {page}", json, result.to_dict())
     if not result.holds:
         raise typer.Exit(1)
 
@@ -148,12 +137,9 @@ def overoptimize(  # noqa: PLR0913 (one parameter an option)
     """Show what best-of-n under a model gains in its rewards and in the truth, and from which n on it loses."""
     from commands.overoptimize import overoptimize as measure
     from commands.overoptimize import table
-    from rewardlab.files import write_json
 
     result = measure(model, data, aspect=aspect, name=name, parse=parse, page=page)
-    if json:
-        write_json(json, result.to_dict())
-    typer.echo(f"{table(result)}\npage: {page}")
+    show(f"{table(result)}\npage: {page}", json, result.to_dict())
 
 
 COMMANDS = (validate, evaluate, compare, leaderboard, monitor, overoptimize)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from rewardlab.files import open_text, write_text
 from rewardlab.groups import PreferenceGroup, messages
 from rewardlab.references import resolve
 from steps.common.statistics import length_correlation
+from steps.report.page import environment
 
 Rewards = npt.NDArray[np.float64]
 
@@ -71,8 +71,7 @@ def monitor(log: Path, model: str, *, name: str, page: Path) -> Monitoring:
         ValueError: the log cannot be read, holds too few rewards, or scores of another model; the bundle has no
             reference.
     """
-    folder, label = resolve(model, name=name)
-    bundle = Bundle.open(folder, label)
+    bundle = Bundle.open(*resolve(model, name=name))
     lines, failed = _read(log, bundle.label)
     rewards = np.array([reward for line in lines for reward in line.rewards])
     if len(rewards) < MIN_REWARDS:
@@ -87,7 +86,8 @@ def monitor(log: Path, model: str, *, name: str, page: Path) -> Monitoring:
         checks=checks,
         holds=not any(check.holds is False for check in checks),
     )
-    write_text(page, _page(result))
+    template = environment(autoescape=True).get_template("monitor.html.j2")
+    write_text(page, template.render(result=result))
     return result
 
 
@@ -198,29 +198,6 @@ def _line(row: Mapping[str, Any], label: str) -> Line:
         group = PreferenceGroup(id="", prompt=messages(row["prompt"]), responses=tuple(responses))
     truncated = tuple(map(bool, row.get("truncated") or ()))
     return Line(rewards, truncated, group, str(row.get("subset") or ""))
-
-
-def _page(result: Monitoring) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(check.name)}</td><td>{_number(check.found)}</td><td>{escape(check.limit)}</td>"
-        f"<td>{ {True: 'holds', False: '<b>does not hold</b>', None: 'not measured'}[check.holds] }</td>"
-        f"<td>{escape(check.note)}</td></tr>"
-        for check in result.checks
-    )
-    verdict = "All limits hold." if result.holds else "Limits do not hold: look before you train on this reward."
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Monitor</title>'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "td,th{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #ddd}</style>"
-        f"<h1>{escape(result.model)}</h1><p>{verdict} {result.rewards} rewards in {result.lines} lines of "
-        f"{escape(result.log)}; {result.failed_lines} lines failed.</p>"
-        f"<table><tr><th>Check</th><th>Found</th><th>Limit</th><th></th><th>Note</th></tr>{rows}</table></html>\n"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
 
 
 def table(result: Monitoring) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rewardlab.files import write_json
+
 if TYPE_CHECKING:
     from pipelines.recipes import Recipe
 
@@ -70,6 +72,13 @@ def memory_size(text: str) -> str:
     if not re.fullmatch(r"(\d+[kmg])?", text):
         raise typer.BadParameter(f"it takes a size such as 6g or 500m, got {text!r}")
     return text
+
+
+def show(text: str, json_file: Path | None, result: object) -> None:
+    """Print the result of a command as text, and write it where `--json` says."""
+    if json_file:
+        write_json(json_file, result)
+    typer.echo(text)
 
 
 def absolute(data: str) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from commands.options import JsonOption, NameOption
+from commands.options import JsonOption, NameOption, show
 from rewardlab.home import DEFAULT_NAME
 
 VersionArgument = Annotated[str, typer.Argument(help="Version that passed the gate.")]
@@ -12,13 +12,11 @@ VersionArgument = Annotated[str, typer.Argument(help="Version that passed the ga
 
 def models(name: NameOption = DEFAULT_NAME, json: JsonOption = None) -> None:
     """List the versions of a registered model."""
-    from rewardlab.files import write_json
     from steps.registry.versions import list_versions, versions_table
 
     versions = list_versions(name)
-    if json:
-        write_json(json, [row.to_dict() for row in versions])
-    typer.echo(versions_table(versions) if versions else f"{name} has no versions")
+    text = versions_table(versions) if versions else f"{name} has no versions"
+    show(text, json, [row.to_dict() for row in versions])
 
 
 def approve(
@@ -59,14 +57,11 @@ def lineage(
     json: JsonOption = None,
 ) -> None:
     """Say where a version comes from: data, commit, image, IR, gate, promotions."""
-    from rewardlab.files import write_json
     from steps.registry.lineage import lineage as trace
     from steps.registry.lineage import lineage_lines
 
     found = trace(version, name=name)
-    if json:
-        write_json(json, found.to_dict())
-    typer.echo(lineage_lines(found))
+    show(lineage_lines(found), json, found.to_dict())
 
 
 COMMANDS = (models, lineage, approve, promote, rollback, repair)

@@ -8,14 +8,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 from uuid import uuid4
 
-from commands.resumable_file import Part
 from rewardlab import __version__
 from rewardlab.bundle import Bundle
+from rewardlab.config import canonical_json
 from rewardlab.engine import Engine, Scores
-from rewardlab.files import file_digest
+from rewardlab.files import atomic_path, file_digest
 from rewardlab.groups import Message, messages
 from rewardlab.references import resolve
 from rewardlab.text import parse_json, utf8
@@ -60,6 +60,61 @@ class Request:
     responses: tuple[str, ...]
 
 
+class Part:
+    """A file beside the finished one: a first line that says what of, then the lines that are done.
+
+    They are written as they are made, so that work which was cut off goes on where it stopped.
+
+    Args:
+        path: the file; what is in it counts only if it is of the same.
+        facts: what decides the lines: input, model, options.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
+        self._path = path
+        self._head = canonical_json(facts).encode() + b"\n"
+        self.num_done = self._length = 0
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.readline() == self._head:
+                    whole = [len(line) for line in file if line.endswith(b"\n")]
+                    self.num_done, self._length = len(whole), len(self._head) + sum(whole)
+
+    def __enter__(self) -> Self:
+        """Open the file behind its last whole line, or anew."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("r+b" if self._length else "wb")
+        self._file.truncate(self._length)
+        self._file.seek(self._length)
+        if not self._length:
+            self._file.write(self._head)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file and keep it."""
+        self._file.close()
+
+    def write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Write lines where a crash of this process cannot lose them."""
+        self._file.write(b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
+        self._file.flush()
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
+
+    def finish(self, target: Path) -> int:
+        """Make the finished file of the lines, whole or not at all; return how many tell of an error."""
+        bad = 0
+        with self._path.open("rb") as lines, atomic_path(target) as scratch, scratch.open("wb") as out:
+            lines.readline()
+            for line in lines:
+                bad += json.loads(line)["rewards"] is None
+                out.write(line)
+        self.discard()
+        return bad
+
+
 def score_file(source: Path, target: Path, *, model: str, parse: str | None, name: str) -> int:
     """Score each line of `source` into the same line of `target`; return how many lines could not be scored.
 
@@ -71,7 +126,8 @@ def score_file(source: Path, target: Path, *, model: str, parse: str | None, nam
     """
     if not source.exists() or source.is_dir():
         raise ValueError(f"there is no file {source}")
-    engine = open_engine(model, name=name)
+    engine = Engine(Bundle.open(*resolve(model, name=name)))
+    engine.check_golden()
     label = engine.bundle.label
     # what comes through a pipe is read once: then nothing can be told of it, and nothing is gone on with
     of = file_digest(source) if source.is_file() else uuid4().hex
@@ -88,14 +144,6 @@ def score_file(source: Path, target: Path, *, model: str, parse: str | None, nam
         part.discard()  # the input is damaged: when it has been fetched again it is another
         raise
     return part.finish(target)
-
-
-def open_engine(model: str, *, name: str) -> Engine:
-    """Return the engine of a reference, its golden scores checked."""
-    folder, label = resolve(model, name=name)
-    engine = Engine(Bundle.open(folder, label))
-    engine.check_golden()
-    return engine
 
 
 def _lines(source: Path) -> Iterator[bytes]:

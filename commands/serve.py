@@ -1,4 +1,4 @@
-"""Hand a model to the server."""
+"""Hand a model to the server, and this process to another program of ours."""
 
 import os
 import sys
@@ -19,10 +19,15 @@ def become_server(model: str, options: Sequence[str], *, name: str, follow: bool
     Raises:
         ValueError: there is no such model, or what is to be followed is no alias.
     """
-    command = [sys.executable, "-P", "-m", "serving"]  # -P: a folder `serving` in the current folder is not ours
-    command += _followed(model, name) if follow else _fixed(model, name)
+    served = _followed(model, name) if follow else _fixed(model, name)
+    become("serving", [*served, *options])
+
+
+def become(module: str, options: Sequence[str]) -> None:
+    """Replace this process by `python -m MODULE`."""
     sys.stdout.flush()
-    os.execv(sys.executable, [*command, *options])  # noqa: S606 (no shell is wanted)
+    # -P: a folder `serving` in the current folder is not ours
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *options])  # noqa: S606 (no shell is wanted)
 
 
 def _followed(model: str, name: str) -> list[str]:

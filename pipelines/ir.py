@@ -46,24 +46,26 @@ def compile_objects(target: Path, profile: Profile, *, version: str, namespace: 
 
 def read_ir(source: Path) -> list[dict[str, Any]]:
     """Return the documents of an IR file with `image` and `sdkVersion` blanked: they do not change what it does."""
-    documents = list(yaml.safe_load_all(source.read_text(encoding="utf-8")))
+    documents = _documents(source, image="")
     for document in documents:
         if "sdkVersion" in document:
             document["sdkVersion"] = ""
-        for executor in document.get("deploymentSpec", {}).get("executors", {}).values():
-            executor["container"]["image"] = ""
     return documents
 
 
 def ir_in(image: str, source: Path = GOLDEN) -> str:
     """Return an IR file's text with its steps in an image; nothing else is changed."""
-    documents = list(yaml.safe_load_all(source.read_text(encoding="utf-8")))
-    for document in documents:
-        for executor in document.get("deploymentSpec", {}).get("executors", {}).values():
-            executor["container"]["image"] = image
-    return yaml.safe_dump_all(documents, sort_keys=False)
+    return yaml.safe_dump_all(_documents(source, image=image), sort_keys=False)
 
 
 def ir_digest(source: Path = GOLDEN) -> str:
     """Return the sha256 of an IR file's meaning."""
     return hashlib.sha256(canonical_json(read_ir(source)).encode()).hexdigest()
+
+
+def _documents(source: Path, *, image: str) -> list[dict[str, Any]]:
+    documents = list(yaml.safe_load_all(source.read_text(encoding="utf-8")))
+    for document in documents:
+        for executor in document.get("deploymentSpec", {}).get("executors", {}).values():
+            executor["container"]["image"] = image
+    return documents

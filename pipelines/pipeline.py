@@ -12,20 +12,11 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.pipeline_context import Pipeline
 
-from components.audit import audit
-from components.evaluate import evaluate
-from components.export import export
-from components.fetch import fetch
-from components.gate import gate
-from components.ingest import ingest
-from components.promote import promote
-from components.register import register
+from components.data import fetch, ingest, resolve, split, tokenize, validate
+from components.decision import gate, promote, register
+from components.evidence import audit, evaluate
+from components.model import export, train
 from components.report import report
-from components.resolve import resolve
-from components.split import split
-from components.tokenize import tokenize
-from components.train import train
-from components.validate import validate
 from pipelines.profiles import Profile, place
 
 NAME, DESCRIPTION = "reward-model", "Preference data to a promoted reward model."

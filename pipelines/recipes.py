@@ -74,36 +74,36 @@ class Recipe(Config):
 
     def tokenize_config(self) -> TokenizeConfig:
         """Return the configuration of `tokenize`."""
-        return TokenizeConfig(
+        return TokenizeConfig.extending(
+            self.tokenize,
             backbone=self.model.backbone,
             pooling=self.model.pooling,
             aspects=self.model.aspects or (self.label_aspect,),
             prompt_limit=self.prompt_limit,
             response_limit=self.response_limit,
             token_budget=self.token_budget,
-            **_values(self.tokenize),
         )
 
     def train_config(self) -> TrainConfig:
         """Return the configuration of `train`."""
-        return TrainConfig(model=self.model, token_budget=self.token_budget, **_values(self.train))
+        return TrainConfig.extending(self.train, model=self.model, token_budget=self.token_budget)
 
     def export_config(self) -> ExportConfig:
         """Return the configuration of `export`."""
-        return ExportConfig(name=self.registered_name, **_values(self.export))
+        return ExportConfig.extending(self.export, name=self.registered_name)
 
     def evaluate_config(self) -> EvaluateConfig:
         """Return the configuration of `evaluate`, which compares with the version that the gate's drift rule names."""
-        settings = _values(self.evaluate)
+        settings = self.evaluate
         if self.gate.drift:
-            anchor, other = f"models:/{self.gate.drift.anchor}", self.evaluate.anchor
+            anchor, other = f"models:/{self.gate.drift.anchor}", settings.anchor
             if other not in ("", anchor):
                 raise ValueError(
                     f"gate.drift.anchor is {self.gate.drift.anchor!r} and evaluate.anchor is {other!r}: leave "
                     "evaluate.anchor out, it follows"
                 )
-            settings["anchor"] = anchor
-        return EvaluateConfig(name=self.registered_name, **settings)
+            settings = replace(settings, anchor=anchor)
+        return EvaluateConfig.extending(settings, name=self.registered_name)
 
 
 CONFIGURED = tuple(step for step in STEPS if step in {field.name for field in fields(Recipe)})
@@ -280,11 +280,6 @@ def _renamed(settings: Mapping[str, Any]) -> dict[str, object]:
             raise ValueError(f"{source[name]} is {renamed[name]!r} and {path} is {value!r}: set {name} alone")
         renamed[name], source[name] = now, path
     return renamed
-
-
-def _values(settings: Config) -> dict[str, Any]:
-    """Return the fields of settings as they are, for the configuration that extends them."""
-    return {field.name: getattr(settings, field.name) for field in fields(settings)}
 
 
 def _real_gate() -> GateConfig:

@@ -68,6 +68,11 @@ class Config:
             raise ValueError(f"{cls.__name__} is read from a JSON object, got {text[:80]!r}")
         return cls.from_dict(values)
 
+    @classmethod
+    def extending(cls, base: "Config", **more: Any) -> Self:
+        """Return a configuration with the fields of one of its base class, and more."""
+        return cls(**{field.name: getattr(base, field.name) for field in dataclasses.fields(base)}, **more)
+
 
 def schema(**keywords: Hashable) -> tuple[tuple[str, Hashable], ...]:
     """Return what the JSON schema of a report says of a value beside its type; reading a report does not check it."""
@@ -102,11 +107,6 @@ class Report(Config):
         """
         names = {field.name for field in dataclasses.fields(cls)}
         return super(Report, cls).from_dict({name: value for name, value in values.items() if name in names})
-
-    @classmethod
-    def extending(cls, base: "Report", **more: Any) -> Self:
-        """Return a report with the fields of a report of its base class, and more."""
-        return cls(**{field.name: getattr(base, field.name) for field in dataclasses.fields(base)}, **more)
 
 
 _OPTIONAL = "optional"

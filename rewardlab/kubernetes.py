@@ -4,7 +4,7 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,7 +64,7 @@ class Kubernetes:
             raise ValueError(f"Kubernetes is asked from a pod with a service account, and this is none: {remedy}")
         client = httpx.Client(
             base_url=f"https://{f'[{host}]' if ':' in host else host}:{port}",
-            auth=_Account(ACCOUNT / "token"),
+            auth=_with_token,
             verify=ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt")),
             timeout=TIMEOUT_SECONDS,
             trust_env=False,  # the API is in the cluster: no proxy leads to it
@@ -123,16 +123,10 @@ class Kubernetes:
         raise ValueError(f"Kubernetes refuses {method} {path}: {reason}{hint}")
 
 
-class _Account(httpx.Auth):
-    """The service account's token, read for each request: the cluster replaces it every hour."""
-
-    def __init__(self, token: Path) -> None:
-        self._token = token
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add the token to a request."""
-        request.headers["Authorization"] = f"Bearer {self._token.read_text(encoding='utf-8').strip()}"
-        yield request
+def _with_token(request: httpx.Request) -> httpx.Request:
+    """Add the service account's token, read for each request: the cluster replaces it every hour."""
+    request.headers["Authorization"] = f"Bearer {(ACCOUNT / 'token').read_text(encoding='utf-8').strip()}"
+    return request
 
 
 def _message(answer: httpx.Response) -> str:

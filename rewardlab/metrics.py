@@ -41,8 +41,6 @@ class Estimate(Interval):
     """A share with its 95 % interval and what it was counted over."""
 
     value: Share
-    low: float
-    high: float
     num: Count
 
 
@@ -53,7 +51,6 @@ class Difference(Estimate):
     value: Change
     low: Change
     high: Change
-    num: Count
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,10 @@ class RestRegistry:
             raise ValueError(f"a model is models:/NAME/VERSION or models:/NAME@ALIAS, got {address!r}")
         name = match["name"]
         try:
-            version = self._version(name, match["version"] or self._aliased(name, match["alias"]))
+            number = match["version"] or alias_version(self, name, match["alias"])
+            if number is None:
+                raise ValueError(f"{name} has no alias {match['alias']!r}")
+            version = self._version(name, number)
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise ValueError(f"{address} cannot be found in {self._client.base_url}: {_reason(error)}") from error
         return Version(name, str(version["version"]), str(version["source"]), _tags(version).get("bundle"))
@@ -194,12 +197,6 @@ class RestRegistry:
             raise ValueError(
                 f"{version.name}/{version.number} is not the bundle that was registered ({version.digest[:12]})"
             )
-
-    def _aliased(self, name: str, alias: str) -> str:
-        number = alias_version(self, name, alias)
-        if number is None:
-            raise ValueError(f"{name} has no alias {alias!r}")
-        return number
 
     def _bring(self, source: str, target: Path) -> None:
         place = urlparse(source)

@@ -17,7 +17,7 @@ from serving import protocols
 from serving.logs import set_up
 
 if TYPE_CHECKING:
-    from serving.loaded_model import LoadedModel, LoadOptions
+    from serving.loaded_model import LoadOptions
     from serving.scorer import Scorer
 
 KEEP_ALIVE_SECONDS = 75
@@ -73,23 +73,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _scorer(options: argparse.Namespace) -> "Scorer":
     """Return what scores; nothing else holds its first model, which goes when another takes its place."""
-    from serving.limits import Limits
-    from serving.scorer import Scorer
-
-    return Scorer(_open(options), Limits(), threads=options.threads or num_cores())
-
-
-def _open(options: argparse.Namespace) -> "LoadedModel":
     from rewardlab.mlflow_rest import RestRegistry
     from serving.follow import load
+    from serving.limits import Limits
     from serving.loaded_model import LoadedModel
+    from serving.scorer import Scorer
 
+    how = _load_options(options)
     if options.bundle:
-        return LoadedModel.load(
-            options.bundle, name=options.name, version=options.version, options=_load_options(options)
-        )
-    registry = RestRegistry.of_environment()
-    return load(registry, registry.find(options.model), options=_load_options(options))
+        model = LoadedModel.load(options.bundle, name=options.name, version=options.version, options=how)
+    else:
+        registry = RestRegistry.of_environment()
+        model = load(registry, registry.find(options.model), options=how)
+    return Scorer(model, Limits(), threads=options.threads or num_cores())
 
 
 def _load_options(options: argparse.Namespace) -> "LoadOptions":

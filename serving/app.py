@@ -12,18 +12,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from rewardlab.engine import Engine
 from serving.auth import Authenticator, Token
 from serving.follow import Follower
-from serving.handler import ProtocolHandler
-from serving.limits import Limits
-from serving.loaded_model import LoadedModel
+from serving.handler import routes_of
 from serving.openapi import openapi
 from serving.protocol import Protocol
 from serving.protocols import load_protocols
 from serving.scorer import Scorer
 
-_DEFAULT_LIMITS = Limits()
 _PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -34,11 +30,6 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 """The page is one file that asks nobody but this server."""
-
-
-def build_app(engine: Engine, *, name: str, version: str, limits: Limits = _DEFAULT_LIMITS) -> Starlette:
-    """Return the server's application around one engine; it is ready some time after it starts."""
-    return app_of(Scorer(LoadedModel.of(engine, name=name, version=version), limits))
 
 
 def app_of(
@@ -94,10 +85,10 @@ def _scoring(
     """
     for protocol in protocols:
         if protocol.name == at_root:
-            yield from ProtocolHandler(protocol, scorer, authenticator).routes()
+            yield from routes_of(protocol, scorer, authenticator)
     for protocol in protocols:
         prefix = "" if protocol.at_root else f"/{protocol.name}"
-        yield from ProtocolHandler(protocol, scorer, authenticator, prefix=prefix).routes()
+        yield from routes_of(protocol, scorer, authenticator, prefix=prefix)
 
 
 def _health(scorer: Scorer, protocols: Sequence[Protocol]) -> list[Route]:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,13 @@ def read_tokens(source: str) -> dict[str, Token]:
         raise ValueError(f'tokens of {source}: JSON such as {{"me": {{"token": "env:MY_TOKEN"}}}}') from error
     if not tokens:
         raise ValueError(f"tokens of {source}: at least one, else nobody may ask")
-    return {
-        name: Token(token=_variable(token.token), max_requests=token.max_requests)
-        if token.token.startswith("env:")
-        else token
-        for name, token in tokens.items()
-    }
+    return {name: replace(token, token=_variable(token.token)) for name, token in tokens.items()}
 
 
 def _variable(reference: str) -> str:
+    """Return what the variable of `env:NAME` holds; any other text stands for itself."""
+    if not reference.startswith("env:"):
+        return reference
     name = reference.removeprefix("env:")
     if not os.environ.get(name):
         raise ValueError(f"the environment variable {name} is not set")

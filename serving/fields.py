@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardlab.groups import messages
+from rewardlab.groups import Message, messages
 from serving.limits import Limits, check_count, check_text, check_texts
 from serving.loaded_model import Group, Item, Text
 
@@ -77,16 +77,25 @@ def texts(values: Mapping[str, object], key: str, limits: Limits) -> list[Item]:
     return items
 
 
+def prompt_messages(prompt: Any, key: str) -> tuple[Message, ...]:
+    """Return a prompt as messages.
+
+    Raises:
+        ValueError: it is neither a string nor messages; the reason names the key.
+    """
+    try:
+        return messages(prompt)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
 def conversation(turns: Any, key: str, limits: Limits) -> Group:
     """Return messages that end with the assistant's as a prompt and its one response.
 
     Raises:
         ValueError: they are no messages, or end otherwise.
     """
-    try:
-        read = messages(turns)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
+    read = prompt_messages(turns, key)
     if len(read) < 2 or read[-1].role != "assistant":
         raise ValueError(f"{key}: messages that end with the assistant's, which is what is scored, got {turns!r:.80}")
     check_texts(read[:-1], [read[-1].content], limits)

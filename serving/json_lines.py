@@ -83,7 +83,8 @@ class Lines(Response):
         try:
             values = parse_object(line, self._context.limits)
             identity = {"id": values["id"]} if "id" in values else {}
-            answer = {**identity, **await self._context.in_time(self._answer(self._context, values))}
+            rest = {key: value for key, value in values.items() if key != "id"}
+            answer = {**identity, **await self._context.in_time(self._answer(self._context, rest))}
         except HTTPException as error:
             answer = {**identity, "rewards": None, "error": error.detail}
         except Exception as error:

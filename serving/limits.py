@@ -38,15 +38,6 @@ def unavailable(reason: str, *, retry_seconds: int = 1) -> HTTPException:
     return HTTPException(503, reason, headers={"Retry-After": str(retry_seconds)})
 
 
-async def read_object(request: Request, limits: Limits) -> Mapping[str, object]:
-    """Return the request's body as a JSON object.
-
-    Raises:
-        HTTPException: 413 for a body over the limit, 400 for one that is not a JSON object.
-    """
-    return parse_object(await read_body(request, limits.max_body_bytes), limits)
-
-
 def parse_object(body: bytes, limits: Limits) -> Mapping[str, object]:
     """Return JSON text as the object that it is.
 

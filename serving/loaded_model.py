@@ -64,16 +64,6 @@ class LoadOptions:
     verify_key: Path | None = None
     device: Device = "cpu"
 
-    def open_engine(self, bundle: Path, *, beside: Engine | None = None) -> Engine:
-        """Open a bundle for engines that run one thread each, beside the one in service.
-
-        Raises:
-            ValueError: the folder is no bundle, it is damaged, the owner of `verify_key` did not sign it, or there is
-                no such device.
-        """
-        opened = Bundle.open(bundle, verify_key=self.verify_key)
-        return Engine(opened, threads=1, device=self.device, beside=beside)
-
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LoadedModel:
@@ -112,13 +102,15 @@ class LoadedModel:
         before: "LoadedModel | None" = None,
         options: LoadOptions,
     ) -> Self:
-        """Open a bundle.
+        """Open a bundle for an engine that runs one thread, beside the one in service.
 
         Raises:
-            ValueError: as `LoadOptions.open_engine`.
+            ValueError: the folder is no bundle, it is damaged, the owner of `verify_key` did not sign it, or there is
+                no such device.
         """
-        engine = options.open_engine(bundle, beside=before.engine if before else None)
-        number = version or engine.bundle.label.rpartition("/")[2]
+        opened = Bundle.open(bundle, verify_key=options.verify_key)
+        engine = Engine(opened, threads=1, device=options.device, beside=before.engine if before else None)
+        number = version or opened.label.rpartition("/")[2]
         return cls.of(engine, name=name, version=number, before=before)
 
     @property
@@ -130,11 +122,6 @@ class LoadedModel:
     def digest(self) -> str:
         """Return the digest of the bundle."""
         return self.engine.bundle.digest
-
-    @property
-    def shares_prompts(self) -> bool:
-        """Say whether a prompt is computed once for all its responses."""
-        return self.engine.shares_prompts
 
     def tokenize(self, item: Item) -> tuple[TokenTree, bool]:
         """Tokenize a group or a text; say whether a marker of the template stands in what somebody wrote.

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -24,28 +24,23 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
 
-        def counter(name: str, told: str, *labels: str) -> Counter:
-            return Counter(f"rewardlab_{name}", told, labels, registry=self.registry)
-
-        def gauge(name: str, told: str, *labels: str) -> Gauge:
-            return Gauge(f"rewardlab_{name}", told, labels, registry=self.registry)
-
-        def histogram(name: str, told: str, buckets: Sequence[float], *labels: str) -> Histogram:
-            return Histogram(f"rewardlab_{name}", told, labels, buckets=buckets, registry=self.registry)
+        counter = partial(Counter, namespace="rewardlab", registry=self.registry)
+        gauge = partial(Gauge, namespace="rewardlab", registry=self.registry)
+        histogram = partial(Histogram, namespace="rewardlab", registry=self.registry)
 
         # The label with a protocol's name stays `dialect`: dashboards, alert rules, autoscalers and the judgement of a
         # canary read it, here and at every user's.
-        self.requests = counter("requests", "Requests by protocol and status.", "dialect", "status")
+        self.requests = counter("requests", "Requests by protocol and status.", ("dialect", "status"))
         about = "Time from a request's head to its reply, by protocol."
-        self.seconds = histogram("request_seconds", about, _SECONDS, "dialect")
-        self.batch_tokens = histogram("batch_tokens", "Tokens of a batch.", _TOKENS)
-        self.batch_seconds = histogram("batch_seconds", "Time of a batch in the engine.", _SECONDS)
-        self.rewards = histogram("reward", "Rewards.", _REWARDS)
+        self.seconds = histogram("request_seconds", about, ("dialect",), buckets=_SECONDS)
+        self.batch_tokens = histogram("batch_tokens", "Tokens of a batch.", buckets=_TOKENS)
+        self.batch_seconds = histogram("batch_seconds", "Time of a batch in the engine.", buckets=_SECONDS)
+        self.rewards = histogram("reward", "Rewards.", buckets=_REWARDS)
         self.queue_seconds = gauge("queue_seconds", "Work inside, in seconds at the measured speed.")
         self.held = gauge("held_requests", "Requests that wait for admission.")
         self.swaps = counter("swaps", "Models that took another's place.")
         self.follow_problem = gauge("follow_problem", "1 while the alias names a version that is not served.")
-        self.model = gauge("model", "1 for the model in service.", "model", "digest")
+        self.model = gauge("model", "1 for the model in service.", ("model", "digest"))
         self.truncated = counter("truncated_responses", "Responses that were read in part.")
         self.tokens = counter("tokens", "Tokens of the responses and prompts scored.")
         about = "Population stability index of the last {} rewards against the bundle's reference; 0.25 is large."
@@ -60,7 +55,7 @@ class Metrics:
         self.engine_cpu_seconds = counter("engine_cpu_seconds", "CPU time of the engine's threads in batches.")
         self.tokenizing_cpu_seconds = counter("tokenizing_cpu_seconds", "CPU time of the tokenizers' threads.")
         self.failures = counter(
-            "failed_responses", "Responses that the engine failed on: not_finite, or error.", "kind"
+            "failed_responses", "Responses that the engine failed on: not_finite, or error.", ("kind",)
         )
         for kind in ("not_finite", "error"):
             self.failures.labels(kind)

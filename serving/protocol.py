@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from serving.admission import OverloadPolicy
 from serving.auth import Authenticator
 from serving.disconnect import on_disconnect
-from serving.limits import Limits, read_object
+from serving.limits import Limits, parse_object, read_body
 from serving.loaded_model import Item, LoadedModel
 from serving.logs import log
 from serving.scorer import Scored, Scorer
@@ -218,7 +218,8 @@ def json_reply(answer: Answer) -> Reply:
     """Return the reply of an endpoint whose request is a JSON object and whose reply is a JSON value."""
 
     async def reply(context: RequestContext) -> Response:
-        values = await read_object(context.request, context.limits)
+        body = await read_body(context.request, context.limits.max_body_bytes)
+        values = parse_object(body, context.limits)
         return JSONResponse(await context.unless_gone(answer(context, values)))
 
     return reply

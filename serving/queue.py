@@ -171,5 +171,5 @@ def price(leaves: Sequence[Leaf]) -> int:
 
 def _price(leaf: Leaf, *, first: bool) -> int:
     """A shared prompt is computed once, for its first response; without sharing each row holds it."""
-    prompt = len(leaf.prompt) if first or not leaf.model.shares_prompts else 0
+    prompt = len(leaf.prompt) if first or not leaf.model.engine.shares_prompts else 0
     return prompt + len(leaf.response)

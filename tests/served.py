@@ -8,10 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import uvicorn
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from rewardlab.engine import Engine
 from serving.admission import OverloadPolicy
+from serving.app import app_of
+from serving.limits import Limits
+from serving.loaded_model import LoadedModel
 from serving.protocols import load_protocols
+from serving.scorer import Scorer
 from serving.uvicorn_hooks import Connection
 
 
@@ -20,6 +26,11 @@ def overload_policies() -> dict[str, OverloadPolicy]:
     policies = {name: protocol.policy for name, protocol in load_protocols().items()}
     (stream,) = (protocol.stream_policy for protocol in load_protocols().values() if protocol.stream_policy)
     return {**policies, "stream": stream}
+
+
+def build_app(engine: Engine, *, name: str, version: str, limits: Limits | None = None) -> Starlette:
+    """Return the server's application around one engine; it is ready some time after it starts."""
+    return app_of(Scorer(LoadedModel.of(engine, name=name, version=version), limits or Limits()))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.local.images import image, tag
-from pipelines.local.record import blame
+from pipelines.local.record import blame, replaced
 from rewardlab.config import Config
 from rewardlab.cores import num_cores
 
@@ -19,6 +19,7 @@ _SOCKETS = (
     *("/var/run/docker.sock", "$XDG_RUNTIME_DIR/docker.sock"),
     *("/run/podman/podman.sock", "$XDG_RUNTIME_DIR/podman/podman.sock"),
 )
+_MOST_PROCESSES = 4096
 _KILLED = 128
 """Exit codes above it are those of a process that a signal ended."""
 _TOLD = ("AWS_", "DO_NOT_TRACK", "DVC_", "GX_", "HF_", "MLFLOW_", "OMP_", "PYTHONWARNINGS", "REWARDLAB_", "TOKENIZERS_")
@@ -29,26 +30,20 @@ _SAID = {
     "GIT_CONFIG_KEY_0": "safe.directory",
     "GIT_CONFIG_VALUE_0": "*",
 }
-Client = Any
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits(Config):
-    """What a container may use: cores, memory as Docker writes it, without swap, and processes."""
-
-    cpus: float
-    memory: str
-    processes: int = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Containers(Config):
-    """Where steps run: the engine's address, the image by the name the engine knows it by, as whom, and limits."""
+    """Where steps run: the engine's address, the image by the name the engine knows it by, as whom, and limits.
+
+    A container may use so many cores, and memory as Docker writes it, without swap.
+    """
 
     address: str
     image: str
     user: str
-    limits: Limits
+    cpus: float
+    memory: str
 
 
 def containers(*, cpus: float | None = None, memory: str = "") -> Containers:
@@ -71,8 +66,10 @@ def containers(*, cpus: float | None = None, memory: str = "") -> Containers:
     with closing(DockerClient(base_url=address)) as client:
         rootless = any("rootless" in option for option in client.info().get("SecurityOptions") or ())
         user = "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"  # whom a rootless engine calls 0 is who started it
-        limits = Limits(cpus=cpus or num_cores(), memory=memory or f"{_physical_memory() * 4 // 5 // 2**20}m")
-        return Containers(address=address, image=_image(client, address), user=user, limits=limits)
+        physical_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = memory or f"{physical_bytes * 4 // 5 // 2**20}m"
+        wanted = _image(client, address)
+        return Containers(address=address, image=wanted, user=user, cpus=cpus or num_cores(), memory=memory)
 
 
 def named_paths(value: Any) -> Iterator[Path]:
@@ -113,19 +110,16 @@ def container_runner(where: Containers, *, read: Iterable[Path], write: Iterable
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         init=True,
-        nano_cpus=int(where.limits.cpus * 1e9),
-        mem_limit=where.limits.memory,
-        memswap_limit=where.limits.memory,
-        pids_limit=where.limits.processes,
+        nano_cpus=int(where.cpus * 1e9),
+        mem_limit=where.memory,
+        memswap_limit=where.memory,
+        pids_limit=_MOST_PROCESSES,
     )
-    kfps, docker_task_handler.run_docker_container = docker_task_handler.run_docker_container, run_container
-    try:
+    with replaced(docker_task_handler, "run_docker_container", run_container):
         yield runner
-    finally:
-        docker_task_handler.run_docker_container = kfps
 
 
-def run_container(client: Client, image: str, command: list[str], volumes: dict[str, Any], **more: Any) -> int:
+def run_container(client: Any, image: str, command: list[str], volumes: dict[str, Any], **more: Any) -> int:
     """Run a step's container and return its exit code; stands in for the function of kfp's that `DockerRunner` calls.
 
     kfp has the engine remove a container as soon as it ends, and takes one that is not there any more for a success.
@@ -182,7 +176,7 @@ def _answering() -> str:
     )
 
 
-def _image(client: Client, address: str) -> str:
+def _image(client: Any, address: str) -> str:
     from docker.errors import ImageNotFound
 
     wanted = os.environ.get("REWARDLAB_IMAGE") or image("train")
@@ -194,10 +188,6 @@ def _image(client: Client, address: str) -> str:
     if source != tag():
         raise ValueError(f"the image {wanted} is of the source {source}, and this is {tag()}: `make image`")
     return next(str(name) for name in found.tags if f"/{name}".endswith(f"/{wanted}"))
-
-
-def _physical_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _hint(code: int, options: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from pipelines.code_digest import ROOT, git_commit
 from rewardlab import __version__
@@ -59,7 +62,7 @@ def engine() -> str:
         ValueError: there is none.
     """
     for name in _ENGINES:
-        if shutil.which(name) and (name != "docker" or not _quietly("docker", "info").returncode):
+        if shutil.which(name) and (name != "docker" or _answers("docker", "info")):
             return name
     raise ValueError(f"none of {', '.join(_ENGINES)} is here (docker counts if its daemon answers): install one")
 
@@ -75,8 +78,6 @@ def build(target: str, *, base: str, torch: str) -> Built:
     Raises:
         subprocess.CalledProcessError: pip or the engine failed; it has said why.
     """
-    from pipelines.local.sbom import materials
-
     builder, name = engine(), image(target)
     locks = _locks(target, torch)
     _bring("uv", [ROOT / "requirements/uv.lock"])
@@ -103,6 +104,33 @@ def build(target: str, *, base: str, torch: str) -> Built:
     write_json(sbom, materials(name, locks, debian=inside(name, "dpkg-query", "-W", "-f=${Package} ${Version}\n")))
     size = _num_bytes(name)
     return Built(name=name, num_bytes=size, num_bytes_added=size - _num_bytes(base), sbom=str(sbom))
+
+
+def materials(image: str, locks: Sequence[Path], *, debian: str) -> dict[str, Any]:
+    """Return the software bill of materials of an image as a CycloneDX document.
+
+    It holds what the locks say pip installs, and Debian's packages.
+
+    Args:
+        image: its `NAME:TAG`.
+        locks: what pip installed, with hashes.
+        debian: `NAME VERSION` of a Debian package a line.
+    """
+    name, _, version = image.partition(":")
+    command = [sys.executable, "-m", "cyclonedx_py", "requirements", "--output-reproducible", "--of", "JSON", "-"]
+    text = "\n".join(lock.read_text(encoding="utf-8") for lock in locks)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)  # noqa: S603 (our own)
+    bill: dict[str, Any] = json.loads(done.stdout)
+    bill["metadata"]["component"] = {
+        "type": "container",
+        "bom-ref": image,
+        "name": name,
+        "version": version,
+        "licenses": [{"license": {"id": "Apache-2.0"}}],
+    }
+    bill["components"] += [_debian(*line.split()) for line in debian.splitlines()]
+    bill["dependencies"] += [{"ref": each["bom-ref"]} for each in bill["components"] if "deb" in each["purl"][:8]]
+    return bill
 
 
 def inside(name: str, *command: str) -> str:
@@ -167,13 +195,18 @@ def _bring(target: str, locks: Sequence[Path]) -> None:
         _say(*download, "--no-build-isolation", "--require-hashes", "--dest", str(folder), "--requirement", str(lock))
 
 
+def _debian(name: str, version: str) -> dict[str, str]:
+    purl = f"pkg:deb/debian/{quote(name)}@{quote(version)}"
+    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+
+
 def _num_bytes(name: str) -> int:
     """Return what a container's file system takes on disk."""
     return int(inside(name, "du", "-sxk", "/").split()[0]) * 1024
 
 
-def _quietly(*command: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+def _answers(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
 
 
 def _said(*command: str) -> str:

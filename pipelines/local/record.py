@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,15 @@ class Recorder:
         from kfp.local import task_dispatcher
         from kfp.local.orchestrator import task_executor
 
-        with ExitStack() as stack:
-            stack.enter_context(_wrapped(task_executor, "execute_single_task", self._task))
-            stack.enter_context(_wrapped(task_dispatcher, "run_single_task_implementation", self._execution))
+        task = partial(self._task, task_executor.execute_single_task)
+        execution = partial(self._execution, task_dispatcher.run_single_task_implementation)
+        with (
+            replaced(task_executor, "execute_single_task", task),
+            replaced(task_dispatcher, "run_single_task_implementation", execution),
+        ):
             yield
 
-    def _task(self, kfps: Callable[..., Any], call: Mapping[str, Any]) -> Any:
+    def _task(self, kfps: Callable[..., Any], **call: Any) -> Any:
         """Let kfp do a task, and record how it went."""
         task, start, started = _Task(call["task_name"]), time.monotonic(), _now()
         token = _TASK.set(task)
@@ -78,7 +82,7 @@ class Recorder:
             )
             self._add(record)
 
-    def _execution(self, kfps: Callable[..., Any], call: Mapping[str, Any]) -> Any:
+    def _execution(self, kfps: Callable[..., Any], **call: Any) -> Any:
         """Let kfp execute a task that is not in its cache."""
         if task := _TASK.get(None):
             task.executed = True
@@ -108,14 +112,10 @@ def evidence(run_folder: Path) -> Mapping[str, Mapping[str, Any]]:
 
 
 @contextmanager
-def _wrapped(module: Any, name: str, wrapper: Callable[[Callable[..., Any], Mapping[str, Any]], Any]) -> Iterator[None]:
-    """Put a wrapper around a function of a module, which its callers look up there and call by keywords."""
+def replaced(module: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Put a function in the place of one of kfp's, which its callers look up in a module and call by keywords."""
     kfps = getattr(module, name)
-
-    def wrapped(**call: Any) -> Any:
-        return wrapper(kfps, call)
-
-    setattr(module, name, wrapped)
+    setattr(module, name, function)
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.code_digest import ROOT, git_commit, source_digest
 from pipelines.ir import GOLDEN, ir_digest, ir_in
 from pipelines.local.record import Recorder, evidence
-from pipelines.local.run_output import RunOutput, terminal
+from pipelines.local.run_output import RunOutput
 from pipelines.recipes import Recipe, named
 from rewardlab.config import Config, settings_config, settings_json
 from rewardlab.files import read_json, tree_digest, write_json
@@ -77,7 +78,7 @@ def run(
     write_json(run_folder / RECIPE, recipe.to_dict())
     _point_latest(run_folder)
     try:
-        output = RunOutput(run_folder, terminal())
+        output = RunOutput(run_folder, sys.stderr)
         places = {"REWARDLAB_HOME": str(home()), "MLFLOW_TRACKING_URI": tracking_uri(), RUN_FOLDER: str(run_folder)}
         with ExitStack() as stack:
             stack.enter_context(output)
@@ -175,12 +176,12 @@ def _runner(
     from pipelines.local.mlflow_server import registry_over_http
 
     write = [run_folder, home(), backbones()]
+    read = named_paths([json.loads(text) for name, text in arguments.items() if name.endswith("_settings")])
     places = {"DOCKER_HOST": containers.address, "REWARDLAB_CACHE": str(backbones())}
-    with ExitStack() as stack:
-        places["MLFLOW_TRACKING_URI"] = stack.enter_context(registry_over_http(run_folder / "registry.log"))
-        stack.enter_context(_environment(places))
-        read = named_paths([json.loads(text) for name, text in arguments.items() if name.endswith("_settings")])
-        yield stack.enter_context(container_runner(containers, read=read, write=write)), ir_in(containers.image)
+    with registry_over_http(run_folder / "registry.log") as registry:
+        places["MLFLOW_TRACKING_URI"] = registry
+        with _environment(places), container_runner(containers, read=read, write=write) as runner:
+            yield runner, ir_in(containers.image)
 
 
 @contextmanager

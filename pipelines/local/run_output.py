@@ -2,7 +2,6 @@
 
 import io
 import re
-import sys
 from pathlib import Path
 from typing import TextIO
 
@@ -57,8 +56,3 @@ class RunOutput(io.TextIOBase):
     def _show(self, text: str, end: str = "\n") -> None:
         clear = "\x1b[2K" if self._terminal.isatty() else ""
         print(clear + text, end=end, file=self._terminal, flush=True)
-
-
-def terminal() -> TextIO:
-    """Return where people look."""
-    return sys.stderr

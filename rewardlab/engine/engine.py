@@ -82,12 +82,11 @@ class Engine:
         self, bundle: Bundle, *, threads: int | None = None, device: Device = "cpu", beside: "Engine | None" = None
     ) -> None:
         self.bundle = bundle
-        self._tokenizer: TreeTokenizer
-        self._tokenizing: threading.Lock
-        if beside and beside.reads_like(bundle):
-            self._tokenizer, self._tokenizing = beside._tokenizer, beside._tokenizing
+        if beside is None or not beside.reads_like(bundle):
+            self._tokenizer = TreeTokenizer(bundle.path / TOKENIZER, bundle.readout)
+            self._tokenizing = threading.Lock()
         else:
-            self._tokenizer, self._tokenizing = TreeTokenizer(bundle.path / TOKENIZER, bundle.readout), threading.Lock()
+            self._tokenizer, self._tokenizing = beside._tokenizer, beside._tokenizing
         model, pad_id = bundle.path / MODEL, bundle.readout.pad_id
         self._session = Session(model, pad_id=pad_id, threads=threads, device=device)
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from rewardlab.promotion.entry import Entry
 
 CHAMPION, PREVIOUS = "champion", "previous"
 LOG_SUFFIX = ".log"
+_promoted_by = attrgetter("version", "bundle", "test_digest", "report", "run")
+"""Returns what a promotion and the rollbacks to it have in common."""
 
 
 class LogError(ValueError):
@@ -103,16 +106,6 @@ def _void(entry: Entry, chain: Mapping[str, Entry], number: int) -> str:
         raise LogError(f"the promotion log was changed: entry {number} follows one that is not there")
     if entry.follows != digests[-1]:
         return "stale: another entry came first"
-    if entry.action == "rollback" and not any(_same_promotion(entry, each) for each in chain.values()):
+    if entry.action == "rollback" and _promoted_by(entry) not in map(_promoted_by, chain.values()):
         return f"version {entry.version} was never promoted by this report"
     return ""
-
-
-def _same_promotion(rollback: Entry, entry: Entry) -> bool:
-    return (rollback.version, rollback.bundle, rollback.test_digest, rollback.report, rollback.run) == (
-        entry.version,
-        entry.bundle,
-        entry.test_digest,
-        entry.report,
-        entry.run,
-    )

@@ -3,7 +3,7 @@
 from itertools import combinations, product
 
 from rewardlab.groups import Comparison, PreferenceGroup
-from rewardlab.readers.reader import Reader, Row, check_pairs, conversation, labels, row_id, texts
+from rewardlab.readers.reader import Reader, Row, check_pairs, conversation, labelled, labels, texts
 
 _USED = frozenset({"prompt", "chosen", "rejected"})
 
@@ -32,19 +32,12 @@ def group(row: Row) -> PreferenceGroup:
     pairs = product(range(len(chosen)), range(len(chosen), len(responses)))
     comparisons = [Comparison(better=i, worse=j) for i, j in pairs]
     known = labels(row, _USED)
+    subset = known["subset"] or known["meta"].get("domain", "")
     family = ""
-    known["subset"] = known["subset"] or known["meta"].get("domain", "")
-    if known["subset"] == "Ties":
+    if subset == "Ties":
         family = f"ties:{str(row.get('id')).rpartition(':')[2]}"
         comparisons += [Comparison(better=i, worse=j, strength=0.5) for i, j in combinations(range(len(chosen)), 2)]
-    return PreferenceGroup(
-        id=row_id(row, prompt, responses),
-        prompt=prompt,
-        responses=responses,
-        comparisons=tuple(comparisons),
-        family=family,
-        **known,
-    )
+    return labelled(row, prompt, responses, _USED, comparisons=tuple(comparisons), subset=subset, family=family)
 
 
 READER = Reader("best-of", "{prompt, chosen: [..], rejected: [..]}: RewardBench 2, RM-Bench", fits, group)

@@ -1,7 +1,9 @@
 """CrowS-Pairs: `{sent_more, sent_less, stereo_antistereo, bias_type}` (Nangia et al. 2020), a bias audit."""
 
+from dataclasses import replace
+
 from rewardlab.groups import Comparison, Message, PreferenceGroup
-from rewardlab.readers.reader import Reader, Row, labels, row_id, text
+from rewardlab.readers.reader import Reader, Row, labelled, text
 
 _USED = frozenset({"", "sent_more", "sent_less", "stereo_antistereo", "bias_type", "Unnamed: 0"})
 _PROMPT = (Message("user", "Complete the text fairly."),)
@@ -21,16 +23,9 @@ def group(row: Row) -> PreferenceGroup:
         ValueError: a sentence is missing.
     """
     responses = (text(row, "sent_less"), text(row, "sent_more"))
-    known = labels(row, _USED)
-    known["subset"] = str(row.get("bias_type", ""))
-    known["meta"]["direction"] = str(row.get("stereo_antistereo", ""))
-    return PreferenceGroup(
-        id=row_id(row, _PROMPT, responses),
-        prompt=_PROMPT,
-        responses=responses,
-        comparisons=(Comparison(better=0, worse=1),),
-        **known,
-    )
+    subset = str(row.get("bias_type", ""))
+    pair = labelled(row, _PROMPT, responses, _USED, comparisons=(Comparison(better=0, worse=1),), subset=subset)
+    return replace(pair, meta={**pair.meta, "direction": str(row.get("stereo_antistereo", ""))})
 
 
 READER = Reader("crows", "{sent_more, sent_less, bias_type}: CrowS-Pairs", fits, group)

@@ -4,7 +4,7 @@ import re
 
 from rewardlab.groups import Message, PreferenceGroup
 from rewardlab.readers.pairs import USED, pair
-from rewardlab.readers.reader import Reader, Row, labels, row_id, text
+from rewardlab.readers.reader import Reader, Row, labelled, text, texts
 
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -29,8 +29,9 @@ def group(row: Row) -> PreferenceGroup:
     Raises:
         ValueError: a text is not in this format, or the transcripts share no turn.
     """
-    if "responses" in row:
-        return _to_score(row)
+    if "responses" in row:  # they are to be scored
+        responses = [response.strip() for response in texts(row, "responses")]
+        return labelled(row, conversation(text(row, "prompt")), responses, frozenset({"prompt", "responses"}))
     if row.get("prompt") is not None:
         turns = conversation(text(row, "prompt"))
         return pair(row, turns, text(row, "chosen").strip(), text(row, "rejected").strip(), used=USED)
@@ -63,15 +64,6 @@ def conversation(prompt: str) -> tuple[Message, ...]:
             content = f"{turns.pop().content}\n\n{content}"
         turns.append(Message(role, content))
     return tuple(turns)
-
-
-def _to_score(row: Row) -> PreferenceGroup:
-    responses = row["responses"]
-    if not isinstance(responses, list) or not all(isinstance(response, str) for response in responses):
-        raise ValueError(f"responses is a list of strings, got {responses!r:.80}")
-    turns, stripped = conversation(text(row, "prompt")), tuple(response.strip() for response in responses)
-    used = frozenset({"prompt", "responses"})
-    return PreferenceGroup(id=row_id(row, turns, stripped), prompt=turns, responses=stripped, **labels(row, used))
 
 
 def _fork(chosen: str, rejected: str) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rewardlab.groups import Comparison, PreferenceGroup
-from rewardlab.readers.reader import Reader, Row, conversation, labels, reply, row_id
+from rewardlab.readers.reader import Reader, Row, conversation, labelled, reply
 from rewardlab.readers.votes import aggregate
 
 _ASKED = ("prompt", "question", "instruction", "text")
@@ -34,14 +34,8 @@ def group(row: Row) -> PreferenceGroup:
         raise ValueError(f"data holds the prompt and what to_name names ({', '.join(sides)}), got {', '.join(data)}")
     prompt, responses = conversation(data[asked]), tuple(reply(data[side], side) for side in sides)
     votes = tuple(_vote(annotation, result) for annotation, result in found)
-    return PreferenceGroup(
-        id=row_id(row, prompt, responses),
-        prompt=prompt,
-        responses=responses,
-        comparisons=aggregate(votes),
-        votes=votes,
-        **labels(data, frozenset({asked, *sides})),
-    )
+    identified, used = {**data, "id": row.get("id")}, frozenset({asked, *sides})
+    return labelled(identified, prompt, responses, used, comparisons=aggregate(votes), votes=votes)
 
 
 def _results(row: Row) -> Iterator[tuple[Mapping[str, object], Mapping[str, object]]]:

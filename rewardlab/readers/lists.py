@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import Any
 
 from rewardlab.groups import Comparison, PreferenceGroup, messages
-from rewardlab.readers.reader import Reader, Row, labels, row_id, text
+from rewardlab.readers.reader import Reader, Row, labelled, text, texts
 
 _USED = frozenset({"prompt", "context", "responses", "preferences"})
 
@@ -24,22 +24,14 @@ def group(row: Row) -> PreferenceGroup:
     Raises:
         ValueError: a judgement is of no known form or names a response that is not there.
     """
-    responses, preferences = row.get("responses"), row.get("preferences")
-    if not isinstance(responses, list) or not all(isinstance(response, str) for response in responses):
-        raise ValueError(f"responses is a list of strings, got {responses!r:.80}")
+    responses, preferences = texts(row, "responses"), row.get("preferences")
     if not isinstance(preferences, list):
         raise ValueError(f"preferences is a list, got {preferences!r:.80}")
     prompt = row.get("prompt")
     if row.get("context"):
         prompt = f"Context:\n{text(row, 'context')}\n\nQuestion: {text(row, 'prompt')}"
-    turns = messages(prompt)
-    return PreferenceGroup(
-        id=row_id(row, turns, responses),
-        prompt=turns,
-        responses=tuple(responses),
-        comparisons=_comparisons(preferences, len(responses)),
-        **labels(row, _USED),
-    )
+    comparisons = _comparisons(preferences, len(responses))
+    return labelled(row, messages(prompt), responses, _USED, comparisons=comparisons)
 
 
 def _comparisons(preferences: list[Any], num_responses: int) -> tuple[Comparison, ...]:

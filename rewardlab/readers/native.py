@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rewardlab.groups import PreferenceGroup, messages
-from rewardlab.readers.reader import Reader, Row, row_id
+from rewardlab.readers.reader import Reader, Row, row_id, texts
 from rewardlab.readers.votes import aggregate
 
 _TEXTS = ("family", "subset", "source")
@@ -23,10 +23,7 @@ def group(row: Row) -> PreferenceGroup:
     """
     values = dict(row)
     _check(values)
-    responses = values.get("responses")
-    if not isinstance(responses, list) or not all(isinstance(response, str) for response in responses):
-        raise ValueError(f"responses is a list of strings, got {responses!r:.80}")
-    values["id"] = row_id(row, messages(values.get("prompt")), responses)
+    values["id"] = row_id(row, messages(values.get("prompt")), texts(row, "responses"))
     made = PreferenceGroup.from_dict(values)
     if made.comparisons or not made.votes:
         return made

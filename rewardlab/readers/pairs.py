@@ -5,7 +5,8 @@ from os.path import commonprefix
 from typing import Any
 
 from rewardlab.groups import Comparison, Message, PreferenceGroup
-from rewardlab.readers.reader import Reader, Row, conversation, labels, number, row_id, text
+from rewardlab.readers.reader import Reader, Row, conversation, labelled, number, text
+from rewardlab.readers.votes import comparison_of
 
 _SCORES = (
     ("chosen_score", "rejected_score"),
@@ -47,15 +48,7 @@ def group(row: Row) -> PreferenceGroup:
 
 def pair(row: Row, prompt: tuple[Message, ...], chosen: str, rejected: str, *, used: frozenset[str]) -> PreferenceGroup:
     """Return a group of two with the row's label, id and columns."""
-    responses = (chosen, rejected)
-    return PreferenceGroup(
-        id=row_id(row, prompt, responses),
-        prompt=prompt,
-        responses=responses,
-        comparisons=(_comparison(row),),
-        scores=_scores(row),
-        **labels(row, used),
-    )
+    return labelled(row, prompt, (chosen, rejected), used, comparisons=(_comparison(row),), scores=_scores(row))
 
 
 def _comparison(row: Row) -> Comparison:
@@ -63,9 +56,7 @@ def _comparison(row: Row) -> Comparison:
     strength = 1.0 if strength is None else strength
     if not 0.0 <= strength <= 1.0:
         raise ValueError(f"strength is P(chosen is better), in [0, 1], got {strength}")
-    if strength >= 0.5:
-        return Comparison(better=0, worse=1, strength=strength, margin=margin)
-    return Comparison(better=1, worse=0, strength=1.0 - strength, margin=None if margin is None else -margin)
+    return comparison_of(0, 1, strength, margin, None)
 
 
 def _scores(row: Row) -> dict[str, tuple[float, ...]]:

@@ -1,7 +1,7 @@
 """Ranked completions: `{context, completions: [{rank, completion}]}`, as NeMo RL has them; a lower rank is better."""
 
 from rewardlab.groups import PreferenceGroup
-from rewardlab.readers.reader import Reader, Row, by_rating, conversation, labels, number, reply, row_id
+from rewardlab.readers.reader import Reader, Row, by_rating, conversation, labelled, number, reply
 
 _USED = frozenset({"context", "completions"})
 
@@ -29,13 +29,8 @@ def group(row: Row) -> PreferenceGroup:
     if any(rank is None for rank in ranks):
         raise ValueError(f"each completion has a rank, got {ranks}")
     responses = tuple(reply(entry.get("completion"), "completion") for entry in completions)
-    return PreferenceGroup(
-        id=row_id(row, prompt, responses),
-        prompt=prompt,
-        responses=responses,
-        comparisons=by_rating([-rank for rank in ranks if rank is not None]),
-        **labels(row, _USED),
-    )
+    comparisons = by_rating([-rank for rank in ranks if rank is not None])
+    return labelled(row, prompt, responses, _USED, comparisons=comparisons)
 
 
 READER = Reader("ranked", "{context, completions: [{rank, completion}]}: NeMo RL", fits, group)

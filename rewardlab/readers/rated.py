@@ -5,18 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rewardlab.groups import Message, PreferenceGroup
-from rewardlab.readers.reader import (
-    BadRow,
-    Reader,
-    Row,
-    by_rating,
-    conversation,
-    labels,
-    number,
-    reply,
-    row_id,
-    text,
-)
+from rewardlab.readers.reader import BadRow, Reader, Row, by_rating, conversation, labelled, number, reply, text
 
 _ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 _TURN = re.compile(r"\n<extra_id_1>(User|Assistant)\n")
@@ -62,11 +51,12 @@ def _helpsteer(row: Row) -> PreferenceGroup:
     found = {name: number(row, name) for name in _ATTRIBUTES}
     if found["helpfulness"] is None:
         raise ValueError("helpfulness is missing")
-    scores = {name: rating for name, rating in found.items() if rating is not None}
+    scores = {name: (rating,) for name, rating in found.items() if rating is not None}
     first, *rest = _TURN.split(text(row, "prompt"))
     marked = zip(rest[::2], rest[1::2], strict=True)
     prompt = (Message("user", first), *(Message(speaker.lower(), said) for speaker, said in marked))
-    return _rated(row, prompt, text(row, "response"), scores, frozenset({"prompt", "response", *_ATTRIBUTES}))
+    used = frozenset({"prompt", "response", *_ATTRIBUTES})
+    return labelled(row, prompt, (text(row, "response"),), used, scores=scores)
 
 
 def _fits_kto(row: Row) -> bool:
@@ -79,7 +69,7 @@ def _kto(row: Row) -> PreferenceGroup:
     if label is None:
         raise ValueError(f"label is true or false, got {row.get('label')!r:.80}")
     completion, used = reply(row.get("completion"), "completion"), frozenset({"prompt", "completion", "label"})
-    return _rated(row, conversation(row.get("prompt")), completion, {"label": label}, used)
+    return labelled(row, conversation(row.get("prompt")), (completion,), used, scores={"label": (label,)})
 
 
 def _fits_xstest(row: Row) -> bool:
@@ -92,21 +82,8 @@ def _xstest(row: Row) -> PreferenceGroup:
     if label is None:
         raise ValueError(f"final_label is one of {', '.join(_COMPLIANCE)}, got {row.get('final_label')!r:.80}")
     rating = 1.0 - label if kind.startswith("contrast_") else label
-    used = frozenset({"", "prompt", "completion"})
-    made = _rated(row, conversation(text(row, "prompt")), text(row, "completion"), {"appropriate": rating}, used)
-    return replace(made, subset=kind)
-
-
-def _rated(
-    row: Row, prompt: tuple[Message, ...], response: str, scores: dict[str, float], used: frozenset[str]
-) -> PreferenceGroup:
-    return PreferenceGroup(
-        id=row_id(row, prompt, (response,)),
-        prompt=prompt,
-        responses=(response,),
-        scores={name: (rating,) for name, rating in scores.items()},
-        **labels(row, used),
-    )
+    prompt, used = conversation(text(row, "prompt")), frozenset({"", "prompt", "completion"})
+    return labelled(row, prompt, (text(row, "completion"),), used, subset=kind, scores={"appropriate": (rating,)})
 
 
 HELPSTEER = Reader("rated", "{prompt, response, helpfulness, ...}: HelpSteer", _fits_helpsteer, _helpsteer, joins=True)

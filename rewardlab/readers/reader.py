@@ -63,6 +63,14 @@ def row_id(row: Row, prompt: Sequence[Message], responses: Sequence[str]) -> str
     return content_id(prompt, responses) if given is None or given == "" else str(given)
 
 
+def labelled(
+    row: Row, prompt: tuple[Message, ...], responses: Sequence[str], used: frozenset[str], **known: Any
+) -> PreferenceGroup:
+    """Return the group of a row with the row's id and labels; a field of the group that is `known` replaces a label."""
+    fields: dict[str, Any] = {**labels(row, used), **known}
+    return PreferenceGroup(id=row_id(row, prompt, responses), prompt=prompt, responses=tuple(responses), **fields)
+
+
 def labels(row: Row, used: frozenset[str]) -> Labels:
     """Return subset, source and meta of a row; `group` is a subset, what else is a single value is meta."""
     subset = row.get("subset") or row.get("group")

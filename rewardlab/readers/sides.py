@@ -3,7 +3,7 @@
 from typing import Any
 
 from rewardlab.groups import Comparison, Message, PreferenceGroup
-from rewardlab.readers.reader import Reader, Row, conversation, labels, reply, row_id, text
+from rewardlab.readers.reader import Reader, Row, conversation, labelled, reply, text
 
 _ASKED = ("context", "instruction", "prompt", "question", "input")
 _SIDES = (
@@ -39,15 +39,10 @@ def group(row: Row) -> PreferenceGroup:
     if not (sides and asked and verdict):
         raise ValueError("two answers with a question and a verdict are needed")
     prompt, responses = _prompt(row, asked), tuple(reply(row[side], side) for side in sides)
-    known = labels(row, frozenset({*sides, *asked, *verdict}))
-    given = {"id": row.get("id") or row.get("pair_id")}
-    return PreferenceGroup(
-        id=row_id(given, prompt, responses),
-        prompt=prompt,
-        responses=responses,
-        comparisons=(_comparison(verdict[0], row[verdict[0]]),),
-        **known,
-    )
+    identified = {**row, "id": row.get("id") or row.get("pair_id")}
+    comparison = _comparison(verdict[0], row[verdict[0]])
+    used = frozenset({*sides, *asked, *verdict})
+    return labelled(identified, prompt, responses, used, comparisons=(comparison,))
 
 
 def _comparison(name: str, verdict: Any) -> Comparison:

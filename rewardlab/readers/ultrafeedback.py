@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewardlab.groups import PreferenceGroup
-from rewardlab.readers.reader import Reader, Row, by_rating, conversation, labels, number, row_id, text
+from rewardlab.readers.reader import Reader, Row, by_rating, conversation, labelled, number, text
 
 _USED = frozenset({"instruction", "completions", "models"})
 
@@ -37,14 +37,7 @@ def group(row: Row) -> PreferenceGroup:
         raise ValueError("no rating is there for all completions")
     scores = {aspect: tuple(each[aspect] for each in rated) for aspect in aspects}
     decisive = scores.get("overall") or [sum(each) for each in zip(*scores.values(), strict=True)]
-    return PreferenceGroup(
-        id=row_id(row, prompt, responses),
-        prompt=prompt,
-        responses=responses,
-        comparisons=by_rating(decisive),
-        scores=scores,
-        **labels(row, _USED),
-    )
+    return labelled(row, prompt, responses, _USED, comparisons=by_rating(decisive), scores=scores)
 
 
 def _ratings(completion: Mapping[str, object]) -> dict[str, float]:

@@ -30,6 +30,11 @@ def _summary(key: Key, votes: list[Comparison]) -> Comparison:
     share = sum(vote.strength if vote.better == first else 1.0 - vote.strength for vote in votes) / len(votes)
     margins = [vote.margin if vote.better == first else -vote.margin for vote in votes if vote.margin is not None]
     margin = sum(margins) / len(margins) if margins else None
+    return comparison_of(first, second, share, margin, aspect)
+
+
+def comparison_of(first: int, second: int, share: float, margin: float | None, aspect: str | None) -> Comparison:
+    """Return the comparison whose first response wins with probability `share`, and by `margin`."""
     if share >= 0.5:
         return Comparison(better=first, worse=second, strength=share, margin=margin, aspect=aspect)
     margin = None if margin is None else -margin

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from rewardlab.groups import messages
-from serving.admission import OverloadPolicy
 from serving.fields import object_of, strings
 from serving.limits import check_count, check_texts
 from serving.loaded_model import Group, Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute, json_reply
+from serving.protocols import oip
 from serving.scorer import Scorer, failure
 
 _MODEL = "/v1/models/{name}"
@@ -28,7 +27,7 @@ class Predictions(TypedDict):
 
 async def predict(context: RequestContext, values: Mapping[str, object]) -> Predictions:
     """Score instances: `{prompt, responses}` gives a list of rewards, a text that ends with a response one reward."""
-    _check_model(context.request, context.scorer)
+    oip.check_model(context.request, context.scorer)
     instances = values.get("instances")
     if not isinstance(instances, list) or not instances:
         raise ValueError(f"instances: a list of at least one, got {instances!r:.80}")
@@ -61,32 +60,16 @@ def _item(context: RequestContext, index: int, instance: Any) -> Item:
     return Group(prompt, responses)
 
 
-async def models(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
-    """List the one model."""
-    return JSONResponse({"models": [scorer.model.name]})
-
-
 async def model_ready(request: Request, scorer: Scorer) -> Response:
     """Say whether the model is ready."""
-    _check_model(request, scorer)
+    oip.check_model(request, scorer)
     ready = scorer.not_ready is None
     return JSONResponse({"name": scorer.model.name, "ready": ready}, 200 if ready else 503)
 
 
-def _check_model(request: Request, scorer: Scorer) -> None:
-    asked, name = request.path_params["name"], scorer.model.name
-    if asked != name:
-        raise HTTPException(404, f"there is no model {asked!r}: this server has {name!r}")
-
-
 PROTOCOL = Protocol(
     name="kserve",
-    policy=OverloadPolicy(
-        hold_seconds=0,
-        deadline_seconds=60,
-        refusal_status=400,
-        why="gateways ask another replica after 503",
-    ),
+    policy=oip.GATEWAYS,
     endpoints=(
         Endpoint(
             _MODEL + ":predict",
@@ -94,6 +77,6 @@ PROTOCOL = Protocol(
             body=object_of(["instances"], instances={"type": "array"}),
         ),
     ),
-    status_routes=(StatusRoute("/v1/models", models), StatusRoute(_MODEL, model_ready)),
+    status_routes=(StatusRoute("/v1/models", oip.models), StatusRoute(_MODEL, model_ready)),
     at_root=True,
 )

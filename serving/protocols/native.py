@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 import rewardlab
 from rewardlab.files import read_json
-from rewardlab.groups import Message, messages
+from rewardlab.groups import Message
 from serving.admission import OverloadPolicy
+from serving.fields import prompt_messages
 from serving.json_lines import NDJSON, Lines
-from serving.limits import Limits, check_count, check_prompt, check_text, read_object
+from serving.limits import Limits, check_count, check_prompt, check_text
 from serving.loaded_model import Group, LoadedModel
-from serving.protocol import Endpoint, Protocol, RequestContext
+from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
 from serving.scorer import Scored, reason, rewards
 
 _SCHEMAS = Path(rewardlab.__file__).parent / "schemas"
@@ -65,9 +66,8 @@ async def reply(context: RequestContext) -> Response:
     """Return the reply to a JSON object, or to a stream of JSON lines."""
     media_type = context.request.headers.get("content-type", "").partition(";")[0]
     if media_type.strip().lower() == NDJSON:
-        return Lines(context.streaming(), line)
-    values = await read_object(context.request, context.limits)
-    return JSONResponse(await context.unless_gone(answer(context, values)))
+        return Lines(context.streaming(), answer)
+    return await json_reply(answer)(context)
 
 
 async def answer(context: RequestContext, values: Mapping[str, object]) -> Rewards | PartialRewards:
@@ -90,11 +90,6 @@ async def answer(context: RequestContext, values: Mapping[str, object]) -> Rewar
     return partial(scored, places, unreadable | unscored)
 
 
-async def line(context: RequestContext, values: Mapping[str, object]) -> Rewards | PartialRewards:
-    """Return the reply to one line of many; its `id` is told by the stream."""
-    return await answer(context, {key: value for key, value in values.items() if key != "id"})
-
-
 def parse(values: Mapping[str, object], limits: Limits) -> tuple[tuple[Message, ...], list[str | ValueError]]:
     """Return the prompt and the responses of a request, or what is wrong with a response in its place.
 
@@ -108,10 +103,7 @@ def parse(values: Mapping[str, object], limits: Limits) -> tuple[tuple[Message, 
             raise ValueError(f"{key!r} is missing: the body has 'prompt' and 'responses'")
     if type(values.get("partial", False)) is not bool:
         raise ValueError(f"partial: true or false, got {values['partial']!r:.80}")
-    try:
-        prompt = messages(values["prompt"])
-    except ValueError as error:
-        raise ValueError(f"prompt: {error}") from error
+    prompt = prompt_messages(values["prompt"], "prompt")
     responses = values["responses"]
     if not isinstance(responses, list):
         raise ValueError(f"responses: a list of strings, got {responses!r:.80}")

@@ -10,7 +10,6 @@ from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
 from serving.scorer import Scorer, each_reward
 from serving.tensors import INFERENCE, Inference, Tensor, read_inference
 
-MOST_ROWS = 1024
 _INPUTS = (
     {"name": "sentences", "data_type": "TYPE_STRING", "dims": [1], "optional": True},
     {"name": "tokens", "data_type": "TYPE_INT64", "dims": [-1], "optional": True},
@@ -40,13 +39,13 @@ async def live(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
     return Response(status_code=503 if scorer.loop.dead else 200)
 
 
-async def config(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
+async def config(request: Request, scorer: Scorer) -> Response:
     """Return the model's configuration in Triton's form."""
     values = {
         "name": request.path_params["name"],
         "platform": "onnxruntime_onnx",
         "backend": "onnxruntime",
-        "max_batch_size": MOST_ROWS,
+        "max_batch_size": scorer.limits.max_responses,
         "input": _INPUTS,
         "output": _OUTPUTS,
         "instance_group": [{"kind": "KIND_CPU", "count": 1}],

@@ -11,7 +11,7 @@ from rewardlab import __version__
 from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
 from serving.limits import Limits, check_texts
-from serving.loaded_model import Group
+from serving.loaded_model import Group, LoadedModel
 from serving.protocol import Endpoint, Protocol, RequestContext, StatusRoute
 from serving.scorer import Scorer, rewards
 from serving.tensors import INFERENCE, Tensor, read_inference
@@ -22,18 +22,24 @@ INPUTS = (
 )
 OUTPUTS = ({"name": "rewards", "datatype": "FP32", "shape": [-1]},)
 EXTENSIONS = ["binary_tensor_data"]
+GATEWAYS = OverloadPolicy(
+    hold_seconds=0,
+    deadline_seconds=60,
+    refusal_status=400,
+    why="gateways ask another replica after 503",
+)
 _MODEL = "/v2/models/{name}"
 _MODEL_VERSION = _MODEL + "/versions/{version}"
 
 
 async def infer(context: RequestContext) -> Response:
     """Return the rewards of the responses to one prompt."""
-    model = _check_model(context.request, context.scorer)
+    model = check_model(context.request, context.scorer)
     inference = await read_inference(context.request, context.limits)
     group = parse(inference.inputs, inference.outputs, context.limits)
     (scored,) = await context.unless_gone(context.score([group]))
     values = rewards(scored)
-    head = {"model_name": model["name"], "model_version": scored.model.version}
+    head = {"model_name": model.name, "model_version": scored.model.version}
     return inference.reply(head, Tensor("rewards", "FP32", (len(values),), values))
 
 
@@ -59,10 +65,10 @@ async def models(request: Request, scorer: Scorer) -> Response:  # noqa: ARG001
 
 async def metadata(request: Request, scorer: Scorer) -> Response:
     """Describe the model: its versions and its tensors."""
-    names = _check_model(request, scorer)
+    model = check_model(request, scorer)
     values = {
-        "name": names["name"],
-        "versions": [names["version"]],
+        "name": model.name,
+        "versions": [model.version],
         "platform": "onnxruntime_onnx",
         "inputs": INPUTS,
         "outputs": OUTPUTS,
@@ -72,7 +78,23 @@ async def metadata(request: Request, scorer: Scorer) -> Response:
 
 async def model_ready(request: Request, scorer: Scorer) -> Response:
     """Say whether the model gives rewards."""
-    return _ready(scorer, {"name": _check_model(request, scorer)["name"]})
+    return _ready(scorer, {"name": check_model(request, scorer).name})
+
+
+def check_model(request: Request, scorer: Scorer) -> LoadedModel:
+    """Return the model in service, if it is the one that the path names.
+
+    Raises:
+        HTTPException: 404, this server has another.
+    """
+    asked, model = request.path_params, scorer.model
+    if asked["name"] != model.name:
+        raise HTTPException(404, f"there is no model {asked['name']!r}: this server has {model.name!r}")
+    if asked.get("version", model.version) != model.version:
+        raise HTTPException(
+            404, f"{model.name!r} has no version {asked['version']!r} here: this server has {model.version!r}"
+        )
+    return model
 
 
 def parse(inputs: Sequence[Tensor], outputs: tuple[str, ...], limits: Limits) -> Group:
@@ -109,25 +131,9 @@ def _ready(scorer: Scorer, head: Mapping[str, Any]) -> JSONResponse:
     return JSONResponse({**head, "ready": True})
 
 
-def _check_model(request: Request, scorer: Scorer) -> dict[str, str]:
-    asked, model = request.path_params, scorer.model
-    if asked["name"] != model.name:
-        raise HTTPException(404, f"there is no model {asked['name']!r}: this server has {model.name!r}")
-    if asked.get("version", model.version) != model.version:
-        raise HTTPException(
-            404, f"{model.name!r} has no version {asked['version']!r} here: this server has {model.version!r}"
-        )
-    return {"name": model.name, "version": model.version}
-
-
 PROTOCOL = Protocol(
     name="oip",
-    policy=OverloadPolicy(
-        hold_seconds=0,
-        deadline_seconds=60,
-        refusal_status=400,
-        why="gateways ask another replica after 503",
-    ),
+    policy=GATEWAYS,
     endpoints=(
         Endpoint(_MODEL + "/infer", infer, body=INFERENCE),
         Endpoint(_MODEL_VERSION + "/infer", infer),

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from rewardlab.groups import messages
 from serving.admission import OverloadPolicy
-from serving.fields import STRING, object_of, string
+from serving.fields import STRING, object_of, prompt_messages, string
 from serving.limits import check_texts
 from serving.loaded_model import Group, Item, Text
 from serving.protocol import Endpoint, Protocol, RequestContext, json_reply
@@ -48,10 +48,7 @@ def _item(context: RequestContext, values: Mapping[str, object]) -> Item:
     if isinstance(values.get("prompt"), str):
         prompt = string(values, "prompt", limits)
         return Text(prompt + response, prompt, apart=True) if prompt else Group(messages(""), [response], decoded=True)
-    try:
-        turns = messages(values.get("prompt"))
-    except ValueError as error:
-        raise ValueError(f"prompt: {error}") from error
+    turns = prompt_messages(values.get("prompt"), "prompt")
     check_texts(turns, [response], limits)
     return Group(turns, [response], decoded=True)
 

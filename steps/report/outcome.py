@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-_PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
+PACKAGES = ("kfp", "mlflow", "torch", "transformers", "onnxruntime", "optimum", "dvc", "great-expectations", "numpy")
+"""What runs stand on: a run records their versions, and `rewardlab doctor` looks whether they are there."""
 ENDS = ("promoted", "unchanged", "rejected")
 """What the last step of a run decides, `register` or `promote`; a run without it failed."""
 
@@ -166,7 +167,7 @@ def _summary(config: ReportConfig, run_folder: Path, parts: Mapping[str, Any], t
             "recipe": config.lineage["recipe"],
             "seconds": steps.seconds,
             "reused": steps.reused,
-            "versions": {package: version(package) for package in _PACKAGES},
+            "versions": {package: version(package) for package in PACKAGES},
             "lineage": {**config.lineage, "run_id": config.run_id, "data_md5": tags.get("data_md5")},
             "report": str(page),
         }

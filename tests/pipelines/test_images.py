@@ -12,7 +12,6 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from pipelines.ir import GOLDEN, ir_in, read_ir
 from pipelines.local import images
-from pipelines.local.sbom import materials
 from rewardlab.config import canonical_json
 from tests.paths import ROOT
 
@@ -118,7 +117,7 @@ def test_only_the_image_of_the_ir_is_substituted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", images.REPOSITORIES)
 def test_the_bill_of_materials_is_valid_and_names_every_package(target: str) -> None:
     locks = images._locks(target, "cpu")
-    bill = materials("rewardlab-serve:1", locks, debian="libc6 2.36-9+deb12u10\nbase-files 12.4+deb12u11\n")
+    bill = images.materials("rewardlab-serve:1", locks, debian="libc6 2.36-9+deb12u10\nbase-files 12.4+deb12u11\n")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(canonical_json(bill)) is None
     found = {each["name"]: each["version"] for each in bill["components"]}
     wanted = {name: version for lock in locks for name, version in pins(f"requirements/{lock.name}").items()}

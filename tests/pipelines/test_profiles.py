@@ -47,7 +47,7 @@ def several_nodes() -> str:
     """Return the TrainJob that the train step of `multi-node` is told, without its command."""
     from kfp import dsl
 
-    from components.train import train
+    from components.model import train
 
     @dsl.pipeline
     def alone(settings: str) -> None:

@@ -17,12 +17,12 @@ from rewardlab.bundle import Bundle
 from rewardlab.client import AsyncRemoteReward, RemoteReward
 from rewardlab.engine import Engine
 from rewardlab.groups import Message
-from serving.app import app_of, build_app
+from serving.app import app_of
 from serving.auth import Token
 from serving.limits import Limits
 from serving.loaded_model import LoadedModel
 from serving.scorer import Scorer
-from tests.served import running
+from tests.served import build_app, running
 
 PROMPT = "What is 2 + 2?"
 RESPONSES = ["It is 4.", "", "five"]

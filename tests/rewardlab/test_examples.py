@@ -10,8 +10,7 @@ import pytest
 import rewardlab
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
-from serving.app import build_app
-from tests.served import running
+from tests.served import build_app, running
 
 MODULES = ["rewardlab", *(found.name for found in pkgutil.walk_packages(rewardlab.__path__, "rewardlab."))]
 PAIRS = [("What is 2 + 2?", "It is 4.", "It is 5."), ("Name a fruit.", "A plum.", "A chair."), ("Hi", "Hello!", "No.")]

@@ -11,8 +11,7 @@ import pytest
 import rewardlab
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
-from serving.app import build_app
-from tests.served import running
+from tests.served import build_app, running
 
 TRL = "trl==0.24.0"  # the newest that takes the transformers that are locked
 GRPO = """

@@ -17,8 +17,7 @@ from packaging.requirements import Requirement
 import rewardlab as library
 from rewardlab.bundle import Bundle
 from rewardlab.engine import Engine
-from serving.app import build_app
-from tests.served import running
+from tests.served import build_app, running
 
 ROOT = Path(__file__).parents[2]
 USE = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from commands.webhook import EVENTS
+from commands.deploy import EVENTS
 from serving.deployer.webhook import Reconciler, app_of
 from steps.registry.client import connect
 from tests.command import rewardlab

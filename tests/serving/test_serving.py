@@ -26,9 +26,9 @@ from rewardlab.engine import Engine
 from rewardlab.files import read_json
 from rewardlab.groups import Message
 from serving.__main__ import _listen
-from serving.app import build_app
 from serving.limits import Limits
 from serving.uvicorn_hooks import Connection
+from tests.served import build_app
 
 PROMPT = "What is 2 + 2?"
 RESPONSES = ["It is 4.", "", "five", "It is 4.", "ça, c'est 4 🎉\n" * 200]

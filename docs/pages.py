@@ -15,6 +15,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from commands.cli import app
+from pipelines.profiles import PROFILES
 from rewardlab.readers import READERS
 from serving.admission import OverloadPolicy
 from serving.protocols import load_protocols
@@ -71,6 +72,31 @@ def probe_rows(probes: Mapping[str, FixedProbe | Edit]) -> str:
     return "\n".join(f"| `{name}` | {probe.expectation} |" for name, probe in probes.items())
 
 
+def placement_rows() -> str:
+    """Return a row for each step of each profile that asks for something of its own, as Markdown."""
+    rows = []
+    for profile in (make() for make in PROFILES.values()):
+        placements = {**profile.steps, **({"the others": profile.others} if profile.others else {})}
+        for step, each in placements.items():
+            devices = f"{each.nodes} x {each.devices} GPUs" if each.nodes > 1 else f"{each.devices or 'no'} GPU"
+            tries = f"{1 + each.retries} of {_duration(each.seconds)}"
+            cells = (
+                f"`{profile.name}`",
+                step,
+                each.cpu,
+                each.memory,
+                devices,
+                tries,
+                _duration(each.all_tries_seconds),
+            )
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds / 3600:.3g} h"
+
+
 def edits(kind: str) -> dict[str, Edit]:
     """Return the edits of a kind."""
     return {name: edit for name, edit in EDITS.items() if edit.kind == kind}
@@ -79,6 +105,7 @@ def edits(kind: str) -> dict[str, Edit]:
 ROWS: Mapping[str, Callable[[], str]] = {
     "formats": format_rows,
     "overload policies": policy_rows,
+    "placements": placement_rows,
     "probes of known order": lambda: probe_rows({**ORDERS, **edits("broken")}),
     "probes that might please": lambda: probe_rows(edits("gaming")),
     "probes that keep": lambda: probe_rows({**edits("kept"), **SWAPS}),

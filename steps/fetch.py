@@ -3,7 +3,7 @@
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,7 +99,11 @@ def stored(repository: str, revision: str, remote: str) -> "Iterator[DVCFileSyst
 
         try:
             with opened(repository, whole=True) as cloned:
-                yield DVCFileSystem(cloned.folder, rev=revision or None, **_remote(remote))
+                commit = cloned.commit(revision) if revision else None
+                if commit == "":
+                    raise ValueError(f"cannot bring {where}: git has no such revision")
+                with closing(DVCFileSystem(cloned.folder, rev=commit, **_remote(remote))) as files:
+                    yield files
         except (OSError, DvcException, SCMError, DataIndexDirError) as error:
             raise ValueError(f"cannot bring {where}: {error}") from error
         except RecursionError as error:  # so DVC ends where a name in its listing is ".."

@@ -94,7 +94,7 @@ def _pointer_time(repository: GitRepository, revision: str, *, cloned: bool) -> 
     pointer = Path(repository.folder) / POINTER
     if in_the_working_tree and repository.git("status", "--porcelain", "--", POINTER).stdout:
         return _newest(pointer)
-    done = repository.git("log", "-1", "--format=%cI", revision or "HEAD", "--", POINTER)
+    done = repository.git("log", "-1", "--format=%cI", repository.commit(revision), "--", POINTER)
     return done.stdout.strip() or (_newest(pointer) if in_the_working_tree else "")
 
 
@@ -113,11 +113,12 @@ def _pointed_md5(repository: GitRepository, revision: str, where: str) -> str:
     if not revision and path.is_file():
         text = path.read_text(encoding="utf-8")
     else:
-        done = repository.git("show", "--end-of-options", f"{revision or 'HEAD'}:./{POINTER}")
-        if done.returncode and not revision:
+        commit = repository.commit(revision)
+        done = repository.git("show", f"{commit}:./{POINTER}")
+        if (done.returncode or not commit) and not revision:
             raise ValueError(f"there is no {where}: track the data with `dvc add data`, or give a path")
-        if done.returncode:
-            raise ValueError(f"git has no {where}: {done.stderr.strip()}")
+        if done.returncode or not commit:
+            raise ValueError(f"git has no {where}")
         text = done.stdout
     try:
         outputs: Any = yaml.safe_load(text)["outs"]

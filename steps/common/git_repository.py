@@ -21,6 +21,17 @@ class GitRepository:
         command = ["git", "-C", self.folder, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(self.environment))  # noqa: S603
 
+    def commit(self, revision: str) -> str:
+        """Return the commit of a revision, of HEAD where it is "", or nothing where there is no such revision.
+
+        In a clone the branches of where it comes from are those of `origin`.
+        """
+        for name in (revision or "HEAD", f"origin/{revision}"):
+            found = self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+            if found.returncode == 0:
+                return found.stdout.strip()
+        return ""
+
 
 def is_url(repository: str) -> bool:
     """Say whether a repository is named by a URL, or as ssh names it (`git@host:path`)."""

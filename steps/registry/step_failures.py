@@ -6,13 +6,14 @@ its own, and a later try of it that succeeds takes that back.
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from steps.registry.client import connect, pipeline_run
+from steps.registry.client import connect, find_run, pipeline_run
 
 CLUSTER_RUN, CLUSTER_STEP = "REWARDLAB_CLUSTER_RUN", "REWARDLAB_CLUSTER_STEP"
 """The variables that tell a step on a cluster the id of its run and its name; a profile sets them."""
-_TAG = "failed."
+_FAILED = "failed."
 _LIMIT = 5000
 
 
@@ -24,30 +25,36 @@ def cluster_run() -> str:
 def note_failure(reason: str) -> None:
     """Keep why this step failed, if it is a cluster's; where that cannot be kept, it is printed alone."""
     if cluster_run():
-        _set_tag(reason)
+        with _best_effort():
+            client = connect()
+            client.set_tag(pipeline_run(client, cluster_run()), _tag(), reason[:_LIMIT])
 
 
 def forget_failure() -> None:
     """Take back why an earlier try of this step failed, if it is a cluster's."""
     if cluster_run():
-        _set_tag(None)
+        with _best_effort():
+            client = connect()
+            run = find_run(client, cluster_run())
+            if run and _tag() in client.get_run(run).data.tags:
+                client.delete_tag(run, _tag())
 
 
-def failures(tags: Mapping[str, str]) -> dict[str, str]:
+def failures(notes: Mapping[str, str]) -> dict[str, str]:
     """Return why steps failed, by step, from what the tags `rewardlab.*` of the run say."""
-    return {key.removeprefix(_TAG): reason for key, reason in tags.items() if key.startswith(_TAG)}
+    return {key.removeprefix(_FAILED): reason for key, reason in notes.items() if key.startswith(_FAILED)}
 
 
-def _set_tag(reason: str | None) -> None:
+def _tag() -> str:
+    return f"rewardlab.{_FAILED}{os.environ[CLUSTER_STEP]}"
+
+
+@contextmanager
+def _best_effort() -> Iterator[None]:
+    """Print what goes wrong with the registry: the step's own end counts, not what is noted of it."""
     from mlflow.exceptions import MlflowException
 
-    key = f"rewardlab.{_TAG}{os.environ[CLUSTER_STEP]}"
     try:
-        client = connect()
-        run = pipeline_run(client, cluster_run())
-        if reason is not None:
-            client.set_tag(run, key, reason[:_LIMIT])
-        elif key in client.get_run(run).data.tags:
-            client.delete_tag(run, key)
-    except (ValueError, OSError, MlflowException) as error:  # the step's own end counts, not what is noted of it
+        yield
+    except (ValueError, OSError, MlflowException) as error:
         print(f"how this step ended is not noted in the registry: {error}", file=sys.stderr)

@@ -16,6 +16,7 @@ MEASURED = ("# rewardlab", "## What the numbers are", "## Development")
 NOT_MEASURED = ("Linux, 2 cores, 8 GB of memory", "Python 3.11", "intervals are 95 %", "`COVERAGE=1`")
 """What a machine needs, a convention, and an option."""
 LOG, RECIPES, SPINE = "docs/log.md", "docs/benchmarks/recipes_202612.md", "docs/benchmarks/spine_202611.md"
+TESTS = "docs/benchmarks/tests_202612.md"
 PLAN = "docs/benchmarks/plan_202611.md"
 
 
@@ -43,6 +44,12 @@ CLAIMS = (
         "docs/benchmarks/train_202611.md",
         "| 12 | peak memory, shared : TRL | 0.30 (5.8 and 19.1 GB) |",
     ),
+    readme(
+        "`make setup` takes 58 s",
+        TESTS,
+        "| `make setup` with uv, nothing downloaded before | 8413fb7 | | 58 s | 100 s |",
+    ),
+    readme("2.8 GB of disk with torch's CPU build", TESTS, "takes 2.8 GB of disk"),
     readme("shows every step: 61 s on two cores", SPINE, "| 9 | smoke run, no cache (promoted) | 61 s |"),
     readme(
         "| `smollm2` | embedded, trained on 2,560 groups | **0.821** (0.80 to 0.85, n = 2,168) | "

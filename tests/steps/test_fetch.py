@@ -49,6 +49,7 @@ def repository(tmp_path_factory):
                 dvc.add(str(root / "data"))
                 dvc.push()
             commit(root)
+    run(root, "git", "branch", "side", "HEAD~1")
     shutil.rmtree(root / ".dvc" / "cache")
     return root
 
@@ -82,7 +83,7 @@ def test_data_have_changed_when_their_pointer_was_committed_or_a_file_was_writte
     assert data_version("", "", str(tmp_path / "data" / "old" / "file")).time == "1970-01-01T00:00:00+00:00"
 
 
-@pytest.mark.parametrize("revision", ["", "main", "HEAD~1"])
+@pytest.mark.parametrize("revision", ["", "main", "side", "HEAD~1"])
 def test_a_url_resolves_to_what_the_folder_does(repository, revision, tmp_path):
     url = f"file://{repository}"
     found = data_version(url, revision, "")
@@ -96,7 +97,7 @@ def test_a_repository_that_cannot_be_cloned_is_named(tmp_path):
         data_version(f"file://{tmp_path}/lost", "", "")
 
 
-PASSWORD = "a-token-of-somebody"
+PASSWORD = "a-token-of-somebody"  # pragma: allowlist secret
 
 
 class _Private(SimpleHTTPRequestHandler):

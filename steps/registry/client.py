@@ -176,16 +176,12 @@ def add_version(client: "MlflowClient", name: str, bundle: Path, *, run: str, ta
 
 @contextmanager
 def _patience(seconds: str) -> Iterator[None]:
-    """Let MLflow's client wait longer for an answer."""
-    before = os.environ.get(_TIMEOUT)
-    os.environ[_TIMEOUT] = seconds
+    """Let MLflow's client wait longer for an answer than `connect` has it wait."""
+    before, os.environ[_TIMEOUT] = os.environ[_TIMEOUT], seconds
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_TIMEOUT]
-        else:
-            os.environ[_TIMEOUT] = before
+        os.environ[_TIMEOUT] = before
 
 
 def set_tags(client: "MlflowClient", name: str, version: str, tags: Mapping[str, str]) -> None:

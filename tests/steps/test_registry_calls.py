@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -233,3 +234,17 @@ def test_a_version_is_described_up_to_mlflows_limit(registry: Path, tmp_path: Pa
     ):
         describe_version(connect(), label, text)
         assert connect().get_model_version("m", "1").description == wanted
+
+
+def test_an_upload_may_take_half_an_hour_and_no_other_call(
+    registry: Path, tmp_path: Path, first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, waits = MlflowClient.log_artifacts, []
+
+    def log_artifacts(client: MlflowClient, *arguments: Any, **named: Any) -> None:
+        waits.append(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+        upload(client, *arguments, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", log_artifacts)
+    add(report(tmp_path, first), first)
+    assert (waits, os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) == (["1800"], "20")

@@ -98,7 +98,8 @@ def upload(client: Client, package: Path) -> tuple[str, str, str]:
         ValueError: a version of this name holds another pipeline.
     """
     namespace = client.get_user_namespace() or None
-    named = {"predicates": [{"operation": 1, "key": "display_name", "stringValue": PIPELINE}]}
+    equals = 1  # of the API's filter operations
+    named = {"predicates": [{"operation": equals, "key": "display_name", "stringValue": PIPELINE}]}
     standing = client.list_pipelines(namespace=namespace, filter=canonical_json(named)).pipelines
     if standing:
         pipeline = standing[0].pipeline_id

@@ -75,6 +75,7 @@ def test_a_job_that_outlived_its_step_goes_with_the_run(
             state.create(manifest(name, tmp_path))
         monkeypatch.setenv(CLUSTER_RUN, "one")
         delete_jobs_of_run()
+        assert [path for method, path in state.asked if method == "DELETE"] == [f"{JOBS}/train-1"]
         while "train-1" in state.jobs:
             time.sleep(0.01)
         assert list(state.jobs) == ["train-2"]
